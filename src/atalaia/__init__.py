@@ -1,0 +1,1 @@
+"""Atalaia: a watchtower for sensor data."""

@@ -1,0 +1,1 @@
+"""Values that every layer shares. Knows nothing of I/O, clocks or frameworks."""

@@ -1,0 +1,52 @@
+"""Readings as columns: what one request or delivery brings.
+
+No Python object per reading: names are factorised, the rest are numpy arrays of one length.
+The invariant is `sent == len(batch) + len(rejects)`.
+"""
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@attrs.frozen
+class SeriesName:
+    """A series as its sender names it."""
+
+    sensor: str
+    metric: str
+
+
+@attrs.frozen
+class Reject:
+    """One row refused, by its place in the body (from 0), with a stable code and a cure."""
+
+    index: int
+    code: str
+    detail: str
+
+
+@attrs.frozen(eq=False)
+class Batch:
+    """The rows of one request in body order.
+
+    names: the distinct series of this batch; idx: int32[n] into names; ts: int64[n] UTC epoch µs;
+    value: float64[n], finite; row: int32[n], each row's index in the body (for later rejects);
+    rejects: rows that could not be read, sorted by index; sent: rows in the body.
+    """
+
+    names: tuple[SeriesName, ...]
+    idx: Int32s
+    ts: Int64s
+    value: Floats
+    row: Int32s
+    rejects: tuple[Reject, ...]
+    sent: int
+
+    def __len__(self) -> int:
+        return len(self.ts)

@@ -1,0 +1,124 @@
+"""Errors say whose fault it was; the class docstring is the default message."""
+
+from collections.abc import Sequence
+
+import attrs
+
+
+class AtalaiaError(Exception):
+    """Something went wrong."""
+
+    code = "internal_error"
+
+    def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        if code is not None:
+            self.code = code
+        super().__init__(self.detail)
+
+
+@attrs.frozen
+class FieldProblem:
+    """One thing wrong with a body: a JSON pointer or line, and what to do about it."""
+
+    where: str
+    detail: str
+
+
+class Invalid(AtalaiaError):
+    """The request cannot be understood."""
+
+    code = "invalid"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        problems: Sequence[FieldProblem] = (),
+    ) -> None:
+        super().__init__(detail, code=code)
+        self.problems = tuple(problems)
+
+
+class RuleInvalid(Invalid):
+    """The rule cannot be understood.
+
+    line and column count from 1; caret is the offending line with a `^` under the column.
+    """
+
+    code = "invalid_rule"
+
+    def __init__(self, detail: str, *, line: int, column: int, caret: str) -> None:
+        super().__init__(detail)
+        self.line = line
+        self.column = column
+        self.caret = caret
+
+
+class TooLarge(AtalaiaError):
+    """The body is larger than this server accepts."""
+
+    code = "too_large"
+
+
+class UnsupportedEncoding(AtalaiaError):
+    """Only gzip, deflate and identity bodies are accepted."""
+
+    code = "unsupported_encoding"
+
+
+class Unauthenticated(AtalaiaError):
+    """Send a valid API key in X-API-Key or Authorization: Bearer."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(AtalaiaError):
+    """This key may not do that."""
+
+    code = "forbidden"
+
+
+class NotFound(AtalaiaError):
+    """There is no such thing here."""
+
+    code = "not_found"
+
+
+class Conflict(AtalaiaError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+
+
+class Overloaded(AtalaiaError):
+    """The tenant sends more than its share is processed; try again after the delay."""
+
+    code = "overloaded"
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(AtalaiaError):
+    """The service cannot do this now; the batch may or may not be stored: send it again."""
+
+    code = "unavailable"
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int = 2) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Closing(Unavailable):
+    """The service is shutting down; send the batch again."""
+
+    code = "closing"
+
+
+class StartupRefused(AtalaiaError):
+    """The service refuses to start in this environment."""
+
+    code = "startup_refused"
