@@ -8,7 +8,9 @@ import attrs
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 
 TransitionKind = Literal["opened", "raised", "lowered", "cleared"]
-CloseReason = Literal["condition", "rule_changed", "rule_disabled", "rule_deleted", "sensor_deleted"]
+CloseReason = Literal[
+    "condition", "rule_changed", "rule_disabled", "rule_deleted", "sensor_deleted"
+]
 SEVERITIES = ("info", "warning", "critical")
 
 

@@ -107,8 +107,10 @@ class Unavailable(AtalaiaError):
 
     code = "unavailable"
 
-    def __init__(self, detail: str | None = None, *, retry_after_s: int = 2) -> None:
-        super().__init__(detail)
+    def __init__(
+        self, detail: str | None = None, *, code: str | None = None, retry_after_s: int = 2
+    ) -> None:
+        super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
 
 

@@ -1,0 +1,91 @@
+"""What a question about stored things is answered with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import attrs
+
+from atalaia.model.ids import Micros, SeriesNo, TenantNo
+
+AlertState = Literal["open", "cleared"]
+
+
+@attrs.frozen
+class Point:
+    """One stored reading. late: it came after a newer one of its series and was not judged."""
+
+    ts: Micros
+    value: float
+    received_at: Micros
+    late: bool
+
+
+@attrs.frozen
+class SensorView:
+    """A registered sensor; metrics maps each metric's name to its series and newest time."""
+
+    sensor_id: UUID
+    name: str
+    tags: Mapping[str, str]
+    registered_at: Micros
+    metrics: Mapping[str, tuple[SeriesNo, Micros | None]]
+
+    @property
+    def last_seen(self) -> Micros | None:
+        """The newest event time over its metrics."""
+        return max((at for _, at in self.metrics.values() if at is not None), default=None)
+
+
+@attrs.frozen
+class AlertView:
+    """One alert with the names of its rule and sensor. Times: event time and arrival."""
+
+    alert_id: UUID
+    rule_id: UUID
+    rule: str
+    rule_version: int
+    sensor: str
+    severity: str
+    state: AlertState
+    opened_at: Micros
+    opened_arrival: Micros
+    opened_value: float | None
+    cleared_at: Micros | None
+    cleared_arrival: Micros | None
+    cleared_value: float | None
+    clear_reason: str | None
+    evidence: Sequence[Mapping[str, Any]]
+
+
+@attrs.frozen
+class AlertStep:
+    """One transition in an alert's history."""
+
+    kind: str
+    at: Micros
+    arrival: Micros
+    severity: str
+    value: float | None
+
+
+@attrs.frozen
+class AlertFilter:
+    """Which alerts are asked for; None means any. since < opened_at <= until, event time."""
+
+    state: AlertState | None = None
+    severity: str | None = None
+    sensor: str | None = None
+    rule_id: UUID | None = None
+    since: Micros | None = None
+    until: Micros | None = None
+
+
+@attrs.frozen
+class KeyRecord:
+    """What an API key's id stands for; hash is of its secret."""
+
+    tenant_no: TenantNo
+    tenant_id: UUID
+    hash: bytes
+    scopes: frozenset[str]
