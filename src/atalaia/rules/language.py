@@ -1,0 +1,369 @@
+"""Text to rules: parsed with lark (LALR), then typed. Every error has line, column and caret.
+
+Refuses to know sensors or readings: whether a metric exists is not its business.
+"""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+import attrs
+from lark import Lark, Token, Transformer, Tree, v_args
+from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, VisitError
+from lark.tree import Meta
+
+from atalaia.model.errors import RuleInvalid
+from atalaia.rules.syntax import (
+    MINUTE_US,
+    SEVERITY_ORDER,
+    Aggregate,
+    Binary,
+    Level,
+    Node,
+    Number,
+    RuleSpec,
+    Selector,
+    TagTest,
+    Unary,
+    is_truth,
+    size,
+)
+
+FUNCTIONS = (
+    "avg", "min", "max", "sum", "count", "stddev", "first", "last", "delta", "rate",
+)  # fmt: skip
+MIN_WINDOW_US = 1_000_000
+MAX_WINDOW_US = 30 * 86_400_000_000
+BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
+MAX_TEXT_CHARS = 20_000
+MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
+
+_UNITS = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 60 * MINUTE_US, "d": 1440 * MINUTE_US}
+_MAX_NAME_CHARS = 64
+
+_EXPECTED = {
+    "RULE": 'the word "rule"',
+    "RULE_NAME": "the rule's name",
+    "ON": '"on" and which sensors it watches',
+    "WHEN": '"when" and a condition',
+    "SENSOR": '"sensor", "sensors" or "all sensors"',
+    "DURATION": "a duration such as 10s, 5m or 2h",
+    "STRING": "a quoted text",
+    "IDENT": "a name",
+    "NUMBER": "a number",
+    "COMPARE": "a comparison (< <= > >=)",
+    "RPAR": '")"',
+    "COMMA": '","',
+    "EQUAL": '"="',
+    "TILDE": '"~"',
+    "$END": "the end of the text",
+}
+
+
+@attrs.frozen
+class _At:
+    """A node with where it stands."""
+
+    node: Node
+    meta: Meta
+
+
+class _Fault(Exception):
+    """A meaning that is wrong, at a place."""
+
+    def __init__(self, detail: str, meta: Meta | Token) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.line = int(getattr(meta, "line", None) or 1)
+        self.column = int(getattr(meta, "column", None) or 1)
+
+
+def parse_rule(text: str) -> RuleSpec:
+    """The one rule in the text. Raises RuleInvalid. Cached by text."""
+    return _parse_rule_cached(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_rule_cached(text: str) -> RuleSpec:
+    rules = parse_rules(text)
+    if len(rules) > 1:
+        second = _nth_rule_line(text, 2)
+        raise _invalid(text, "A rule's text holds one rule; send the second by itself.", second, 1)
+    return rules[0]
+
+
+def parse_rules(text: str) -> tuple[RuleSpec, ...]:
+    """Every rule in the text, at least one. Raises RuleInvalid with the text's line numbers."""
+    if len(text) > MAX_TEXT_CHARS:
+        raise _invalid(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
+    try:
+        tree = _parser().parse(text)
+        return tuple(_Builder(text).transform(tree))
+    except UnexpectedInput as error:
+        raise _syntax_error(text, error) from None
+    except VisitError as error:
+        if isinstance(error.orig_exc, _Fault):
+            fault = error.orig_exc
+            raise _invalid(text, fault.detail, fault.line, fault.column) from None
+        if isinstance(error.orig_exc, RecursionError):
+            raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+        raise
+    except RecursionError:
+        raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+
+
+@cache
+def _parser() -> Lark:
+    grammar = (resources.files("atalaia.rules") / "grammar.lark").read_text()
+    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+
+
+@v_args(meta=True)
+class _Builder(Transformer[Token, Any]):
+    """Bottom-up: lark's tree to RuleSpecs. Checks types on the way."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def start(self, meta: Meta, rules: list[RuleSpec]) -> list[RuleSpec]:
+        names = [rule.name for rule in rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise _Fault(f'Two rules are named "{name}".', meta)
+        return rules
+
+    def rule(self, meta: Meta, parts: list[Any]) -> RuleSpec:
+        name, selector, when, hold, clear, severity = parts
+        _need_truth(when, 'after "when"')
+        if clear is not None:
+            _need_truth(clear[0], 'after "clear when"')
+        spec = RuleSpec(
+            name=name,
+            text=self._text[meta.start_pos : meta.end_pos],
+            selector=selector,
+            when=when.node,
+            for_us=hold or 0,
+            clear=None if clear is None else clear[0].node,
+            clear_for_us=0 if clear is None else clear[1] or 0,
+            levels=severity or (Level("warning", None),),
+        )
+        trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
+        if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
+            raise _Fault(f"A rule may have {MAX_NODES} numbers, aggregates and operators.", meta)
+        if not spec.aggregates:
+            raise _Fault(
+                "The rule looks at no metric; name one, such as avg(temperature, 5m).", meta
+            )
+        return spec
+
+    def name(self, meta: Meta, parts: list[Token]) -> str:
+        text = _unquote(parts[0])
+        if not text.strip() or len(text) > _MAX_NAME_CHARS:
+            raise _Fault(f"A rule's name has 1 to {_MAX_NAME_CHARS} characters.", meta)
+        return text
+
+    def all_sensors(self, _: Meta, __: list[Any]) -> Selector:
+        return Selector()
+
+    def by_pattern(self, _: Meta, parts: list[Token]) -> Selector:
+        return Selector(name=_unquote(parts[0]))
+
+    def by_name(self, _: Meta, parts: list[Token]) -> Selector:
+        return Selector(name=_unquote(parts[0]), exact=True)
+
+    def by_tags(self, _: Meta, tests: list[TagTest]) -> Selector:
+        return Selector(tags=tuple(tests))
+
+    def tag_equals(self, _: Meta, parts: list[Token]) -> TagTest:
+        return TagTest(str(parts[0]), _unquote(parts[1]), exact=True)
+
+    def tag_like(self, _: Meta, parts: list[Token]) -> TagTest:
+        return TagTest(str(parts[0]), _unquote(parts[1]), exact=False)
+
+    def hold(self, _: Meta, parts: list[Token]) -> int:
+        return _duration(parts[0])
+
+    def clear(self, _: Meta, parts: list[Any]) -> tuple[_At, int | None]:
+        return parts[0], parts[1]
+
+    def severity(self, _: Meta, parts: list[Any]) -> tuple[Level, ...]:
+        levels = [Level(_severity(parts[0]), None)]
+        for token, condition in parts[1:]:
+            level = Level(_severity(token), condition.node)
+            if SEVERITY_ORDER.index(level.severity) <= SEVERITY_ORDER.index(levels[-1].severity):
+                raise _Fault("Each severity must be higher than the one before it.", token)
+            levels.append(level)
+        return tuple(levels)
+
+    def level(self, _: Meta, parts: list[Any]) -> tuple[Token, _At]:
+        token, condition = parts
+        _need_truth(condition, 'after a severity\'s "when"')
+        return token, condition
+
+    def number(self, meta: Meta, parts: list[Token]) -> _At:
+        value = float(parts[0])
+        if value == float("inf"):
+            raise _Fault("This number is too large.", meta)
+        return _At(Number(value), meta)
+
+    def duration(self, meta: Meta, parts: list[Token]) -> Token:
+        return parts[0]
+
+    def bare(self, meta: Meta, parts: list[Token]) -> _At:
+        return _At(Aggregate("last", _metric(parts[0]), BARE_WINDOW_US), meta)
+
+    def call(self, meta: Meta, parts: list[Any]) -> _At:
+        function, *arguments = parts
+        if function == "abs":
+            if len(arguments) != 1 or not isinstance(arguments[0], _At):
+                raise _Fault("abs takes one number.", function)
+            return _At(Unary("abs", _number(arguments[0]).node), meta)
+        if function not in FUNCTIONS:
+            near = get_close_matches(str(function), [*FUNCTIONS, "abs"], 1)
+            advice = f' Did you mean "{near[0]}"?' if near else ""
+            raise _Fault(
+                f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
+                function,
+            )
+        if len(arguments) != 2:
+            raise _Fault(
+                f"{function} takes a metric and a window, such as {function}(temperature, 5m).",
+                function,
+            )
+        metric, window = arguments
+        named = isinstance(metric, _At) and isinstance(metric.node, Aggregate)
+        if not named or metric.node.window_us != BARE_WINDOW_US or metric.node.function != "last":
+            raise _Fault(
+                f"The first argument of {function} is a metric's name (quote unusual ones).",
+                metric.meta if isinstance(metric, _At) else metric,
+            )
+        if not isinstance(window, Token):
+            raise _Fault(
+                f"The second argument of {function} is a window such as 10s, 5m or 2h.", window.meta
+            )
+        return _At(Aggregate(str(function), metric.node.metric, _window(window)), meta)
+
+    def compare(self, meta: Meta, parts: list[Any]) -> _At:
+        left, op, right = parts
+        if op not in ("<", "<=", ">", ">="):
+            raise _Fault(
+                "Measured numbers are hardly ever equal: use < <= > >=, such as x >= 1 and x <= 1.",
+                op,
+            )
+        return _At(Binary(str(op), _number(left).node, _number(right).node), meta)
+
+    def neg(self, meta: Meta, parts: list[_At]) -> _At:
+        return _At(Unary("neg", _number(parts[0]).node), meta)
+
+    def not_(self, meta: Meta, parts: list[_At]) -> _At:
+        _need_truth(parts[0], 'after "not"')
+        return _At(Unary("not", parts[0].node), meta)
+
+
+def _numbers(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
+    def build(_: _Builder, meta: Meta, parts: list[_At]) -> _At:
+        left, right = parts
+        return _At(Binary(op, _number(left).node, _number(right).node), meta)
+
+    return build
+
+
+def _truths(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
+    def build(_: _Builder, meta: Meta, parts: list[_At]) -> _At:
+        for part in parts:
+            _need_truth(part, f'beside "{op}"')
+        return _At(Binary(op, parts[0].node, parts[1].node), meta)
+
+    return build
+
+
+for _name, _op in (("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/")):
+    setattr(_Builder, _name, v_args(meta=True)(_numbers(_op)))
+for _name, _op in (("and_", "and"), ("or_", "or")):
+    setattr(_Builder, _name, v_args(meta=True)(_truths(_op)))
+
+
+def _need_truth(part: _At, where: str) -> None:
+    if not is_truth(part.node):
+        raise _Fault(
+            f"A condition is needed {where}, such as avg(temperature, 5m) > 30; this is a number.",
+            part.meta,
+        )
+
+
+def _number(part: _At) -> _At:
+    if is_truth(part.node):
+        raise _Fault("A number is needed here; this is a condition (true or false).", part.meta)
+    return part
+
+
+def _severity(token: Token) -> str:
+    if token not in SEVERITY_ORDER:
+        raise _Fault(f'There is no severity "{token}"; there are info, warning, critical.', token)
+    return str(token)
+
+
+def _unquote(token: Token) -> str:
+    return str(token)[1:-1] if token.type == "STRING" else str(token)
+
+
+def _metric(token: Token) -> str:
+    name = _unquote(token)
+    if not re.fullmatch(r"[A-Za-z0-9_\-:./]{1,64}", name):
+        raise _Fault("A metric's name has 1 to 64 of letters, digits and _ - : . /", token)
+    return name
+
+
+def _duration(token: Token) -> int:
+    parts = re.findall(r"(\d+)(ms|s|m|h|d)", str(token))
+    total = sum(int(count) * _UNITS[unit] for count, unit in parts)
+    if total > MAX_WINDOW_US:
+        raise _Fault("A duration may be 30 days long.", token)
+    return total
+
+
+def _window(token: Token) -> int:
+    width = _duration(token)
+    if width < MIN_WINDOW_US:
+        raise _Fault("A window is at least 1 second long.", token)
+    return width
+
+
+def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
+    if isinstance(error, UnexpectedEOF) or getattr(error, "token", None) == "":
+        lines = text.split("\n")
+        line, column = len(lines), len(lines[-1]) + 1
+        found = "the text ends"
+    else:
+        line, column = error.line, error.column
+        found = f'"{_snippet(text, error)}" cannot stand here'
+    names = getattr(error, "accepts", None) or getattr(error, "allowed", None) or set()
+    if not names:
+        names = getattr(error, "expected", set()) or set()
+    wanted = [_EXPECTED[name] for name in _EXPECTED if name in names][:4]
+    advice = f"; expected {' or '.join(wanted)}" if wanted else ""
+    if isinstance(error, UnexpectedCharacters) and text[error.pos_in_stream or 0 :][:1] == '"':
+        advice = '; a quoted text ends with " on the same line'
+    return _invalid(text, f"{found[0].upper()}{found[1:]}{advice}.", line, column)
+
+
+def _snippet(text: str, error: UnexpectedInput) -> str:
+    token = getattr(error, "token", None)
+    return str(token) if token else text[error.pos_in_stream or 0 :][:1]
+
+
+def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
+    lines = text.split("\n")
+    shown = lines[line - 1] if line <= len(lines) else ""
+    mark = "".join("\t" if character == "\t" else " " for character in shown[: column - 1])
+    return RuleInvalid(detail, line=line, column=column, caret=f"{shown}\n{mark}^")
+
+
+def _nth_rule_line(text: str, nth: int) -> int:
+    tree: Tree[Token] = _parser().parse(text)
+    rule = tree.children[nth - 1]
+    return int(rule.meta.line) if isinstance(rule, Tree) else 1

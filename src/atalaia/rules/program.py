@@ -1,0 +1,148 @@
+"""Rules to flat arrays: what the kernel reads. One compile of the kernel serves every rule set.
+
+A shape is the list of rules that watch a sensor. Sensors of one shape share its metrics, windows,
+atoms (one function of one window) and postfix programs.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import attrs
+import numpy as np
+
+from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.model.ids import RuleNo
+from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate, Binary, Node, Number, RuleSpec, Unary
+
+# Opcodes of the postfix programs; CONST and ATOM take an index as argument.
+CONST, ATOM, ADD, SUB, MUL, DIV, NEG, ABS, LT, LE, GT, GE, AND, OR, NOT = range(15)
+_BINARY = {
+    "+": ADD, "-": SUB, "*": MUL, "/": DIV, "<": LT, "<=": LE, ">": GT, ">=": GE,
+    "and": AND, "or": OR,
+}  # fmt: skip
+_UNARY = {"neg": NEG, "abs": ABS, "not": NOT}
+
+FUNCTIONS = (
+    "count", "sum", "avg", "min", "max", "stddev", "first", "last", "delta", "rate",
+)  # fmt: skip
+"""A function's number is its place here."""
+
+MAX_METRICS = 64
+"""Per sensor and rule set: which metrics a rule looks at is a mask of int64."""
+
+
+@attrs.frozen
+class ActiveRule:
+    """An enabled rule in its compiled form."""
+
+    rule_no: RuleNo
+    rule_id: UUID
+    version: int
+    spec: RuleSpec
+
+
+@attrs.frozen(eq=False)
+class Shape:
+    """The arrays of one list of rules. Offsets count from the start of these arrays.
+
+    windows[w] = (metric, width µs, needs spread); atoms[a] = (window, function);
+    rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity)
+    with its programs in this order: when, clear (empty: not when), one per further level;
+    programs[p] = (first op, ops, severity); ops[o] = (code, argument).
+    """
+
+    rules: tuple[ActiveRule, ...]
+    metrics: tuple[str, ...]
+    windows: Int64s
+    atoms: Int64s
+    rule_table: Int64s
+    programs: Int64s
+    ops: Int64s
+    constants: Floats
+    rule_atoms: tuple[Int32s, ...]
+
+    def reach_us(self, metric: int) -> int:
+        """The longest window over this metric."""
+        widths = self.windows[self.windows[:, 0] == metric, 1]
+        return int(widths.max()) if len(widths) else 0
+
+
+@attrs.define(eq=False)
+class _Builder:
+    metrics: dict[str, int] = attrs.field(factory=dict)
+    windows: dict[tuple[int, int], int] = attrs.field(factory=dict)
+    spread: set[int] = attrs.field(factory=set)
+    atoms: dict[Aggregate, int] = attrs.field(factory=dict)
+    atom_rows: list[tuple[int, int]] = attrs.field(factory=list)
+    programs: list[tuple[int, int, int]] = attrs.field(factory=list)
+    ops: list[tuple[int, int]] = attrs.field(factory=list)
+    constants: list[float] = attrs.field(factory=list)
+
+    def atom(self, aggregate: Aggregate) -> int:
+        if aggregate not in self.atoms:
+            metric = self.metrics.setdefault(aggregate.metric, len(self.metrics))
+            window = self.windows.setdefault((metric, aggregate.window_us), len(self.windows))
+            if aggregate.function == "stddev":
+                self.spread.add(window)
+            self.atoms[aggregate] = len(self.atom_rows)
+            self.atom_rows.append((window, FUNCTIONS.index(aggregate.function)))
+        return self.atoms[aggregate]
+
+    def program(self, node: Node | None, severity: int) -> None:
+        start = len(self.ops)
+        if node is not None:
+            self._emit(node)
+        self.programs.append((start, len(self.ops) - start, severity))
+
+    def _emit(self, node: Node) -> None:
+        match node:
+            case Number(value):
+                self.ops.append((CONST, len(self.constants)))
+                self.constants.append(value)
+            case Aggregate():
+                self.ops.append((ATOM, self.atom(node)))
+            case Unary(op, operand):
+                self._emit(operand)
+                self.ops.append((_UNARY[op], 0))
+            case Binary(op, left, right):
+                self._emit(left)
+                self._emit(right)
+                self.ops.append((_BINARY[op], 0))
+
+
+def build_shape(rules: Sequence[ActiveRule]) -> Shape:
+    """Raises ValueError when the rules look at more metrics of a sensor than the mask holds."""
+    builder = _Builder()
+    rows = []
+    for rule in rules:
+        spec = rule.spec
+        first = len(builder.programs)
+        severities = [SEVERITY_ORDER.index(level.severity) for level in spec.levels]
+        builder.program(spec.when, severities[0])
+        builder.program(spec.clear, severities[0])
+        for level, severity in zip(spec.levels[1:], severities[1:], strict=True):
+            builder.program(level.when, severity)
+        if len(builder.metrics) > MAX_METRICS:
+            raise ValueError(f"rules may look at {MAX_METRICS} metrics of one sensor")
+        mask = 0
+        for metric in spec.metrics:
+            mask |= 1 << builder.metrics[metric]
+        mask -= (mask >> 63) << 64  # the top bit of an int64 is its sign
+        count = len(builder.programs) - first
+        rows.append(
+            (mask, spec.for_us, spec.clear_for_us, spec.gap_us, first, count, severities[0])
+        )
+    windows = [(m, width, int(w in builder.spread)) for (m, width), w in builder.windows.items()]
+    return Shape(
+        rules=tuple(rules),
+        metrics=tuple(builder.metrics),
+        windows=np.array(windows, np.int64).reshape(-1, 3),
+        atoms=np.array(builder.atom_rows, np.int64).reshape(-1, 2),
+        rule_table=np.array(rows, np.int64).reshape(-1, 7),
+        programs=np.array(builder.programs, np.int64).reshape(-1, 3),
+        ops=np.array(builder.ops, np.int64).reshape(-1, 2),
+        constants=np.array(builder.constants, np.float64),
+        rule_atoms=tuple(
+            np.array([builder.atoms[a] for a in rule.spec.aggregates], np.int32) for rule in rules
+        ),
+    )

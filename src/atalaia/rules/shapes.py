@@ -1,0 +1,67 @@
+"""The shapes of one tenant, laid end to end in the arrays that the kernel reads."""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+
+from atalaia.model.batch import Floats, Int64s
+from atalaia.rules.program import ATOM, CONST, ActiveRule, Shape, build_shape
+
+
+@attrs.define(eq=False)
+class Shapes:
+    """Grows by a shape whenever a sensor matches a new set of rules.
+
+    at[s] = (first window, end, first atom, end, first rule, end).
+    """
+
+    active: Sequence[ActiveRule]
+    _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
+    _shapes: list[Shape] = attrs.field(factory=list)
+    at: Int64s = attrs.field(factory=lambda: np.empty((0, 6), np.int64))
+    windows: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
+    atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
+    rules: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
+    programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
+    ops: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
+    constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
+    most_atoms: int = 1
+    most_rules: int = 1
+
+    def __getitem__(self, index: int) -> Shape:
+        return self._shapes[index]
+
+    def find(self, name: str, tags: Mapping[str, str]) -> int:
+        """The shape of a sensor with this name and these tags."""
+        watching = [rule for rule in self.active if rule.spec.selector.matches(name, tags)]
+        key = tuple(rule.rule_no for rule in watching)
+        if key not in self._index:
+            self._index[key] = len(self._shapes)
+            self._add(build_shape(watching))
+        return self._index[key]
+
+    def _add(self, shape: Shape) -> None:
+        first_window, first_atom = len(self.windows), len(self.atoms)
+        first_rule, first_program = len(self.rules), len(self.programs)
+        atoms = shape.atoms + [first_window, 0]
+        rules = shape.rule_table.copy()
+        rules[:, 4] += first_program
+        programs = shape.programs + [len(self.ops), 0, 0]
+        ops = shape.ops.copy()
+        ops[ops[:, 0] == CONST, 1] += len(self.constants)
+        ops[ops[:, 0] == ATOM, 1] += first_atom
+        self.windows = np.concatenate([self.windows, shape.windows])
+        self.atoms = np.concatenate([self.atoms, atoms])
+        self.rules = np.concatenate([self.rules, rules])
+        self.programs = np.concatenate([self.programs, programs])
+        self.ops = np.concatenate([self.ops, ops])
+        self.constants = np.concatenate([self.constants, shape.constants])
+        bounds = [
+            first_window, len(self.windows), first_atom, len(self.atoms),
+            first_rule, len(self.rules),
+        ]  # fmt: skip
+        self.at = np.concatenate([self.at, np.array([bounds], np.int64)])
+        self._shapes.append(shape)
+        self.most_atoms = max(self.most_atoms, len(shape.atoms))
+        self.most_rules = max(self.most_rules, len(shape.rules))

@@ -1,0 +1,192 @@
+"""What a rule says, as a tree: the nodes, the selector and the whole specification.
+
+Spans are kept apart from meaning: two nodes are equal when they mean the same.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import attrs
+
+SEVERITY_ORDER = ("info", "warning", "critical")
+MINUTE_US = 60_000_000
+
+
+@attrs.frozen
+class Number:
+    value: float
+
+
+@attrs.frozen
+class Aggregate:
+    """One function of one metric over the window (T-W, T]."""
+
+    function: str
+    metric: str
+    window_us: int
+
+    def __str__(self) -> str:
+        metric = self.metric if METRIC_NAME.fullmatch(self.metric) else f'"{self.metric}"'
+        return f"{self.function}({metric}, {duration_text(self.window_us)})"
+
+
+@attrs.frozen
+class Unary:
+    """neg, abs (number) or not (truth)."""
+
+    op: str
+    operand: "Node"
+
+
+@attrs.frozen
+class Binary:
+    """+ - * / (number), < <= > >= (numbers to truth), and, or (truth)."""
+
+    op: str
+    left: "Node"
+    right: "Node"
+
+
+Node = Number | Aggregate | Unary | Binary
+
+METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TRUTH_OPS = frozenset({"<", "<=", ">", ">=", "and", "or", "not"})
+
+
+def is_truth(node: Node) -> bool:
+    """Whether the node says true or false rather than a number."""
+    return isinstance(node, Unary | Binary) and node.op in TRUTH_OPS
+
+
+def aggregates(node: Node) -> Iterator[Aggregate]:
+    """Every aggregate under the node, left to right."""
+    match node:
+        case Aggregate():
+            yield node
+        case Unary(_, operand):
+            yield from aggregates(operand)
+        case Binary(_, left, right):
+            yield from aggregates(left)
+            yield from aggregates(right)
+
+
+def size(node: Node) -> int:
+    """How many nodes the tree has."""
+    match node:
+        case Unary(_, operand):
+            return 1 + size(operand)
+        case Binary(_, left, right):
+            return 1 + size(left) + size(right)
+    return 1
+
+
+@attrs.frozen
+class TagTest:
+    """A tag of the sensor equals a text, or matches a pattern with * and ?."""
+
+    tag: str
+    pattern: str
+    exact: bool
+
+    def matches(self, tags: Mapping[str, str]) -> bool:
+        value = tags.get(self.tag)
+        if value is None:
+            return False
+        return value == self.pattern if self.exact else glob(self.pattern, value)
+
+
+@attrs.frozen
+class Selector:
+    """Which sensors a rule watches: by name (exact or pattern), and by tags."""
+
+    name: str | None = None
+    exact: bool = False
+    tags: tuple[TagTest, ...] = ()
+
+    def matches(self, sensor: str, tags: Mapping[str, str]) -> bool:
+        if self.name is not None:
+            named = sensor == self.name if self.exact else glob(self.name, sensor)
+            if not named:
+                return False
+        return all(test.matches(tags) for test in self.tags)
+
+
+def glob(pattern: str, text: str) -> bool:
+    """* stands for any characters, ? for one; everything else for itself. Linear time."""
+    at = mark = 0
+    star = -1
+    i = 0
+    while i < len(text):
+        if at < len(pattern) and pattern[at] == "*":
+            star, mark = at, i
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", text[i]):
+            at += 1
+            i += 1
+        elif star >= 0:
+            mark += 1
+            at, i = star + 1, mark
+        else:
+            return False
+    return all(character == "*" for character in pattern[at:])
+
+
+@attrs.frozen
+class Level:
+    """A severity within the alert, and when it holds (None: always)."""
+
+    severity: str
+    when: Node | None
+
+
+@attrs.frozen
+class RuleSpec:
+    """One rule, typed and checked. Times in µs. levels are ordered, the base first."""
+
+    name: str
+    text: str
+    selector: Selector
+    when: Node
+    for_us: int
+    clear: Node | None
+    clear_for_us: int
+    levels: tuple[Level, ...]
+
+    @cached_property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The distinct aggregates in the order of the text: when, clear, levels."""
+        trees = [self.when, self.clear, *(level.when for level in self.levels)]
+        found = (a for tree in trees if tree is not None for a in aggregates(tree))
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(aggregate.metric for aggregate in self.aggregates))
+
+    @property
+    def gap_us(self) -> int:
+        """Silence longer than this resets a pending opening or clearing: the longest window."""
+        return max(aggregate.window_us for aggregate in self.aggregates)
+
+    @property
+    def condition_key(self) -> str:
+        """Equal for two specs that judge equally: name, comments and labels are left out."""
+        conditions = tuple(level.when for level in self.levels)
+        judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions)
+        return repr(judged)
+
+
+def duration_text(us: int) -> str:
+    """The shortest way to write a duration: 5m, 90s, 1h30m."""
+    parts = []
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", MINUTE_US)):
+        count, us = divmod(us, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    seconds, us = divmod(us, 1_000_000)
+    if seconds:
+        parts.append(f"{seconds}s")
+    if us:
+        parts.append(f"{us // 1000}ms")
+    return "".join(parts) or "0s"
