@@ -1,0 +1,187 @@
+"""JSON bodies to columns: rows, columns, lists of either, NDJSON.
+
+The fast road decodes the whole body into typed rows and then into arrays, without looking at a
+row by itself. Whatever it does not understand takes the slow road, which judges row by row and
+names what is wrong with each; both give the same batch for the same good body.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import attrs
+import msgspec
+import numpy as np
+
+from atalaia.model.batch import Batch, Int64s, SeriesName
+from atalaia.model.errors import Invalid, TooLarge
+from atalaia.wire.rows import Collector, check_name
+from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
+
+
+@attrs.frozen
+class WireOptions:
+    """How a sender describes its body."""
+
+    format: Literal["json", "ndjson"] = "json"
+    precision: Precision = "ms"
+    bool_as_number: bool = False
+    max_rows: int = 50_000
+
+
+class _Row(msgspec.Struct):
+    sensor: str
+    metric: str
+    ts: int | str
+    value: float
+
+
+class _Columns(msgspec.Struct):
+    sensor: str
+    metric: str
+    ts: list[int]
+    value: list[float]
+
+
+class _Envelope(msgspec.Struct):
+    readings: list[_Row]
+
+
+_ROWS = msgspec.json.Decoder(list[_Row])
+_ROW = msgspec.json.Decoder(_Row)
+_COLUMNS = msgspec.json.Decoder(_Columns)
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+# 1e400 becomes infinity, and so one bad value instead of a bad body.
+_ANY = msgspec.json.Decoder(float_hook=float)
+
+
+def parse_readings(body: bytes, *, options: WireOptions) -> Batch:
+    """The readings of one body, with a reject for every row that is not one.
+
+    Raises Invalid (`bad_json`, `bad_body`, `empty_body`) when the body as a whole cannot be
+    read, TooLarge for more than options.max_rows.
+    """
+    try:
+        batch = _parse_fast(body, options)
+    except (msgspec.DecodeError, OverflowError, ValueError, RecursionError):
+        batch = None
+    if batch is None:
+        batch = _parse_slow(body, options)
+    if not batch.sent:
+        raise Invalid("The body holds no reading.", code="empty_body")
+    return batch
+
+
+def _parse_fast(body: bytes, options: WireOptions) -> Batch | None:
+    """None, or an error, when the body is not wholly of a kind that this road knows."""
+    if options.format == "ndjson":
+        return _from_rows(_ROW.decode_lines(body), options)
+    start = body[:1].strip() or body.lstrip()[:1]
+    if start == b"[":
+        return _from_rows(_ROWS.decode(body), options)
+    try:
+        columns = _COLUMNS.decode(body)
+    except msgspec.ValidationError:
+        return _from_rows(_ENVELOPE.decode(body).readings, options)
+    return _from_columns(columns, options)
+
+
+def _from_rows(rows: Sequence[_Row], options: WireOptions) -> Batch | None:
+    _check_count(len(rows), options)
+    index: dict[tuple[str, str], int] = {}
+    idx = [index.setdefault((row.sensor, row.metric), len(index)) for row in rows]
+    times: Int64s | None
+    if rows and isinstance(rows[0].ts, str):
+        times = np.array([parse_rfc3339(row.ts) for row in rows], np.int64)  # type: ignore[arg-type]
+    else:
+        times = _scale_all([row.ts for row in rows], options.precision)
+    if times is None:
+        return None
+    return _finish(list(index), np.array(idx, np.int32), times, [row.value for row in rows])
+
+
+def _from_columns(columns: _Columns, options: WireOptions) -> Batch | None:
+    count = len(columns.ts)
+    _check_count(count, options)
+    times = _scale_all(columns.ts, options.precision)
+    if times is None or count != len(columns.value):
+        return None
+    name = (columns.sensor, columns.metric)
+    return _finish([name], np.zeros(count, np.int32), times, columns.value)
+
+
+def _scale_all(ticks: Sequence[Any], precision: Precision) -> Int64s | None:
+    """All at once; None when one of them is text, an error when one is beyond int64."""
+    raw = np.array(ticks)
+    if len(raw) and raw.dtype != np.int64:
+        return None
+    times: Int64s = raw.astype(np.int64)
+    if precision == "ns":
+        return times // 1_000
+    factor = MICROS_PER[precision]
+    if len(times) and (times.min() < 0 or times.max() > LATEST_US // factor):
+        return None
+    return times * factor
+
+
+def _finish(
+    names: Iterable[tuple[str, str]], idx: Any, times: Int64s, values: Sequence[float]
+) -> Batch | None:
+    """None when a name, a time or a value is out of bounds."""
+    series = []
+    for sensor, metric in names:
+        if check_name(sensor, metric) is not None:
+            return None
+        series.append(SeriesName(sensor, metric))
+    value = np.array(values, np.float64)
+    if not np.isfinite(value).all():
+        return None
+    if len(times) and (times.min() < 0 or times.max() >= LATEST_US):
+        return None
+    return Batch(
+        names=tuple(series),
+        idx=idx,
+        ts=times,
+        value=value,
+        row=np.arange(len(times), dtype=np.int32),
+        rejects=(),
+        sent=len(times),
+    )
+
+
+def _parse_slow(body: bytes, options: WireOptions) -> Batch:
+    collector = Collector(options.precision, options.bool_as_number)
+    if options.format == "ndjson":
+        for number, line in enumerate(body.split(b"\n"), start=1):
+            if not line.strip():
+                continue
+            try:
+                item = _ANY.decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                collector.reject("bad_json", f"line {number} is not JSON: {error}")
+                continue
+            collector.add(item)
+            _check_count(collector.sent, options)
+        return collector.batch()
+    try:
+        document = _ANY.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
+    if isinstance(document, dict) and "readings" in document:
+        document = document["readings"]
+    if isinstance(document, dict):
+        document = [document]
+    if not isinstance(document, list):
+        raise Invalid(
+            "The body must be a reading, a list of readings, or an object with readings.",
+            code="bad_body",
+        )
+    _check_count(len(document), options)
+    for item in document:
+        collector.add(item)
+        _check_count(collector.sent, options)
+    return collector.batch()
+
+
+def _check_count(rows: int, options: WireOptions) -> None:
+    if rows > options.max_rows:
+        raise TooLarge(f"A request may hold {options.max_rows} readings; send smaller batches.")
