@@ -1,0 +1,219 @@
+"""Everything outside the process, as the engine and the faces see it.
+
+`storage` implements these on Postgres. Times are UTC epoch µs; numbers of tenants, sensors and
+series are the inner int4 ones. A call either does what it says or raises one of the three store
+errors below.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import attrs
+
+from atalaia.model.alert import Transition
+from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached or answers too late; the outcome may be unknown."""
+
+
+class StoreRefused(Exception):
+    """The database refuses the data itself: trying again would fail again."""
+
+
+class Fenced(Exception):
+    """Another process has taken this shard over; nothing more may be committed here."""
+
+
+@attrs.frozen
+class SensorRow:
+    """A registered sensor."""
+
+    sensor_no: SensorNo
+    sensor_id: UUID
+    name: str
+    tags: Mapping[str, str]
+
+
+@attrs.frozen
+class SeriesRow:
+    """A registered series: one metric of one sensor."""
+
+    series_no: SeriesNo
+    sensor_no: SensorNo
+    metric: str
+
+
+@attrs.frozen(eq=False)
+class TenantImage:
+    """What is committed of one tenant: enough to rebuild its actor, windows apart.
+
+    newest: the newest event time per series; rule_states: packed records in commit order;
+    last_received: the newest committed received_at, 0 when there is none;
+    deltas: state rows since the last snapshot.
+    """
+
+    tenant_id: UUID
+    sensors: Sequence[SensorRow]
+    series: Sequence[SeriesRow]
+    newest: Mapping[SeriesNo, Micros]
+    rule_states: bytes
+    rules: Sequence[StoredRule]
+    next_rule_no: RuleNo
+    last_received: Micros
+    deltas: int
+
+
+@attrs.frozen
+class RuleWrite:
+    """A rule as it is to stand after this commit; deleted rules keep their row and history."""
+
+    rule: StoredRule
+    deleted: bool = False
+
+
+@attrs.frozen(eq=False)
+class CommitItem:
+    """One batch (or one rule change) of one tenant, judged and ready to be stored.
+
+    fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
+    old_*: the other rows in body order: late readings and duplicates, told apart by the store.
+    touched, newest: series whose newest moved, and where it stands now.
+    rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
+    the deltas before it (touched and newest then name every series).
+    """
+
+    tenant_no: TenantNo
+    received_at: Micros
+    fresh_series: Int32s
+    fresh_ts: Int64s
+    fresh_value: Floats
+    old_series: Int32s
+    old_ts: Int64s
+    old_value: Floats
+    touched: Int32s
+    newest: Int64s
+    rule_states: bytes
+    transitions: Sequence[Transition] = ()
+    rule_write: RuleWrite | None = None
+    snapshot: bool = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.fresh_ts) + len(self.old_ts)
+
+
+class EngineStore(Protocol):
+    """What the engine needs from the outside: the committed past, and a way to commit."""
+
+    async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
+        """The committed state of one tenant. Raises StoreUnavailable."""
+        ...
+
+    def window_rows(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+        """Judged (not late) rows with since < ts <= until per series, in chunks.
+
+        Within a chunk rows are sorted by (series, ts); a series is never split over chunks.
+        """
+        ...
+
+    async def register(
+        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+    ) -> tuple[list[SensorRow], list[SeriesRow]]:
+        """Register unknown series and their sensors, in the order of names, within the quota.
+
+        Returns the new sensors and a row for every name that exists now; names beyond the
+        tenant's quota are left out.
+        """
+        ...
+
+    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
+        """Replace a sensor's tags. Raises NotFound for an unknown sensor."""
+        ...
+
+    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+        """Make the partitions that these times need and that do not exist, at most 8."""
+        ...
+
+    def uncovered(self, ts: Int64s) -> Int64s:
+        """Positions of times that no known partition covers. Does not wait."""
+        ...
+
+    async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        """Store one group in one transaction; per item, how many old rows were new (late).
+
+        Calling it again with the same group_id and items is harmless and gives the same answer.
+        Raises StoreUnavailable (outcome unknown), StoreRefused (nothing stored), Fenced.
+        """
+        ...
+
+    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+        """Make the next days' partitions and forget the ids of groups older than that."""
+        ...
+
+    async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
+        """Keep refused items in the dead-letter table with their reason."""
+        ...
+
+
+class Queries(Protocol):
+    """What the faces ask of the committed past, always in the name of one tenant.
+
+    Everything raises StoreUnavailable when the database does not answer.
+    """
+
+    async def find_key(self, key_id: str) -> KeyRecord | None:
+        """A living API key by its public id, before any tenant is known."""
+        ...
+
+    async def ping(self) -> None:
+        """One round trip to the database."""
+        ...
+
+    async def sensors(
+        self, tenant_no: TenantNo, *, after: str | None, limit: int
+    ) -> Sequence[SensorView]:
+        """Living sensors with a name beyond `after`, by name (code points)."""
+        ...
+
+    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+
+    async def readings(
+        self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
+    ) -> Sequence[Point]:
+        """Readings of one series with after < ts <= until, oldest first."""
+        ...
+
+    async def latest(self, tenant_no: TenantNo, sensor: SensorView) -> Mapping[str, Point]:
+        """The newest reading of each metric of the sensor."""
+        ...
+
+    async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
+        """Rules with a number beyond `after`, in the order of creation."""
+        ...
+
+    async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
+
+    async def alerts(
+        self,
+        tenant_no: TenantNo,
+        wanted: AlertFilter,
+        *,
+        before: tuple[Micros, UUID] | None,
+        limit: int,
+    ) -> Sequence[AlertView]:
+        """Alerts newest opening first, beyond the (opened_at, id) of `before`."""
+        ...
+
+    async def alert(
+        self, tenant_no: TenantNo, alert_id: UUID
+    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
+        """One alert with its history."""
+        ...
