@@ -1,0 +1,1 @@
+"""The ports on Postgres. The only package that speaks SQL."""

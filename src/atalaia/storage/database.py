@@ -1,0 +1,202 @@
+"""Connections: who may do what, and every error translated once.
+
+Two pools on the bridge's thread: many connections that assume `atalaia_app` with one tenant per
+transaction, and one that assumes `atalaia_writer` for commits. Roles and tenant are set
+transaction-locally, which holds behind a pooler too. Times are int µs on both sides of the
+driver. Functions ending in `_aio` run on the asyncio thread and are called through the bridge.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+import asyncpg
+import attrs
+import msgspec
+import structlog
+
+from atalaia.bridge import Bridge
+from atalaia.model.errors import StartupRefused
+from atalaia.model.ids import TenantNo
+from atalaia.ports import StoreRefused, StoreUnavailable
+from atalaia.storage.binary import PG_EPOCH_US
+from atalaia.storage.migrate import migrate_aio
+
+log = structlog.get_logger()
+T = TypeVar("T")
+Work = Callable[[asyncpg.Connection], Awaitable[T]]
+
+APP_CONNECTIONS = 8  # queries of the HTTP face and recoveries; each query is short
+ACQUIRE_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 60.0
+QUERY_TIMEOUT_MS = 5_000  # no query of the face may hold a connection longer
+MINIMUM_VERSION = 150_000
+
+_AS_TENANT = (
+    "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true),"
+    " set_config('statement_timeout', $2, true)"
+)
+_AS_WRITER = "SELECT set_config('role', 'atalaia_writer', true)"
+
+_DOWN = (
+    OSError,  # TimeoutError is one of them
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
+    asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
+    asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
+    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over
+)
+
+
+def translate(error: Exception) -> NoReturn:
+    """Raise the port's error for a driver's one, with its cause."""
+    if isinstance(error, _DOWN):
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    if isinstance(error, asyncpg.PostgresError):
+        raise StoreRefused(f"{error.sqlstate} {type(error).__name__}: {error}") from error
+    raise error
+
+
+@attrs.define(eq=False)
+class Database:
+    """Both pools. Made by `open_database`."""
+
+    _bridge: Bridge
+    _app: asyncpg.Pool
+    _writer: asyncpg.Pool
+
+    async def as_tenant(
+        self, tenant_no: TenantNo, work: Work[T], *, timeout_ms: int = QUERY_TIMEOUT_MS
+    ) -> T:
+        """Run `work(connection)` in one transaction as atalaia_app with the tenant set.
+
+        Raises StoreUnavailable or StoreRefused.
+        """
+        try:
+            return await self._bridge.call(_tenant_aio, self._app, tenant_no, timeout_ms, work)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            translate(error)
+
+    async def as_writer(self, work: Work[T]) -> T:
+        """Run `work(connection)` in one transaction as atalaia_writer. Raises as `as_tenant`."""
+        try:
+            return await self._bridge.call(_writer_aio, self._writer, work)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            translate(error)
+
+
+async def _tenant_aio(pool: asyncpg.Pool, tenant: int, timeout_ms: int, work: Work[T]) -> T:
+    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+        await connection.execute(_AS_TENANT, str(tenant), str(timeout_ms))
+        return await work(connection)
+
+
+async def _writer_aio(pool: asyncpg.Pool, work: Work[T]) -> T:
+    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
+        await connection.execute(_AS_WRITER)
+        return await work(connection)
+
+
+async def setup_connection_aio(connection: asyncpg.Connection) -> None:
+    """Times as int µs since 1970, jsonb as Python values."""
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=lambda us: (us - PG_EPOCH_US,),
+        decoder=lambda pg: pg[0] + PG_EPOCH_US,
+        format="tuple",
+    )
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
+        format="text",
+    )
+
+
+@asynccontextmanager
+async def open_database(bridge: Bridge, url: str) -> AsyncIterator[Database]:
+    """Migrate, check that the server keeps its word, open the pools; leaving closes them.
+
+    Raises StartupRefused when the database cannot be reached, is too old, does not write
+    through (`fsync`, `synchronous_commit`), or when the roles could see past the policies.
+    """
+    await bridge.call(prepare_aio, url)
+    app, writer = await bridge.call(_open_pools_aio, url)
+    try:
+        yield Database(bridge, app, writer)
+    finally:
+        await bridge.call(_close_pools_aio, (app, writer))
+
+
+async def prepare_aio(url: str) -> None:
+    """Check the server, run the migrations, check the roles. Raises StartupRefused."""
+    try:
+        connection = await asyncpg.connect(url, timeout=10)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise StartupRefused(
+            f"DATABASE_URL does not answer ({type(error).__name__}: {error}). "
+            "Check that Postgres runs, and the host, port, user, password and database in it."
+        ) from error
+    try:
+        await _check_server_aio(connection)
+        done = await migrate_aio(connection)
+        if done:
+            log.info("schema_migrated", migrations=done)
+        await check_roles_aio(connection)
+    finally:
+        await connection.close()
+
+
+async def _check_server_aio(connection: asyncpg.Connection) -> None:
+    version = int(await connection.fetchval("SHOW server_version_num"))
+    if version < MINIMUM_VERSION:
+        raise StartupRefused(f"Postgres {version // 10_000} is too old: 15 or newer is needed.")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        if await connection.fetchval(f"SHOW {setting}") == "off":
+            raise StartupRefused(
+                f"Postgres runs with {setting} = off: a reading answered with 200 could be lost "
+                f"in a crash. Set {setting} = on and start again."
+            )
+
+
+async def check_roles_aio(connection: asyncpg.Connection) -> None:
+    """Refuse to serve when a role that should be fenced in by policies is not."""
+    for role in ("atalaia_app", "atalaia_writer"):
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('role', $1, true)", role)
+            row = await connection.fetchrow(
+                "SELECT rolsuper, rolbypassrls,"
+                " EXISTS (SELECT FROM pg_class WHERE relowner = r.oid) AS owns,"
+                " pg_has_role(r.oid, 'atalaia_migrate', 'MEMBER') AS migrates"
+                " FROM pg_roles r WHERE rolname = current_user"
+            )
+        powers = [name for name, held in row.items() if held]
+        if powers:
+            raise StartupRefused(
+                f"The role {role} could see past row-level security ({', '.join(powers)}). "
+                f"Run: ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS, and take from it every table "
+                "and the membership in atalaia_migrate."
+            )
+
+
+async def _open_pools_aio(url: str) -> tuple[asyncpg.Pool, asyncpg.Pool]:
+    async def pool(size: int) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            init=setup_connection_aio,
+            command_timeout=COMMAND_TIMEOUT_S,
+            timeout=ACQUIRE_TIMEOUT_S,
+            max_inactive_connection_lifetime=0,
+        )
+
+    return await pool(APP_CONNECTIONS), await pool(1)
+
+
+async def _close_pools_aio(pools: tuple[Any, ...]) -> None:
+    for pool in pools:
+        pool.terminate()

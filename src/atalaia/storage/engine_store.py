@@ -1,0 +1,176 @@
+"""The engine's port on Postgres."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import attrs
+import msgspec
+import numpy as np
+import structlog
+
+from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.errors import NotFound
+from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.ports import (
+    CommitItem,
+    SensorRow,
+    SeriesRow,
+    StoreRefused,
+    StoreUnavailable,
+    TenantImage,
+)
+from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
+from atalaia.storage.database import Database
+from atalaia.storage.partitions import Partitions
+from atalaia.storage.readings import window_chunk_aio
+from atalaia.storage.registry import load_register_aio, register_aio
+from atalaia.storage.rules import load_rules_aio
+from atalaia.storage.state import load_state_aio
+
+log = structlog.get_logger()
+
+CHUNK_SERIES = 500  # series per recovery query: bounds memory while windows are rebuilt
+RECOVERY_TIMEOUT_MS = 120_000
+
+
+@attrs.define(eq=False)
+class PostgresEngineStore:
+    """Implements `EngineStore` under one lease. Made by `open_engine_store`."""
+
+    _database: Database
+    _partitions: Partitions
+    epoch: int
+
+    async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
+        async def work(connection: asyncpg.Connection) -> TenantImage:
+            tenant_id = await connection.fetchval("SELECT tenant_uuid FROM tenants")
+            if tenant_id is None:
+                raise StoreRefused(f"tenant {tenant_no} is not registered")
+            sensors, series = await load_register_aio(connection)
+            rules = await load_rules_aio(connection)
+            state = await load_state_aio(connection)
+            top = await connection.fetchval("SELECT coalesce(max(rule_no), 0) FROM rules")
+            return TenantImage(
+                tenant_id=tenant_id,
+                sensors=sensors,
+                series=series,
+                newest=state.newest,
+                rule_states=state.rule_states,
+                rules=rules,
+                next_rule_no=RuleNo(top + 1),
+                last_received=state.last_received,
+                deltas=state.deltas,
+            )
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
+
+    async def window_rows(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+        # Neighbours in time share a chunk, so that each query touches few partitions.
+        order = np.argsort(since, kind="stable")
+        for start in range(0, len(order), CHUNK_SERIES):
+            chunk = order[start : start + CHUNK_SERIES]
+            bounds = (series[chunk], since[chunk], until[chunk])
+
+            async def work(
+                connection: asyncpg.Connection,
+                bounds: tuple[Int32s, Int64s, Int64s] = bounds,
+            ) -> tuple[Int32s, Int64s, Floats]:
+                return await window_chunk_aio(connection, *bounds)
+
+            yield await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
+
+    async def register(
+        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+    ) -> tuple[list[SensorRow], list[SeriesRow]]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: register_aio(connection, tenant_no, names, now)
+        )
+
+    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
+        async def work(connection: asyncpg.Connection) -> str:
+            return str(
+                await connection.execute(
+                    "UPDATE sensors SET tags = $2 WHERE deleted_at IS NULL AND name = $1",
+                    sensor,
+                    dict(tags),
+                )
+            )
+
+        if await self._database.as_tenant(tenant_no, work) == "UPDATE 0":
+            raise NotFound(f'There is no sensor named "{sensor}".')
+
+    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+        await self._partitions.ensure(ts, now)
+
+    def uncovered(self, ts: Int64s) -> Int64s:
+        return np.flatnonzero(self._partitions.locate(ts) < 0).astype(np.int64)
+
+    async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        async def commit(connection: asyncpg.Connection) -> list[int]:
+            return await commit_group_aio(connection, self._partitions, self.epoch, group_id, items)
+
+        try:
+            return await self._database.as_writer(commit)
+        except StoreRefused as error:
+            if not _is_same_group(error.__cause__):
+                raise
+        answer = await self._database.as_writer(
+            lambda connection: stored_answer_aio(connection, group_id)
+        )
+        if answer is None:
+            raise StoreUnavailable("a commit group vanished while its answer was read")
+        return answer
+
+    async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
+        letters = [(item.tenant_no, reason, item.rows, _letter(item)) for item in items]
+
+        async def work(connection: asyncpg.Connection) -> None:
+            await connection.executemany(
+                "INSERT INTO dead_letters (tenant_id, reason, rows, payload)"
+                " VALUES ($1, $2, $3, $4)",
+                letters,
+            )
+
+        await self._database.as_writer(work)
+
+    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+        """Make the next days' partitions; forget the ids of groups that nobody retries now."""
+        await self._partitions.load(now)
+        await self._database.as_writer(
+            lambda connection: connection.execute(
+                "DELETE FROM commit_groups WHERE committed_at < $1", now - keep_groups_us
+            )
+        )
+
+
+def _is_same_group(cause: BaseException | None) -> bool:
+    return (
+        isinstance(cause, asyncpg.UniqueViolationError)
+        and cause.constraint_name == "commit_groups_pkey"
+    )
+
+
+def _letter(item: CommitItem) -> bytes:
+    """A refused item as JSON columns: readable by a person, loadable by a script."""
+    return msgspec.json.encode(
+        {
+            "series": [*item.fresh_series.tolist(), *item.old_series.tolist()],
+            "ts_us": [*item.fresh_ts.tolist(), *item.old_ts.tolist()],
+            "value": [*item.fresh_value.tolist(), *item.old_value.tolist()],
+            "received_at_us": item.received_at,
+        }
+    )
+
+
+@asynccontextmanager
+async def open_engine_store(database: Database, now: Micros) -> AsyncIterator[PostgresEngineStore]:
+    """Take the lease and learn the partitions. Raises StoreUnavailable."""
+    partitions = Partitions(database)
+    await partitions.load(now)
+    epoch = await database.as_writer(take_lease_aio)
+    log.info("lease_taken", epoch=epoch)
+    yield PostgresEngineStore(database, partitions, epoch)

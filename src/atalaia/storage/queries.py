@@ -1,0 +1,141 @@
+"""The faces' port on Postgres: every query as atalaia_app with one tenant set."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import asyncpg
+import attrs
+
+from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.storage.alerts import alert_aio, alerts_aio
+from atalaia.storage.database import Database
+from atalaia.storage.readings import points_aio, range_aio
+from atalaia.storage.rules import COLUMNS, stored_rule
+from atalaia.storage.state import load_state_aio
+
+NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
+
+
+@attrs.define(eq=False)
+class PostgresQueries:
+    """Implements `Queries`."""
+
+    _database: Database
+
+    async def find_key(self, key_id: str) -> KeyRecord | None:
+        async def work(connection: asyncpg.Connection) -> KeyRecord | None:
+            row = await connection.fetchrow("SELECT * FROM find_api_key($1)", key_id)
+            if row is None:
+                return None
+            return KeyRecord(
+                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"])
+            )
+
+        return await self._database.as_tenant(NO_TENANT, work)
+
+    async def ping(self) -> None:
+        await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
+
+    async def sensors(
+        self, tenant_no: TenantNo, *, after: str | None, limit: int
+    ) -> Sequence[SensorView]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: _sensors_aio(connection, "name > $1", after or "", limit)
+        )
+
+    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None:
+        found = await self._database.as_tenant(
+            tenant_no, lambda connection: _sensors_aio(connection, "name = $1", name, 1)
+        )
+        return found[0] if found else None
+
+    async def readings(
+        self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
+    ) -> Sequence[Point]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: range_aio(connection, series, after, until, limit)
+        )
+
+    async def latest(self, tenant_no: TenantNo, sensor: SensorView) -> Mapping[str, Point]:
+        at = [(series, ts) for series, ts in sensor.metrics.values() if ts is not None]
+        points = await self._database.as_tenant(
+            tenant_no, lambda connection: points_aio(connection, at)
+        )
+        return {
+            metric: points[series]
+            for metric, (series, _) in sensor.metrics.items()
+            if series in points
+        }
+
+    async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
+        async def work(connection: asyncpg.Connection) -> Sequence[StoredRule]:
+            rows = await connection.fetch(
+                f"SELECT {COLUMNS} FROM rules WHERE deleted_at IS NULL"  # noqa: S608
+                " AND rule_no > $1 ORDER BY rule_no LIMIT $2",
+                after,
+                limit,
+            )
+            return [stored_rule(row) for row in rows]
+
+        return await self._database.as_tenant(tenant_no, work)
+
+    async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None:
+        async def work(connection: asyncpg.Connection) -> StoredRule | None:
+            row = await connection.fetchrow(
+                f"SELECT {COLUMNS} FROM rules"  # noqa: S608
+                " WHERE deleted_at IS NULL AND rule_id = $1",
+                rule_id,
+            )
+            return None if row is None else stored_rule(row)
+
+        return await self._database.as_tenant(tenant_no, work)
+
+    async def alerts(
+        self,
+        tenant_no: TenantNo,
+        wanted: AlertFilter,
+        *,
+        before: tuple[Micros, UUID] | None,
+        limit: int,
+    ) -> Sequence[AlertView]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: alerts_aio(connection, wanted, before, limit)
+        )
+
+    async def alert(
+        self, tenant_no: TenantNo, alert_id: UUID
+    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: alert_aio(connection, alert_id)
+        )
+
+
+async def _sensors_aio(
+    connection: asyncpg.Connection, condition: str, name: str, limit: int
+) -> list[SensorView]:
+    rows = await connection.fetch(
+        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at,"  # noqa: S608
+        " array_agg(e.metric ORDER BY e.metric) AS metrics,"
+        " array_agg(e.series_id ORDER BY e.metric) AS series"
+        f" FROM (SELECT * FROM sensors WHERE deleted_at IS NULL AND {condition}"
+        " ORDER BY name LIMIT $2) s JOIN series e USING (tenant_id, sensor_id)"
+        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at ORDER BY s.name",
+        name,
+        limit,
+    )
+    newest = (await load_state_aio(connection)).newest if rows else {}
+    return [
+        SensorView(
+            sensor_id=row["sensor_uuid"],
+            name=row["name"],
+            tags=row["tags"],
+            registered_at=row["registered_at"],
+            metrics={
+                metric: (series, newest.get(series))
+                for metric, series in zip(row["metrics"], row["series"], strict=True)
+            },
+        )
+        for row in rows
+    ]

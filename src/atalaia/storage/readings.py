@@ -1,0 +1,84 @@
+"""Every read of readings. Each query carries a time bound, so that few partitions are opened."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import asyncpg
+import numpy as np
+
+from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.model.ids import Micros, SeriesNo
+from atalaia.model.views import Point
+from atalaia.storage.binary import decode_points
+
+
+async def window_chunk_aio(
+    connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s
+) -> tuple[Int32s, Int64s, Floats]:
+    """Judged rows with since < ts <= until per series, by (series, ts), as columns.
+
+    Numbers are written into the statement because COPY takes no parameters; they are integers.
+    """
+    wanted = ", ".join(
+        f"({number}, {_time(low)}, {_time(high)})"
+        for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True)
+    )
+    query = (
+        "SELECT r.series_id, r.ts, r.value"  # noqa: S608 - integers only
+        f" FROM (VALUES {wanted}) AS wanted (series_id, low, high)"
+        " JOIN readings r ON r.series_id = wanted.series_id"
+        " AND r.ts > wanted.low AND r.ts <= wanted.high"
+        f" WHERE r.ts > {_time(int(since.min()))} AND r.ts <= {_time(int(until.max()))}"
+        " AND NOT r.late ORDER BY r.series_id, r.ts"
+    )
+    sink = BytesIO()
+    await connection.copy_from_query(query, output=sink, format="binary")
+    return decode_points(sink.getvalue())
+
+
+def _time(us: int) -> str:
+    """A timestamptz literal, exact to the µs (to_timestamp takes a float and would round)."""
+    stamp = np.datetime64(us, "us")
+    return f"timestamptz '{stamp}+00'"
+
+
+async def range_aio(
+    connection: asyncpg.Connection,
+    series: SeriesNo,
+    after: Micros,
+    until: Micros,
+    limit: int,
+) -> list[Point]:
+    """Up to `limit` readings of one series with after < ts <= until, oldest first."""
+    rows = await connection.fetch(
+        "SELECT ts, value, received_at, late FROM readings"
+        " WHERE series_id = $1 AND ts > $2 AND ts <= $3 ORDER BY ts LIMIT $4",
+        series,
+        after,
+        until,
+        limit,
+    )
+    return [Point(row["ts"], row["value"], row["received_at"], row["late"]) for row in rows]
+
+
+async def points_aio(
+    connection: asyncpg.Connection, at: Sequence[tuple[SeriesNo, Micros]]
+) -> dict[SeriesNo, Point]:
+    """The readings of these series at exactly these times."""
+    if not at:
+        return {}
+    times = [ts for _, ts in at]
+    rows = await connection.fetch(
+        "SELECT r.series_id, r.ts, r.value, r.received_at, r.late"
+        " FROM unnest($1::int4[], $2::timestamptz[]) AS wanted (series_id, ts)"
+        " JOIN readings r ON r.series_id = wanted.series_id AND r.ts = wanted.ts"
+        " WHERE r.ts >= $3 AND r.ts <= $4",
+        [series for series, _ in at],
+        times,
+        min(times),
+        max(times),
+    )
+    return {
+        row["series_id"]: Point(row["ts"], row["value"], row["received_at"], row["late"])
+        for row in rows
+    }

@@ -1,0 +1,47 @@
+"""Rule changes travel with the commit of the batch position from which they judge."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from atalaia.ports import CommitItem
+
+
+async def write_rules_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
+    """Insert or replace the rules of this group, and remember each version's text."""
+    for item in items:
+        write = item.rule_write
+        if write is None:
+            continue
+        rule = write.rule
+        await connection.execute(
+            "INSERT INTO rules (tenant_id, rule_no, rule_id, name, text, version, revision,"
+            " enabled, active_from, created_at, updated_at, deleted_at)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+            " ON CONFLICT (tenant_id, rule_no) DO UPDATE SET name = excluded.name,"
+            " text = excluded.text, version = excluded.version, revision = excluded.revision,"
+            " enabled = excluded.enabled, active_from = excluded.active_from,"
+            " updated_at = excluded.updated_at, deleted_at = excluded.deleted_at",
+            item.tenant_no,
+            rule.rule_no,
+            rule.rule_id,
+            rule.name,
+            rule.text,
+            rule.version,
+            rule.revision,
+            rule.enabled,
+            rule.active_from,
+            rule.created_at,
+            rule.updated_at,
+            rule.updated_at if write.deleted else None,
+        )
+        await connection.execute(
+            "INSERT INTO rule_versions (tenant_id, rule_no, version, text, active_from)"
+            " VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT (tenant_id, rule_no, version) DO NOTHING",
+            item.tenant_no,
+            rule.rule_no,
+            rule.version,
+            rule.text,
+            rule.active_from,
+        )
