@@ -1,0 +1,1 @@
+"""Credentials, as values: no I/O and no clock here."""

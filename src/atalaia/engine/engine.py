@@ -1,0 +1,169 @@
+"""The engine's lifetime and its gate.
+
+`open_engine` is the parent of every actor and of the flusher. Leaving it drains: the gate
+refuses, inboxes run empty, actors end, the flusher makes its last commit; then nothing is left.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import attrs
+import structlog
+import trio
+
+from atalaia.engine.clock import WallClock
+from atalaia.engine.flush import Flusher
+from atalaia.engine.group import Queue
+from atalaia.engine.inbox import Budget, Inbox
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import RuleEdit, RuleRequest, Submission, TagsRequest, Work
+from atalaia.engine.receipt import Answer, Receipt
+from atalaia.engine.supervise import Supervisor
+from atalaia.engine.tenant import TenantActor
+from atalaia.model.batch import Batch
+from atalaia.model.errors import Closing, Unavailable
+from atalaia.model.ids import TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.ports import EngineStore, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
+
+log = structlog.get_logger()
+
+WORKS_AHEAD = 1_000  # judged items waiting for a commit; their readings count as unsettled
+HOUSEKEEPING_S = 60.0
+
+
+@attrs.define(eq=False)
+class Gate:
+    """Where batches and edits enter. Nothing here waits."""
+
+    _store: EngineStore
+    _clock: WallClock
+    _limits: EngineLimits
+    _nursery: trio.Nursery
+    _works: trio.MemorySendChannel[Work]
+    _budget: Budget
+    _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
+    _closing: bool = False
+    _empty: trio.Event = attrs.field(factory=trio.Event)
+
+    def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
+        """Hand a batch to its tenant's actor, which is started if it rests.
+
+        The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
+        """
+        supervisor = self._supervisor(tenant_no)
+        rows = len(batch)
+        supervisor.inbox.reserve(rows)
+        receipt: Receipt[Answer] = Receipt(partial(supervisor.inbox.release, rows))
+        supervisor.inbox.put(Submission(batch, receipt))
+        return receipt
+
+    def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
+        """A rule change, in order with the tenant's batches. Raises Unavailable, Closing."""
+        receipt: Receipt[StoredRule] = Receipt()
+        self._supervisor(tenant_no).inbox.put(RuleRequest(edit, receipt))
+        return receipt
+
+    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
+        """New tags for a sensor, in order with the tenant's batches."""
+        receipt: Receipt[None] = Receipt()
+        self._supervisor(tenant_no).inbox.put(TagsRequest(sensor, tags, receipt))
+        return receipt
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        ACTORS.set(len(self._tenants))
+        UNSETTLED_ROWS.set(self._budget.rows)
+
+    def close(self) -> None:
+        """Refuse from now on; what is inside runs to its end."""
+        self._closing = True
+        for supervisor in self._tenants.values():
+            supervisor.close()
+        if not self._tenants:
+            self._empty.set()
+
+    async def emptied(self) -> None:
+        """After `close`: wait until the last actor has ended."""
+        await self._empty.wait()
+
+    def _supervisor(self, tenant_no: TenantNo) -> Supervisor:
+        if self._closing:
+            raise Closing
+        supervisor = self._tenants.get(tenant_no)
+        if supervisor is None:
+            supervisor = self._start(tenant_no)
+        if supervisor.quarantined_until is not None:
+            left_s = supervisor.quarantined_until - trio.current_time()
+            raise Unavailable(
+                "This tenant's processing crashed repeatedly and is paused; others are not "
+                "affected. Send the same batch again after the delay.",
+                code="quarantined",
+                retry_after_s=max(1, int(left_s)),
+            )
+        return supervisor
+
+    def _start(self, tenant_no: TenantNo) -> Supervisor:
+        inbox = Inbox(self._limits.inbox_rows, self._budget)
+        new_actor = partial(
+            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works
+        )
+        supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor)
+        self._tenants[tenant_no] = supervisor
+        self._nursery.start_soon(self._live, supervisor)
+        return supervisor
+
+    async def _live(self, supervisor: Supervisor) -> None:
+        try:
+            await supervisor.run()
+        finally:
+            # The inbox is closed by now; a submission from here on starts a new actor.
+            del self._tenants[supervisor.tenant_no]
+            if self._closing and not self._tenants:
+                self._empty.set()
+
+
+@asynccontextmanager
+async def open_engine(
+    store: EngineStore, clock: WallClock, limits: EngineLimits
+) -> AsyncIterator[Gate]:
+    """Run the flusher and the actors; leaving drains for at most `limits.drain_s`.
+
+    A failing flusher (a lost lease) cancels the body and is raised: the process must end.
+    """
+    send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
+    async with trio.open_nursery() as nursery:
+        flusher = Flusher(store, clock, limits, receive, Queue(limits))
+        flushed = trio.Event()
+
+        async def flush() -> None:
+            try:
+                await flusher.run()
+            finally:
+                flushed.set()
+
+        nursery.start_soon(flush)
+        nursery.start_soon(_keep_house, store, clock, limits)
+        gate = Gate(store, clock, limits, nursery, send, Budget(limits.total_rows))
+        try:
+            yield gate
+        finally:
+            with trio.move_on_after(limits.drain_s, shield=True) as drain:
+                gate.close()
+                await gate.emptied()
+                await send.aclose()
+                await flushed.wait()
+            if drain.cancelled_caught:
+                log.error("drain_cut_short", after_s=limits.drain_s)
+            nursery.cancel_scope.cancel()
+
+
+async def _keep_house(store: EngineStore, clock: WallClock, limits: EngineLimits) -> None:
+    while True:
+        await trio.sleep(HOUSEKEEPING_S)
+        try:
+            await store.housekeep(clock.now_us(), limits.keep_groups_us)
+        except (StoreUnavailable, StoreRefused) as error:
+            log.warning("housekeeping_failed", error=str(error))

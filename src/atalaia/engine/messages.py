@@ -1,0 +1,120 @@
+"""What travels through the engine: into an inbox, and from an actor to the flusher."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import attrs
+import trio
+
+from atalaia.engine.receipt import Answer, Receipt
+from atalaia.model.batch import Batch
+from atalaia.model.rule import StoredRule
+from atalaia.ports import CommitItem
+
+
+@attrs.frozen(eq=False)
+class Submission:
+    """One request's readings, waiting for its tenant's actor."""
+
+    batch: Batch
+    receipt: Receipt[Answer]
+
+
+@attrs.frozen
+class CreateRule:
+    """Make a rule of this text (one rule)."""
+
+    text: str
+
+
+@attrs.frozen
+class ReplaceRule:
+    """Give a rule another text; it must keep its name or take a free one."""
+
+    rule_id: UUID
+    text: str
+
+
+@attrs.frozen
+class SwitchRule:
+    """Enable or disable a rule."""
+
+    rule_id: UUID
+    enabled: bool
+
+
+@attrs.frozen
+class DeleteRule:
+    """Take a rule out of service; its alerts are closed and keep their history."""
+
+    rule_id: UUID
+
+
+RuleEdit = CreateRule | ReplaceRule | SwitchRule | DeleteRule
+
+
+@attrs.frozen(eq=False)
+class RuleRequest:
+    """A rule change, taking the same road as readings: no lock, no race."""
+
+    edit: RuleEdit
+    receipt: Receipt[StoredRule]
+
+
+@attrs.frozen(eq=False)
+class TagsRequest:
+    """New tags for a sensor: selectors may match differently from here on."""
+
+    sensor: str
+    tags: dict[str, str]
+    receipt: Receipt[None]
+
+
+Message = Submission | RuleRequest | TagsRequest
+
+
+@attrs.define(eq=False)
+class Incarnation:
+    """One life of a tenant's actor, from loading to its end.
+
+    broken: a commit of it failed for good, so its memory is ahead of the truth; nothing more of
+    it may be committed and its scope is cancelled. outstanding counts works not yet settled.
+    """
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    broken: bool = False
+    outstanding: int = 0
+    _idle: trio.Event = attrs.field(factory=trio.Event)
+
+    def began(self) -> None:
+        if not self.outstanding:
+            self._idle = trio.Event()
+        self.outstanding += 1
+
+    def ended(self) -> None:
+        self.outstanding -= 1
+        if not self.outstanding:
+            self._idle.set()
+
+    def break_off(self) -> None:
+        self.broken = True
+        self.scope.cancel()
+
+    async def settled(self) -> None:
+        """Wait until every work handed to the flusher is settled."""
+        while self.outstanding:
+            await self._idle.wait()
+
+
+@attrs.frozen(eq=False)
+class Work:
+    """A judged item on its way to the next commit, and who waits for it.
+
+    settle is called with the number of old rows that were new, after the commit.
+    """
+
+    item: CommitItem
+    receipt: Receipt[Any]
+    settle: Callable[[int], None]
+    incarnation: Incarnation

@@ -1,0 +1,97 @@
+"""What a rule edit does: the row that will stand, and the alerts it closes. Pure.
+
+`version` counts condition edits: they close open alerts with `rule_changed` and the new version
+starts with warm windows. `revision` counts every edit; a label edit keeps state.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import attrs
+
+from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
+from atalaia.model.alert import CloseReason
+from atalaia.model.errors import Conflict, NotFound
+from atalaia.model.ids import Micros, RuleNo, uuid7
+from atalaia.model.rule import StoredRule
+from atalaia.ports import RuleWrite
+from atalaia.rules.language import parse_rule
+
+MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
+
+
+@attrs.frozen
+class Edited:
+    """The write, and why open alerts of the rule close (None: they stay)."""
+
+    write: RuleWrite
+    closes: CloseReason | None
+
+
+def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
+    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken."""
+    match edit:
+        case CreateRule(text):
+            spec = parse_rule(text)
+            if len(rules) >= MAX_RULES:
+                raise Conflict(f"A tenant may have {MAX_RULES} rules.", code="too_many_rules")
+            _check_name(rules, spec.name, None)
+            created = StoredRule(
+                rule_no=next_no,
+                rule_id=uuid7(now),
+                name=spec.name,
+                text=text,
+                version=1,
+                revision=1,
+                enabled=True,
+                active_from=now,
+                created_at=now,
+                updated_at=now,
+            )
+            return Edited(RuleWrite(created), None)
+        case ReplaceRule(rule_id, text):
+            rule = _find(rules, rule_id)
+            spec = parse_rule(text)
+            _check_name(rules, spec.name, rule_id)
+            changed = spec.condition_key != parse_rule(rule.text).condition_key
+            replaced = attrs.evolve(
+                rule,
+                name=spec.name,
+                text=text,
+                version=rule.version + changed,
+                revision=rule.revision + 1,
+                active_from=now if changed else rule.active_from,
+                updated_at=now,
+            )
+            return Edited(RuleWrite(replaced), "rule_changed" if changed else None)
+        case SwitchRule(rule_id, enabled):
+            rule = _find(rules, rule_id)
+            # Back in service it judges as a new version: what it knew is out of date.
+            again = enabled and not rule.enabled
+            switched = attrs.evolve(
+                rule,
+                enabled=enabled,
+                version=rule.version + again,
+                revision=rule.revision + (enabled != rule.enabled),
+                active_from=now if again else rule.active_from,
+                updated_at=now,
+            )
+            return Edited(RuleWrite(switched), None if enabled else "rule_disabled")
+        case DeleteRule(rule_id):
+            rule = _find(rules, rule_id)
+            gone = attrs.evolve(rule, enabled=False, revision=rule.revision + 1, updated_at=now)
+            return Edited(RuleWrite(gone, deleted=True), "rule_deleted")
+
+
+def _find(rules: Sequence[StoredRule], rule_id: UUID) -> StoredRule:
+    for rule in rules:
+        if rule.rule_id == rule_id:
+            return rule
+    raise NotFound("There is no rule with this id.")
+
+
+def _check_name(rules: Sequence[StoredRule], name: str, own: UUID | None) -> None:
+    if any(rule.name == name and rule.rule_id != own for rule in rules):
+        raise Conflict(
+            f'A rule named "{name}" exists; replace it, or choose another name.', code="name_taken"
+        )

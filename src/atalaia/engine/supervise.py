@@ -1,0 +1,97 @@
+"""One task per living tenant: runs its actor, rebuilds it after a crash, quarantines it when
+crashes repeat. Nothing that happens to one tenant leaves this file, but for cancellation.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import structlog
+import trio
+
+from atalaia.engine.inbox import Inbox
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import Message
+from atalaia.engine.tenant import TenantActor
+from atalaia.model.errors import AtalaiaError, Unavailable
+from atalaia.model.ids import TenantNo
+from atalaia.ports import StoreUnavailable
+from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
+
+log = structlog.get_logger()
+
+RESTART_DELAY_S = 0.1
+
+
+@attrs.define(eq=False)
+class Supervisor:
+    """Keeps one tenant's actor alive until it retires or the engine closes its inbox."""
+
+    tenant_no: TenantNo
+    inbox: Inbox
+    limits: EngineLimits
+    new_actor: Callable[[], TenantActor]
+    quarantined_until: float | None = None
+    _crashes: deque[float] = attrs.field(factory=deque)
+    _closed: trio.Event = attrs.field(factory=trio.Event)
+
+    def close(self) -> None:
+        """Take no more messages and end when those inside are done; wakes a paused tenant."""
+        self.inbox.close()
+        self._closed.set()
+
+    async def run(self) -> None:
+        """Returns when nothing of the tenant is left in memory and its inbox is closed."""
+        while True:
+            actor = self.new_actor()
+            try:
+                with actor.incarnation.scope:
+                    await actor.run()
+                    return
+                _fail(actor.current, Unavailable())  # a commit failed: rebuild
+                await actor.incarnation.settled()
+            except StoreUnavailable as error:
+                # Loading or registering failed: the outside world's fault, so no crash counts.
+                await self._give_up(actor, Unavailable(), error=str(error))
+                if self.inbox.close_if_empty():
+                    return
+            except Exception as error:
+                ACTOR_CRASHES.inc()
+                log.exception("actor_crashed", tenant_no=self.tenant_no)
+                await self._give_up(actor, Unavailable(), error=repr(error))
+                await self._pause()
+                if self._closed.is_set():
+                    return
+
+    async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
+        log.warning("actor_stopped", tenant_no=self.tenant_no, error=error)
+        _fail(actor.current, answer)
+        await actor.incarnation.settled()
+        for message in self.inbox.drain():
+            _fail(message, answer)
+
+    async def _pause(self) -> None:
+        """Between a crash and the next try; long when crashes repeat."""
+        now = trio.current_time()
+        self._crashes.append(now)
+        while now - self._crashes[0] > self.limits.crash_window_s:
+            self._crashes.popleft()
+        if len(self._crashes) < self.limits.crashes:
+            with trio.move_on_after(RESTART_DELAY_S):
+                await self._closed.wait()
+            return
+        log.error("tenant_quarantined", tenant_no=self.tenant_no, s=self.limits.quarantine_s)
+        self.quarantined_until = now + self.limits.quarantine_s
+        self._crashes.clear()
+        QUARANTINED.inc()
+        try:
+            with trio.move_on_at(self.quarantined_until):
+                await self._closed.wait()
+        finally:
+            QUARANTINED.dec()
+            self.quarantined_until = None
+
+
+def _fail(message: Message | None, error: AtalaiaError) -> None:
+    if message is not None:
+        message.receipt.fail(error)

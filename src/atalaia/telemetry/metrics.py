@@ -1,0 +1,50 @@
+"""Every metric, declared here with its kind, unit and meaning. Never labelled by tenant."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+READINGS = Counter(
+    "atalaia_readings_total",
+    "Readings by what became of them: stored, late (stored too), duplicate, rejected.",
+    ["result"],
+    registry=REGISTRY,
+)
+BATCHES = Counter(
+    "atalaia_batches_total",
+    "Batches by answer: ok or an error code.",
+    ["answer"],
+    registry=REGISTRY,
+)
+ALERTS = Counter(
+    "atalaia_alert_transitions_total",
+    "Committed alert transitions by kind.",
+    ["kind"],
+    registry=REGISTRY,
+)
+COMMITS = Counter("atalaia_commits_total", "Group commits.", registry=REGISTRY)
+COMMIT_SECONDS = Histogram(
+    "atalaia_commit_seconds",
+    "Seconds from the start of a group commit to its end, retries included.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+    registry=REGISTRY,
+)
+COMMIT_ROWS = Histogram(
+    "atalaia_commit_rows",
+    "Readings per group commit.",
+    buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000),
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "atalaia_http_request_seconds",
+    "Seconds to answer, by route template and status.",
+    ["route", "status"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+ACTORS = Gauge("atalaia_actors", "Tenant actors in memory.", registry=REGISTRY)
+QUARANTINED = Gauge("atalaia_tenants_quarantined", "Tenants in quarantine.", registry=REGISTRY)
+ACTOR_CRASHES = Counter("atalaia_actor_crashes_total", "Crashes of actors.", registry=REGISTRY)
+UNSETTLED_ROWS = Gauge(
+    "atalaia_unsettled_readings", "Readings taken and not committed yet.", registry=REGISTRY
+)
