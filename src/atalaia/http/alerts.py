@@ -1,0 +1,69 @@
+"""Alerts: listed newest first, read one by one with their history."""
+
+from typing import Any, cast
+
+from quart import Blueprint, g, request
+
+from atalaia.http import params, render
+from atalaia.http.auth import require
+from atalaia.model.alert import SEVERITIES
+from atalaia.model.errors import NotFound
+from atalaia.model.ids import Micros
+from atalaia.model.views import AlertFilter, AlertState
+from atalaia.ports import Queries
+
+
+def _filter() -> AlertFilter:
+    args = request.args
+    rule = args.get("rule")
+    rule_id = params.identifier(rule) if rule is not None else None
+    if rule is not None and rule_id is None:
+        raise params.bad("rule", "give the rule's id.")
+    since = params.time(args, "from")
+    return AlertFilter(
+        state=cast("AlertState | None", params.choice(args, "state", ("open", "cleared"))),
+        severity=params.choice(args, "severity", SEVERITIES),
+        sensor=args.get("sensor"),
+        rule_id=rule_id,
+        since=None if since is None else Micros(since - 1),  # `from` is inclusive
+        until=params.time(args, "to"),
+    )
+
+
+def blueprint(queries: Queries) -> Blueprint:
+    """`/v1/alerts` and below."""
+    routes = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
+
+    @routes.get("")
+    async def list_alerts() -> dict[str, Any]:
+        require(g.principal, "read")
+        count = params.limit(request.args)
+        position = params.cursor(request.args, tuple[int, str])
+        before = None
+        if position is not None:
+            alert_id = params.identifier(position[1])
+            if alert_id is None:
+                raise params.bad("cursor", "pass next_cursor of the page before, unchanged.")
+            before = (Micros(position[0]), alert_id)
+        found = await queries.alerts(
+            g.principal.tenant_no, _filter(), before=before, limit=count + 1
+        )
+        more = None
+        if len(found) > count:
+            last = found[count - 1]
+            more = params.next_cursor((last.opened_at, str(last.alert_id)))
+        return render.page([render.alert(view) for view in found[:count]], more)
+
+    @routes.get("/<alert>")
+    async def read_alert(alert: str) -> dict[str, Any]:
+        require(g.principal, "read")
+        alert_id = params.identifier(alert)
+        found = None
+        if alert_id is not None:
+            found = await queries.alert(g.principal.tenant_no, alert_id)
+        if found is None:
+            raise NotFound("There is no alert with this id.")
+        view, steps = found
+        return render.alert(view) | {"history": [render.step(step) for step in steps]}
+
+    return routes

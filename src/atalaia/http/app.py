@@ -1,0 +1,147 @@
+"""The Quart application and the server: routes, problem details, one canonical log line each."""
+
+import errno
+import socket
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve
+from quart import Response, g, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from atalaia.engine.engine import Gate
+from atalaia.http import alerts, ops, rules, sensors
+from atalaia.http.asgi import Front
+from atalaia.http.auth import Authenticator
+from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
+from atalaia.http.ingest import IngestRoute
+from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
+from atalaia.ports import Queries, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import REQUEST_SECONDS
+
+log = structlog.get_logger()
+
+MAX_BODY_BYTES = 8 * 1024 * 1024  # inflated too
+GRACEFUL_S = 10.0
+KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close first
+BACKLOG = 1024
+REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
+
+
+def create_app(gate: Gate, queries: Queries) -> Front:
+    """The whole face as one ASGI callable."""
+    app = QuartTrio("atalaia", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    authenticator = Authenticator(queries)
+
+    @app.before_request
+    async def identify() -> None:
+        g.began = trio.current_time()
+        g.request_id = request.scope["state"]["request_id"]
+        if request.path.startswith("/v1/"):
+            g.principal = await authenticator.principal(
+                request.headers.get("x-api-key"), request.headers.get("authorization")
+            )
+
+    @app.after_request
+    async def finish(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule is not None else "unknown"
+        took_s = trio.current_time() - g.began
+        REQUEST_SECONDS.labels(route, str(response.status_code)).observe(took_s)
+        response.headers["x-request-id"] = g.request_id
+        return response
+
+    _handle_errors(app)
+    app.register_blueprint(sensors.blueprint(gate, queries))
+    app.register_blueprint(rules.blueprint(gate, queries))
+    app.register_blueprint(alerts.blueprint(queries))
+    app.register_blueprint(ops.blueprint(gate, queries))
+    face: Any = app  # quart types its events more narrowly than ASGI does
+    return Front(face, IngestRoute(gate, authenticator, MAX_BODY_BYTES), MAX_BODY_BYTES)
+
+
+def _handle_errors(app: QuartTrio) -> None:
+    async def known(error: Exception) -> Response:
+        ours = as_error(error)
+        if status_of(ours)[0] == 500:
+            log.error("request_failed", request_id=g.request_id, exc_info=error)
+        return _problem(status_of(ours)[0], problem(ours, g.request_id), headers(ours))
+
+    async def unknown(error: InternalServerError) -> Response:
+        original = error.original_exception
+        return await known(original if isinstance(original, Exception) else error)
+
+    async def by_status(error: HTTPException) -> Response:
+        status = error.code or 500
+        ours: AtalaiaError = NotFound() if status == 404 else AtalaiaError(error.description)
+        ours.code = (error.name or "error").lower().replace(" ", "_")
+        body = problem(ours, g.request_id) | {"status": status, "title": error.name}
+        methods = getattr(error, "valid_methods", None)
+        kept = [("allow", ", ".join(methods))] if methods else []
+        return _problem(status, body, kept)
+
+    for kind in (AtalaiaError, StoreUnavailable, StoreRefused):
+        app.register_error_handler(kind, known)
+    # Not Exception: a handler for all would hide them from error trackers.
+    app.register_error_handler(InternalServerError, unknown)
+    app.register_error_handler(HTTPException, by_status)
+
+
+def _problem(status: int, body: dict[str, Any], extra: list[tuple[str, str]]) -> Response:
+    response = Response(encode(body), status, content_type=PROBLEM_JSON)
+    for name, value in extra:
+        response.headers[name] = value
+    return response
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address now, before anything slow starts; port 0 takes any free one.
+
+    Raises StartupRefused when it is taken, unknown, or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        advice = (
+            f"Port {port} on {host} is taken. Choose another with --port, or stop what uses it."
+            if error.errno == errno.EADDRINUSE
+            else f"Cannot listen on {host}:{port}: {error.strerror or error}. Check --host, --port."
+        )
+        raise StartupRefused(advice) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def run_server(
+    front: Front,
+    listener: socket.socket,
+    *,
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve on the listener until `shutdown` is set and the open requests are answered.
+
+    Closes the listener. task_status reports when connections are accepted.
+    """
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = GRACEFUL_S
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
+    config.backlog = BACKLOG
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = None
+    serving: Any = serve  # its own types know only one kind of ASGI callable
+    await serving(
+        front, config, shutdown_trigger=shutdown.wait, mode="asgi", task_status=task_status
+    )

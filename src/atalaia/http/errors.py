@@ -1,0 +1,87 @@
+"""One table from errors to RFC 9457 problem details."""
+
+from typing import Any
+
+import msgspec
+
+from atalaia.model.errors import (
+    AtalaiaError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Overloaded,
+    RuleInvalid,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedEncoding,
+)
+from atalaia.ports import StoreRefused, StoreUnavailable
+
+PROBLEM_JSON = "application/problem+json"
+
+_STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
+    RuleInvalid: (422, "The rule cannot be understood"),
+    Invalid: (400, "The request cannot be understood"),
+    TooLarge: (413, "The body is too large"),
+    UnsupportedEncoding: (415, "The content encoding is not supported"),
+    Unauthenticated: (401, "No valid credential"),
+    Forbidden: (403, "Not allowed"),
+    NotFound: (404, "Not found"),
+    Conflict: (409, "Conflict with what is stored"),
+    Overloaded: (429, "Too many readings"),
+    Unavailable: (503, "Not available now"),
+}
+
+
+def status_of(error: AtalaiaError) -> tuple[int, str]:
+    """HTTP status and title of an error, by its nearest listed class."""
+    if error.code == "dead_lettered":
+        return 422, "The readings were refused by the database"
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return 500, "Internal error"
+
+
+def as_error(error: Exception) -> AtalaiaError:
+    """Our error for whatever was raised; the unknown becomes a bare internal error."""
+    if isinstance(error, AtalaiaError):
+        return error
+    if isinstance(error, StoreUnavailable):
+        return Unavailable("The database does not answer; try again after the delay.")
+    if isinstance(error, StoreRefused) and "QueryCanceled" in str(error):
+        return Unavailable("The query took too long; ask for a shorter range.")
+    return AtalaiaError("Something went wrong here; the log has it under this request_id.")
+
+
+def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any]:
+    """The body. Never holds what the client must not see."""
+    status, title = status_of(error)
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if isinstance(error, RuleInvalid):
+        body |= {"line": error.line, "column": error.column, "caret": error.caret}
+    elif isinstance(error, Invalid) and error.problems:
+        body["problems"] = [{"where": p.where, "detail": p.detail} for p in error.problems]
+    return body | extra
+
+
+def headers(error: AtalaiaError) -> list[tuple[str, str]]:
+    """What the status demands beside the body."""
+    if isinstance(error, Overloaded | Unavailable):
+        return [("retry-after", str(error.retry_after_s))]
+    if isinstance(error, Unauthenticated):
+        return [("www-authenticate", 'Bearer realm="atalaia"')]
+    return []
+
+
+def encode(body: object) -> bytes:
+    return msgspec.json.encode(body)

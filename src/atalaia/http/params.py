@@ -1,0 +1,87 @@
+"""Query parameters and cursors: text in, values out, one clear error each."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from atalaia.model.errors import Invalid
+from atalaia.model.ids import Micros
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1_000
+MAX_READINGS = 10_000  # readings are small, and a chart wants many
+
+T = TypeVar("T")
+
+
+def bad(name: str, advice: str) -> Invalid:
+    return Invalid(f"{name}: {advice}", code="bad_parameter")
+
+
+def limit(args: Mapping[str, str], *, highest: int = MAX_LIMIT) -> int:
+    """How many items a page holds."""
+    text = args.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= highest):
+        raise bad("limit", f"give a whole number from 1 to {highest}.")
+    return int(text)
+
+
+def time(args: Mapping[str, str], name: str) -> Micros | None:
+    """RFC 3339 with an offset, or an integer of epoch milliseconds."""
+    text = args.get(name)
+    if text is None:
+        return None
+    if text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 16:
+        return Micros(int(text) * 1000)
+    try:
+        # A "+" of an offset that was not percent-encoded arrives as a space.
+        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+        if moment.tzinfo is None:
+            raise bad(name, "the time needs an offset, such as Z or -03:00.")
+        return micros(moment)
+    except (ValueError, OverflowError) as error:
+        raise bad(
+            name, "give an RFC 3339 time such as 2026-01-31T12:00:00Z, or epoch milliseconds."
+        ) from error
+
+
+def micros(moment: datetime) -> Micros:
+    """Exact: a float of seconds would round the last digits."""
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return Micros(seconds * 1_000_000 + moment.microsecond)
+
+
+def identifier(text: str) -> UUID | None:
+    """None for anything that is not a UUID: no such thing can exist."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def choice(args: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str | None:
+    value = args.get(name)
+    if value is not None and value not in allowed:
+        raise bad(name, f"give one of {', '.join(allowed)}.")
+    return value
+
+
+def cursor(args: Mapping[str, str], kind: type[T]) -> T | None:
+    """What `next_cursor` of the page before said."""
+    text = args.get("cursor")
+    if text is None:
+        return None
+    try:
+        packed = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        return msgspec.json.decode(packed, type=kind)
+    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
+        raise bad("cursor", "pass next_cursor of the page before, unchanged.") from error
+
+
+def next_cursor(position: Any) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")

@@ -1,0 +1,85 @@
+"""Views as JSON: times in RFC 3339 UTC with µs, ids as text, names as their owners know them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from atalaia.model.ids import Micros
+from atalaia.model.rule import StoredRule
+from atalaia.model.views import AlertStep, AlertView, Point, SensorView
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time(at: Micros | None) -> str | None:
+    """`2026-01-31T12:00:00.000000Z`: one width, so that text order is time order."""
+    if at is None:
+        return None
+    moment = _EPOCH + timedelta(microseconds=at)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def page(data: Sequence[Any], cursor: str | None) -> dict[str, Any]:
+    return {"data": data, "next_cursor": cursor}
+
+
+def sensor(view: SensorView) -> dict[str, Any]:
+    return {
+        "id": str(view.sensor_id),
+        "name": view.name,
+        "tags": view.tags,
+        "registered_at": time(view.registered_at),
+        "last_seen": time(view.last_seen),
+        "metrics": list(view.metrics),
+    }
+
+
+def point(reading: Point) -> dict[str, Any]:
+    return {
+        "ts": time(reading.ts),
+        "value": reading.value,
+        "received_at": time(reading.received_at),
+        "late": reading.late,
+    }
+
+
+def rule(stored: StoredRule) -> dict[str, Any]:
+    return {
+        "id": str(stored.rule_id),
+        "name": stored.name,
+        "text": stored.text,
+        "version": stored.version,
+        "revision": stored.revision,
+        "enabled": stored.enabled,
+        "active_from": time(stored.active_from),
+        "created_at": time(stored.created_at),
+        "updated_at": time(stored.updated_at),
+    }
+
+
+def alert(view: AlertView) -> dict[str, Any]:
+    return {
+        "id": str(view.alert_id),
+        "rule": {"id": str(view.rule_id), "name": view.rule, "version": view.rule_version},
+        "sensor": view.sensor,
+        "severity": view.severity,
+        "state": view.state,
+        "opened_at": time(view.opened_at),
+        "opened_arrival": time(view.opened_arrival),
+        "opened_value": view.opened_value,
+        "cleared_at": time(view.cleared_at),
+        "cleared_arrival": time(view.cleared_arrival),
+        "cleared_value": view.cleared_value,
+        "clear_reason": view.clear_reason,
+        "evidence": view.evidence,
+    }
+
+
+def step(view: AlertStep) -> dict[str, Any]:
+    return {
+        "kind": view.kind,
+        "at": time(view.at),
+        "arrival": time(view.arrival),
+        "severity": view.severity,
+        "value": view.value,
+    }
