@@ -1,0 +1,1 @@
+"""Settings: read once at the start; everything but rules needs a restart to change."""

@@ -1,0 +1,130 @@
+"""The whole process on one screen.
+
+Nesting is the shutdown order: Postgres ⊃ bridge ⊃ storage ⊃ engine ⊃ face. Leaving unwinds the
+face first, then inboxes drain, then the last commit, then the pools, then the database. Nobody
+keeps a stop flag.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from atalaia.bridge import Bridge, open_bridge
+from atalaia.config.settings import Credentials, Settings, load_credentials, save_credentials
+from atalaia.engine.clock import SystemClock
+from atalaia.engine.engine import open_engine
+from atalaia.engine.limits import EngineLimits
+from atalaia.http.app import create_app, listen, run_server
+from atalaia.model.errors import StartupRefused
+from atalaia.model.ids import DAY_US
+from atalaia.rules.tenant_state import compile_kernel
+from atalaia.security.api_keys import new_key, parse_key
+from atalaia.security.passwords import hash_password, new_password
+from atalaia.storage.accounts import NewTenant, create_tenant, key_is_known
+from atalaia.storage.database import open_database
+from atalaia.storage.embedded import open_embedded
+from atalaia.storage.engine_store import open_engine_store
+from atalaia.storage.queries import PostgresQueries
+
+ADMIN_EMAIL = "admin@atalaia.local"
+
+
+async def run(
+    settings: Settings,
+    *,
+    announce: Callable[[Credentials], None],
+    progress: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; then drain and return.
+
+    progress hears what is being done during the start; announce is called once when requests
+    are answered. Raises StartupRefused with one sentence that says what to do.
+    """
+    clock = SystemClock()
+    limits = EngineLimits(retention_us=settings.retention_days and settings.retention_days * DAY_US)
+    _make_data_dir(settings.data_dir)
+    with listen(settings.host, settings.port) as listener:
+        base_url = _base_url(settings.host, listener.getsockname()[1])
+        async with AsyncExitStack() as stack:
+            progress("compiling the rule kernel (some seconds the first time)")
+            await trio.to_thread.run_sync(compile_kernel)
+            progress("starting Postgres" if settings.database_url is None else "asking Postgres")
+            url = await stack.enter_async_context(_database(settings))
+            bridge = await stack.enter_async_context(open_bridge())
+            database = await stack.enter_async_context(open_database(bridge, url))
+            credentials = await _first_tenant(bridge, url, base_url, settings.data_dir, clock)
+            store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
+            gate = await stack.enter_async_context(open_engine(store, clock, limits))
+            front = create_app(gate, PostgresQueries(database))
+            shutdown = trio.Event()
+            async with trio.open_nursery() as faces:
+                faces.start_soon(_watch_signals, shutdown)
+                await faces.start(partial(run_server, front, listener, shutdown=shutdown))
+                announce(credentials)
+                await shutdown.wait()
+                progress("draining: open requests, then inboxes, then the last commit")
+                # run_server ends by itself now; a second signal is no longer ours to catch.
+        progress("stopped; every answered reading is committed")
+
+
+async def _watch_signals(shutdown: trio.Event) -> None:
+    """The first SIGINT or SIGTERM drains; after it the second ends the process at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            shutdown.set()
+            return
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[str]:
+    """The powerful role's URL: what was given, or our own Postgres while inside."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    async with open_embedded(settings.data_dir) as url:
+        yield url
+
+
+def _make_data_dir(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        probe = data_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartupRefused(
+            f"The data directory {data_dir} cannot be written: {error.strerror}. "
+            "Choose another with --data-dir, or change its owner."
+        ) from error
+
+
+def _base_url(host: str, port: int) -> str:
+    """How a client on this machine reaches the listener."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    return f"http://{reachable}:{port}"
+
+
+async def _first_tenant(
+    bridge: Bridge, url: str, base_url: str, data_dir: Path, clock: SystemClock
+) -> Credentials:
+    """The credentials of the first tenant, which is made when this database has none of ours."""
+    known = load_credentials(data_dir)
+    if known is not None:
+        key = parse_key(known.api_key)
+        if key is not None and await key_is_known(bridge, url, key.key_id):
+            current = attrs.evolve(known, base_url=base_url, database_url=url)
+            if current != known:
+                save_credentials(data_dir, current)
+            return current
+    key_made, password = new_key(), new_password()
+    password_hash = await trio.to_thread.run_sync(hash_password, password)
+    tenant = NewTenant("first", ADMIN_EMAIL, password_hash, key_made)
+    tenant_id = await create_tenant(bridge, url, tenant, clock.now_us())
+    made = Credentials(base_url, str(tenant_id), ADMIN_EMAIL, password, key_made.text, url)
+    save_credentials(data_dir, made)
+    return made

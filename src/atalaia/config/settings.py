@@ -1,0 +1,76 @@
+"""What one process is told, and the credentials file that it writes on its first start."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import msgspec
+
+from atalaia.model.errors import StartupRefused
+
+CREDENTIALS = "credentials.json"
+
+
+@attrs.frozen
+class Settings:
+    """All of it. database_url None means the embedded Postgres in data_dir."""
+
+    host: str
+    port: int
+    data_dir: Path
+    role: Literal["all"] = "all"
+    database_url: str | None = attrs.field(default=None, repr=False)
+    retention_days: int | None = None
+    demo: bool = False
+
+
+@attrs.frozen
+class Credentials:
+    """How to reach a fresh installation. The file is readable by its owner alone."""
+
+    base_url: str
+    tenant_id: str
+    admin_email: str
+    admin_password: str = attrs.field(repr=False)
+    api_key: str = attrs.field(repr=False)
+    database_url: str = attrs.field(repr=False)
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/atalaia` for root (a home of mode 0700 hides it from Postgres' user)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/atalaia")
+    return Path.home() / ".local" / "share" / "atalaia"
+
+
+def save_credentials(data_dir: Path, credentials: Credentials) -> None:
+    """Written whole or not at all, mode 0600. Raises StartupRefused when it cannot be."""
+    target = data_dir / CREDENTIALS
+    scratch = target.with_suffix(".tmp")
+    try:
+        scratch.unlink(missing_ok=True)
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            body = msgspec.json.encode(attrs.asdict(credentials))
+            file.write(msgspec.json.format(body, indent=2) + b"\n")
+            os.fsync(file.fileno())
+        scratch.replace(target)
+    except OSError as error:
+        raise StartupRefused(f"{target} cannot be written: {error.strerror}.") from error
+
+
+def load_credentials(data_dir: Path) -> Credentials | None:
+    """None when there are none. Raises StartupRefused for a file that cannot be read."""
+    path = data_dir / CREDENTIALS
+    try:
+        raw = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return Credentials(**raw)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StartupRefused(f"{path} cannot be read: {error.strerror}.") from error
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise StartupRefused(
+            f"{path} is damaged ({error}). Restore it, or move it away."
+        ) from error
