@@ -298,11 +298,12 @@ def fold(
     out_values: Any,
     dirty: Any,
     counts: Any,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Admit and judge rows from `start`, sorted by (sensor, ts); adjacent rows of one sensor and
-    time are judged together. Returns (rows done, why it stopped).
+    time are judged together. Returns (rows done, why it stopped, the series
+    whose ring is full). A group is done whole or not at all.
 
-    out[k] = (sensor, state, kind, level, time); counts = [transitions, dirty states].
+    out[k] = (sensor, state, kind, level, time, opened); counts = [transitions, dirty states].
     """
     summary = np.empty((len(windows), SUMMARY), np.float64)
     values = np.empty(max(len(atoms), 1), np.float64)
@@ -318,15 +319,15 @@ def fold(
         shape = shape_at[sensors[sensor, S_SHAPE]]
         rule_from, rule_to = shape[4], shape[5]
         if counts[0] + rule_to - rule_from > len(out):
-            return i, OUTPUT_FULL
+            return i, OUTPUT_FULL, -1
         if counts[1] + rule_to - rule_from > len(dirty):
-            return i, OUTPUT_FULL
+            return i, OUTPUT_FULL, -1
         for k in range(i, end):  # room for all of the group, or none of it
             row = series[slots[k]]
             if row[R_REACH] and row[R_HEAD] - row[R_TAIL] >= row[R_CAPACITY]:
                 at = row[R_OFFSET] + (row[R_TAIL] & (row[R_CAPACITY] - 1))
                 if row[R_CAPACITY] == 0 or ring_ts[at] > moment - row[R_REACH]:
-                    return k, RING_FULL
+                    return i, RING_FULL, slots[k]
         touched = np.int64(0)
         for k in range(i, end):
             slot = slots[k]
@@ -354,10 +355,11 @@ def fold(
                 k = counts[0]
                 out[k, 0], out[k, 1], out[k, 2] = sensor, at, kind
                 out[k, 3], out[k, 4] = states[at, W_LEVEL], now
+                out[k, 5] = states[at, W_OPENED]
                 for a in range(shape[3] - shape[2]):
                     out_values[k, a] = values[shape[2] + a]
                 counts[0] += 1
-    return n, DONE
+    return n, DONE, -1
 
 
 @njit(cache=True, nogil=True)

@@ -126,14 +126,14 @@ class TenantRules:
         """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
         shapes = self._shapes
         found: list[Transition] = []
-        row, why = 0, k.DONE
+        row = 0
         room = 64
         counts = np.array([0, self._dirty_count], np.int64)
         while row < len(series):
-            out = np.empty((room, 5), np.int64)
+            out = np.empty((room, 6), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
             counts[0] = 0
-            row, why = k.fold(
+            row, why, full = k.fold(
                 series, ts, value, row,
                 self._sensor_table.rows, self._series.rows, self._series_of.rows[:, 0],
                 self._states.rows, self._ring_ts, self._ring_value,
@@ -143,7 +143,7 @@ class TenantRules:
             for step, values in zip(out[: counts[0]], out_values, strict=False):
                 found.append(self._transition(step.tolist(), values, arrived))
             if why == k.RING_FULL:
-                self._grow_ring(int(series[row]))
+                self._grow_ring(int(full))
             elif why == k.OUTPUT_FULL:
                 room = max(2 * room, 2 * shapes.most_rules)
                 self._dirty = np.concatenate([self._dirty, np.empty(room, np.int64)])
@@ -180,7 +180,7 @@ class TenantRules:
             if rule.rule_no != rule_no or state[k.W_PHASE] < k.OPEN:
                 continue
             at = int(self._sensor_table.rows[sensor, k.S_CLOCK])
-            step = [sensor, place, k.CLEARED, int(state[k.W_LEVEL]), at]
+            step = [sensor, place, k.CLEARED, int(state[k.W_LEVEL]), at, int(state[k.W_OPENED])]
             unknown = np.full(self._shapes.most_atoms, np.nan)
             closed.append(attrs.evolve(self._transition(step, unknown, arrived), reason=reason))
             state[k.W_PHASE] = k.IDLE
@@ -195,16 +195,13 @@ class TenantRules:
         self._states.rows[place, k.W_DIRTY] = 1
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
-        sensor_slot, place, kind, level, at = step
+        sensor_slot, place, kind, level, at, opened = step
         sensor, rule = self._sensors[sensor_slot], self._owner[place][1]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        opened = int(self._states.rows[place, k.W_OPENED])
-        if KINDS[kind] == "opened":
-            opened = at
         name = f"{self.tenant_id}/{rule.rule_id}/{rule.version}/{sensor.sensor_id}/{opened}"
         return Transition(
             kind=KINDS[kind],

@@ -1,0 +1,62 @@
+"""Fixtures for every suite: one embedded Postgres for the session, a database for each test."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from atalaia.storage.cluster import Cluster, locate
+from atalaia.storage.database import prepare_aio
+from atalaia.storage.embedded import query, start, stop
+from tests.stack import Stack, open_stack
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=8)
+hypothesis.settings.load_profile(os.environ.get("ATALAIA_HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --strict-skips nothing may hide behind a skip."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--strict-skips") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real Postgres in a directory of its own, for the whole session."""
+    directory = Path(tempfile.mkdtemp(prefix="atl-"))
+    directory.chmod(0o755)
+    found = locate(directory)
+    start(found)
+    query(found, "CREATE DATABASE template_atalaia")
+    asyncio.run(prepare_aio(found.url("template_atalaia")))
+    yield found
+    stop(found)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def database_url(cluster: Cluster) -> Iterator[str]:
+    """A fresh, migrated database."""
+    name = f"t{secrets.token_hex(6)}"
+    query(cluster, f"CREATE DATABASE {name} TEMPLATE template_atalaia")
+    yield cluster.url(name)
+    query(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def stack(database_url: str) -> AsyncIterator[Stack]:
+    """The whole service in this process, listening on a real socket."""
+    async with open_stack(database_url) as running:
+        yield running

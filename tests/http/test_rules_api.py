@@ -1,0 +1,116 @@
+"""Rules over HTTP: every edit is committed before it is answered, and acts from there on."""
+
+import pytest
+
+from tests.stack import START_MS, Stack, row
+
+pytestmark = pytest.mark.postgres
+
+
+async def test_a_bad_rule_is_422_with_line_column_and_caret(stack: Stack) -> None:
+    """The answer points at the place."""
+    text = "rule x on sensors\n  when avgg(t, 5m) > 3"
+    response = await stack.client.post("/v1/rules", json={"text": text})
+    body = response.json()
+    assert (response.status_code, body["code"], body["line"], body["column"]) == (
+        422, "invalid_rule", 2, 8,
+    )  # fmt: skip
+    assert body["caret"] == "  when avgg(t, 5m) > 3\n       ^"
+    assert 'Did you mean "avg"' in body["detail"]
+
+
+async def test_a_condition_edit_closes_alerts_and_makes_a_version(stack: Stack) -> None:
+    """The new version is warm: it judges its first reading with the window's history."""
+    rule = await stack.rule("rule hot on sensors when t > 10")
+    await stack.send([row(START_MS, 11), row(START_MS + 1000, 13)])
+    text = "rule hot on sensors when avg(t, 10m) > 11.5 and count(t, 10m) >= 3"
+    edited = (await stack.client.put(f"/v1/rules/{rule['id']}", json={"text": text})).json()
+    assert (edited["version"], edited["revision"]) == (2, 2)
+    (closed,) = await stack.alerts()
+    assert (closed["state"], closed["clear_reason"]) == ("cleared", "rule_changed")
+    await stack.send([row(START_MS + 2000, 12)])
+    (opened,) = await stack.alerts("&state=open")
+    assert (opened["rule"]["version"], opened["opened_value"]) == (2, 12.0)
+
+
+async def test_a_label_edit_keeps_the_alert_open(stack: Stack) -> None:
+    """Renaming, comments and layout change the revision, not what is judged."""
+    rule = await stack.rule("rule hot on sensors when t > 10")
+    await stack.send([row(START_MS, 11)])
+    text = "rule warmer on sensors  # renamed\n when t > 10"
+    edited = (await stack.client.put(f"/v1/rules/{rule['id']}", json={"text": text})).json()
+    assert (edited["name"], edited["version"], edited["revision"]) == ("warmer", 1, 2)
+    (alert,) = await stack.alerts("&state=open")
+    assert alert["rule"]["name"] == "warmer"
+
+
+async def test_a_disabled_rule_is_silent_and_judges_again_when_enabled(stack: Stack) -> None:
+    """Its alerts close with the reason; enabling starts a new version."""
+    rule = await stack.rule("rule hot on sensors when t > 10")
+    await stack.send([row(START_MS, 11)])
+    await stack.client.post(f"/v1/rules/{rule['id']}/disable")
+    await stack.send([row(START_MS + 1, 12)])
+    (alert,) = await stack.alerts()
+    assert (alert["state"], alert["clear_reason"]) == ("cleared", "rule_disabled")
+    enabled = (await stack.client.post(f"/v1/rules/{rule['id']}/enable")).json()
+    assert enabled["version"] == 2
+    await stack.send([row(START_MS + 2, 12)])
+    assert len(await stack.alerts("&state=open")) == 1
+
+
+async def test_a_deleted_rule_is_gone_and_its_alerts_keep_their_history(stack: Stack) -> None:
+    """204, then 404; the name is free again."""
+    rule = await stack.rule("rule hot on sensors when t > 10")
+    await stack.send([row(START_MS, 11)])
+    path = f"/v1/rules/{rule['id']}"
+    assert (await stack.client.delete(path)).status_code == 204
+    assert (await stack.client.get(path)).status_code == 404
+    assert (await stack.client.delete(path)).status_code == 404
+    (alert,) = await stack.alerts()
+    assert (alert["state"], alert["clear_reason"], alert["rule"]["name"]) == (
+        "cleared", "rule_deleted", "hot",
+    )  # fmt: skip
+    await stack.rule("rule hot on sensors when t > 12")
+
+
+async def test_names_are_unique_and_lists_are_paged(stack: Stack) -> None:
+    """409 for a taken name; cursors walk through all rules."""
+    for n in range(3):
+        await stack.rule(f"rule r{n} on sensors when t > {n}")
+    taken = await stack.client.post("/v1/rules", json={"text": "rule r1 on sensors when t > 9"})
+    assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
+    first = (await stack.client.get("/v1/rules?limit=2")).json()
+    rest = (await stack.client.get(f"/v1/rules?limit=2&cursor={first['next_cursor']}")).json()
+    assert [r["name"] for r in first["data"] + rest["data"]] == ["r0", "r1", "r2"]
+    assert rest["next_cursor"] is None
+
+
+async def test_selectors_follow_names_and_tags(stack: Stack) -> None:
+    """A tag set over HTTP makes a rule watch the sensor from the next reading on."""
+    await stack.rule('rule porto on sensors "porto-*" when t > 10')
+    await stack.rule('rule boilers on sensors where type = "boiler" when t > 10')
+    await stack.send([row(START_MS, 11, sensor="porto-1"), row(START_MS, 11, sensor="rio-1")])
+    assert [a["rule"]["name"] for a in await stack.alerts()] == ["porto"]
+    tagged = await stack.client.put("/v1/sensors/rio-1/tags", json={"tags": {"type": "boiler"}})
+    assert tagged.json()["tags"] == {"type": "boiler"}
+    await stack.send([row(START_MS + 1, 11, sensor="rio-1")])
+    assert {a["sensor"] for a in await stack.alerts()} == {"porto-1", "rio-1"}
+    missing = await stack.client.put("/v1/sensors/none/tags", json={"tags": {}})
+    assert missing.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "bad_json"),
+        (b"[]", "bad_body"),
+        (b'{"text": 7}', "bad_body"),
+        (b"{}", "bad_body"),
+        (b'{"text": "rule x on sensors when t > 1", "more": 1}', "bad_body"),
+    ],
+)
+async def test_bad_rule_bodies_are_named(stack: Stack, body: bytes, code: str) -> None:
+    """400 with what is wrong, and nothing is made."""
+    response = await stack.client.post("/v1/rules", content=body)
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert (await stack.client.get("/v1/rules")).json()["data"] == []

@@ -1,0 +1,110 @@
+"""Rules and streams for the tests of the engine's rules."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+from hypothesis import strategies as st
+
+from atalaia.model.alert import Transition
+from atalaia.model.ids import Micros, RuleNo, SensorNo
+from atalaia.rules.language import parse_rule
+from atalaia.rules.tenant_state import ActiveRule, TenantRules
+from tests.rules.oracle import Reading
+
+TENANT = UUID(int=7)
+
+CONDITIONS = (
+    "avg({a}, {w}) > 1.25",
+    "max({a}, {w}) >= 3",
+    "min({a}, {w}) < -2",
+    "sum({a}, {w}) > 5.25",
+    "count({a}, {w}) >= 3",
+    "stddev({a}, {w}) > 1.9",
+    "first({a}, {w}) > 1 and last({b}, {v}) < 2",
+    "delta({a}, {w}) > 3",
+    "rate({a}, {w}) > 0.37",
+    "not (min({a}, {w}) > -1) or avg({b}, {v}) > 2.25",
+    "abs(last({a}, {w}) - last({b}, {v})) * 2 > 5",
+    "avg({a}, {w}) / avg({b}, {v}) > 1.01",
+    "-last({a}, {w}) + 1 <= 0",
+)
+
+
+@st.composite
+def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
+    """One rule over metrics a and b with small windows."""
+    window = st.sampled_from(["1s", "3s", "10s", "1m"])
+
+    def condition() -> str:
+        return draw(st.sampled_from(CONDITIONS)).format(
+            a=draw(st.sampled_from("ab")),
+            b=draw(st.sampled_from("ab")),
+            w=draw(window),
+            v=draw(window),
+        )
+
+    text = f"rule {name} on sensors when {condition()}"
+    if draw(st.booleans()):
+        text += f" for {draw(st.sampled_from(['1s', '4s', '500ms']))}"
+    if draw(st.booleans()):
+        text += f" clear when {condition()}"
+        if draw(st.booleans()):
+            text += f" for {draw(st.sampled_from(['1s', '3s']))}"
+    text += " severity info"
+    if draw(st.booleans()):
+        text += f", warning when {condition()}"
+        if draw(st.booleans()):
+            text += f", critical when {condition()}"
+    return text
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[list[Reading]]:
+    """Groups of one time each, per metric ascending; gaps, bursts, window edges, equal times."""
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000]),
+                st.sampled_from(["a", "b", "ab", "c"]),
+                st.lists(st.integers(-10, 10), min_size=2, max_size=2),
+            ),
+            min_size=1,
+            max_size=60,
+        )
+    )
+    at = draw(st.sampled_from([-30_000_000, 0, 1_700_000_000_000_000]))
+    groups = []
+    for step, metrics, values in steps:
+        at += step
+        pairs = zip(metrics, values, strict=False)
+        groups.append([(metric, at, value / 2) for metric, value in pairs])
+    return groups
+
+
+def build(texts: Sequence[str], sensors: int = 1) -> TenantRules:
+    """An engine with sensors 1..n, each with series a, b, c in slots 3k, 3k+1, 3k+2."""
+    rules = [
+        ActiveRule(RuleNo(n), UUID(int=n), 1, parse_rule(text)) for n, text in enumerate(texts, 1)
+    ]
+    engine = TenantRules(TENANT, rules)
+    for number in range(1, sensors + 1):
+        slot = engine.add_sensor(SensorNo(number), UUID(int=100 + number), f"s{number}", {})
+        for metric in "abc":
+            engine.add_series(slot, metric, None)
+    return engine
+
+
+def feed(
+    engine: TenantRules, groups: Sequence[Sequence[Reading]], sensor: int = 0
+) -> list[Transition]:
+    """All groups in one fold."""
+    rows = [reading for group in groups for reading in group]
+    if not rows:
+        return []
+    return engine.fold(
+        np.array([3 * sensor + "abc".index(metric) for metric, _, _ in rows]),
+        np.array([ts for _, ts, _ in rows]),
+        np.array([value for _, _, value in rows]),
+        Micros(1),
+    )

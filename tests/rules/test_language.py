@@ -1,0 +1,145 @@
+"""The rule language: what it means, and where it points when it does not understand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atalaia.model.errors import RuleInvalid
+from atalaia.rules.language import parse_rule, parse_rules
+from atalaia.rules.syntax import Aggregate, Level, Selector, TagTest, duration_text, glob
+
+FULL = """rule over-heating on sensors where type = "boiler" and site ~ "porto-*"
+  when avg(temperature, 5m) > 30 and max("flow/RMS", 1h30m) > 80  # both
+  for 2m
+  clear when avg(temperature, 5m) < 27 for 1m
+  severity warning, critical when avg(temperature, 5m) > 40"""
+
+
+def test_a_full_rule_is_understood() -> None:
+    """Every clause lands in its place."""
+    spec = parse_rule(FULL)
+    assert spec.name == "over-heating"
+    assert spec.selector == Selector(
+        tags=(TagTest("type", "boiler", exact=True), TagTest("site", "porto-*", exact=False))
+    )
+    assert (spec.for_us, spec.clear_for_us) == (120_000_000, 60_000_000)
+    assert spec.metrics == ("temperature", "flow/RMS")
+    assert [level.severity for level in spec.levels] == ["warning", "critical"]
+    assert [str(a) for a in spec.aggregates] == [
+        "avg(temperature, 5m)", 'max("flow/RMS", 1h30m)',
+    ]  # fmt: skip
+    assert spec.gap_us == 5_400_000_000
+
+
+def test_defaults_are_plain() -> None:
+    """A bare metric is its last value of 5 minutes; the severity is warning."""
+    spec = parse_rule("rule x on sensors when t > 1")
+    assert spec.aggregates == (Aggregate("last", "t", 300_000_000),)
+    assert (spec.clear, spec.for_us, spec.levels) == (None, 0, (Level("warning", None),))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "words"),
+    [
+        ("", 1, 1, "The text ends"),
+        ("rule x", 1, 7, "which sensors"),
+        ("rule x on boats when t > 3", 1, 11, '"boats" cannot stand here'),
+        ("rule x on sensors when avgg(t, 5m) > 3", 1, 24, 'Did you mean "avg"'),
+        ("rule x on sensors when avg(t, 5m)", 1, 24, "this is a number"),
+        ("rule x on sensors when (t > 1) + 2 > 3", 1, 25, "A number is needed"),
+        ("rule x on sensors when t > 1 and t", 1, 34, 'beside "and"'),
+        ("rule x on sensors when not t", 1, 28, 'after "not"'),
+        ("rule x on sensors when t == 3", 1, 26, "hardly ever equal"),
+        ("rule x on sensors when avg(t, 5) > 3", 1, 31, "is a window such as"),
+        ("rule x on sensors when avg(5, 5m) > 3", 1, 28, "is a metric's name"),
+        ("rule x on sensors when avg(t) > 3", 1, 24, "takes a metric and a window"),
+        ("rule x on sensors when abs(t, 5m) > 3", 1, 24, "abs takes one number"),
+        ("rule x on sensors when avg(t, 10ms) > 3", 1, 31, "at least 1 second"),
+        ("rule x on sensors when avg(t, 31d) > 3", 1, 31, "30 days"),
+        ("rule x on sensors when (t > 3", 1, 30, 'expected ")"'),
+        ('rule x on sensors "abc when t > 3', 1, 19, "a quoted text ends"),
+        ("rule x on sensors\n when t > 3\n severity loud", 3, 11, "no severity"),
+        ("rule x on sensors when t > 3 severity critical, info when t > 9", 1, 49, "higher"),
+        ('rule x on sensors when "a b" > 3', 1, 24, "metric's name"),
+        ("rule x on sensors when 1 > 3", 1, 1, "looks at no metric"),
+        ("rule x on sensors when t > 1e999", 1, 28, "too large"),
+        ('rule " " on sensors when t > 1', 1, 6, "1 to 64"),
+        ("rule x on sensors when t > 1\nrule y on sensors when t > 1", 2, 1, "one rule"),
+        ("rule x on sensors when t > " + "+".join(["1"] * 300), 1, 1, "200"),
+    ],
+)
+def test_errors_point_at_their_place(text: str, line: int, column: int, words: str) -> None:
+    """Line, column, a caret under it, and words that help."""
+    with pytest.raises(RuleInvalid) as caught:
+        parse_rule(text)
+    error = caught.value
+    assert (error.line, error.column) == (line, column)
+    assert words in error.detail
+    shown, mark = error.caret.split("\n")
+    assert shown == text.split("\n")[line - 1]
+    assert mark == " " * (column - 1) + "^"
+
+
+def test_a_file_holds_several_rules_with_its_own_line_numbers() -> None:
+    """Errors count lines of the file; names are told apart."""
+    assert [rule.name for rule in parse_rules(f"# all\n{FULL}\nrule b on sensors when t > 1")] == [
+        "over-heating", "b",
+    ]  # fmt: skip
+    with pytest.raises(RuleInvalid, match="Two rules"):
+        parse_rules("rule a on sensors when t > 1 rule a on sensors when t > 2")
+
+
+@given(st.text(max_size=200) | st.lists(st.sampled_from(FULL.split()), max_size=30).map(" ".join))
+def test_any_text_is_a_rule_or_a_clear_error(text: str) -> None:
+    """Nothing else is ever raised."""
+    try:
+        parse_rule(text)
+    except RuleInvalid as error:
+        assert error.detail
+        assert 1 <= error.line <= text.count("\n") + 1
+
+
+@pytest.mark.parametrize("text", ["(" * 3000, "rule x on sensors when " + "not " * 3000 + "t > 1",
+                                  "rule x on sensors when t > " + "-" * 3000 + "1", "x" * 20_001])  # fmt: skip
+def test_bombs_are_errors(text: str) -> None:
+    """Depth and length are bounded."""
+    with pytest.raises(RuleInvalid):
+        parse_rule(text)
+
+
+def test_condition_key_ignores_labels_and_sees_conditions() -> None:
+    """What closes alerts on an edit, and what does not."""
+    base = parse_rule("rule a on sensors when t > 1 severity info").condition_key
+    same = parse_rule("rule b on sensors # x\n when (t > 1.0) severity critical").condition_key
+    assert same == base
+    for other in ("when t > 2", "when t > 1 for 1s", "when t > 1 clear when t < 0",
+                  "when t > 1 severity info, critical when t > 5"):  # fmt: skip
+        assert parse_rule(f"rule a on sensors {other}").condition_key != base
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_glob_is_that_of_the_shell(pattern: str, text: str) -> None:
+    """* any characters, ? one."""
+    from fnmatch import fnmatchcase
+
+    assert glob(pattern, text) == fnmatchcase(text, pattern)
+
+
+def test_selectors_match_names_and_tags() -> None:
+    """Exact, pattern, all, tags."""
+    def match(selector: str, name: str, tags: dict[str, str] | None = None) -> bool:
+        return parse_rule(f"rule x on {selector} when t > 1").selector.matches(name, tags or {})
+
+    assert match("all sensors", "any")
+    assert match('sensor "s-1"', "s-1")
+    assert not match('sensor "s-*"', "s-1")
+    assert match('sensors "s-*"', "s-1")
+    assert match('sensors where a = "1"', "s", {"a": "1"})
+    assert not match('sensors where a = "1"', "s")
+    assert not match('sensors where a = "1" and b ~ "x*"', "s", {"a": "1", "b": "y"})
+
+
+@pytest.mark.parametrize(("us", "text"), [(0, "0s"), (1_500_000, "1s500ms"), (90_061_000_000, "1d1h1m1s")])
+def test_durations_read_back(us: int, text: str) -> None:
+    """The shortest spelling."""
+    assert duration_text(us) == text

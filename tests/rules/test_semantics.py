@@ -1,0 +1,155 @@
+"""The rules against a naive oracle, and the invariants that promise 3 stands on."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atalaia.model.ids import Micros, RuleNo, SensorNo
+from atalaia.rules.language import parse_rule
+from tests.rules import oracle
+from tests.rules.streams import build, feed, rule_texts, streams
+
+
+@given(rule_texts(), streams())
+def test_transitions_are_those_of_the_oracle(text: str, groups: list[list[oracle.Reading]]) -> None:
+    """Kind, time and severity of every step."""
+    found = feed(build([text]), groups)
+    assert [(step.kind, step.at, step.severity) for step in found] == oracle.run(
+        parse_rule(text), groups
+    )
+    opened = [step.alert_id for step in found if step.kind == "opened"]
+    assert len(opened) == len(set(opened))
+    current = None
+    for step in found:  # every step belongs to the alert that was opened last
+        current = step.alert_id if step.kind == "opened" else current
+        assert step.alert_id == current
+
+
+@given(rule_texts(), streams())
+def test_evidence_is_what_the_oracle_computes(
+    text: str, groups: list[list[oracle.Reading]]
+) -> None:
+    """The values of all aggregates at every step."""
+    spec = parse_rule(text)
+    for step in feed(build([text]), groups):
+        seen = [reading for group in groups for reading in group if reading[1] <= step.at]
+        for atom, aggregate in zip(step.evidence, spec.aggregates, strict=True):
+            wanted = oracle.evaluate(aggregate, seen, step.at)
+            assert atom.expression == str(aggregate)
+            assert (atom.value is None) == (wanted is None)
+            if wanted is not None:
+                assert np.isclose(atom.value, wanted)
+
+
+@given(st.lists(rule_texts(), min_size=1, max_size=3), streams(), st.data())
+def test_any_split_into_batches_gives_the_same_bytes(
+    texts: list[str], groups: list[list[oracle.Reading]], data: st.DataObject
+) -> None:
+    """Only groups of one sensor and time stay together."""
+    whole = feed(build(texts), groups)
+    engine = build(texts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(groups)), max_size=5)))
+    parts = [groups[a:b] for a, b in zip([0, *cuts], [*cuts, len(groups)], strict=True)]
+    assert [step for part in parts for step in feed(engine, part)] == whole
+
+
+@given(st.lists(rule_texts(), min_size=1, max_size=3), streams(), st.data())
+def test_a_crash_anywhere_changes_no_bit(
+    texts: list[str], groups: list[list[oracle.Reading]], data: st.DataObject
+) -> None:
+    """Rebuilt from packed states and the last windows, it goes on as if nothing had happened."""
+    whole = feed(build(texts), groups)
+    cut = data.draw(st.integers(0, len(groups)))
+    first = build(texts)
+    steps = feed(first, groups[: cut // 2])
+    states = first.take_dirty()
+    steps += feed(first, groups[cut // 2 : cut])
+    states += first.take_dirty() if data.draw(st.booleans()) else first.dump()
+
+    seen = [reading for group in groups[:cut] for reading in group]
+    rebuilt = build([])
+    rebuilt = type(rebuilt)(first.tenant_id, first.rules)
+    slot = rebuilt.add_sensor(SensorNo(1), first._sensors[0].sensor_id, "s1", {})
+    for index, metric in enumerate("abc"):
+        rows = [(ts, value) for name, ts, value in seen if name == metric]
+        newest = rows[-1][0] if rows else None
+        rebuilt.add_series(slot, metric, None if newest is None else Micros(newest))
+        reach = rebuilt.window_us(index)
+        kept = [(ts, value) for ts, value in rows if newest is not None and ts > newest - reach]
+        if reach:
+            rebuilt.warm(
+                np.full(len(kept), index),
+                np.array([ts for ts, _ in kept], np.int64),
+                np.array([value for _, value in kept], np.float64),
+            )
+    rebuilt.restore(states)
+    assert steps + feed(rebuilt, groups[cut:]) == whole
+
+
+@given(rule_texts("one"), rule_texts("two"), streams())
+def test_a_rule_does_not_notice_other_rules(
+    one: str, two: str, groups: list[list[oracle.Reading]]
+) -> None:
+    """Alone or beside another, the same bytes."""
+    alone = feed(build([one]), groups)
+    both = feed(build([one, two]), groups)
+    assert [step for step in both if step.rule_no == 1] == alone
+
+
+@given(rule_texts(), streams(), streams())
+def test_a_sensor_does_not_notice_other_sensors(
+    text: str, mine: list[list[oracle.Reading]], other: list[list[oracle.Reading]]
+) -> None:
+    """Interleaved or alone, the same bytes."""
+    alone = feed(build([text], 2), mine)
+    engine = build([text], 2)
+    mixed = []
+    for n in range(max(len(mine), len(other))):
+        mixed += feed(engine, other[n : n + 1], sensor=1)
+        mixed += feed(engine, mine[n : n + 1])
+    assert [step for step in mixed if step.sensor_no == 1] == alone
+
+
+def test_one_spike_leaves_no_trace_after_its_window() -> None:
+    """No running sums: 1e17 in the past does not bend the mean."""
+    engine = build(["rule r on sensors when avg(a, 10s) > 20.05"])
+    values = [20.1] * 5 + [1e17] + [20.1] * 30
+    steps = feed(engine, [[("a", n * 1_000_000, value)] for n, value in enumerate(values)])
+    assert [step.kind for step in steps] == ["opened"]
+    engine.fold(np.array([0]), np.array([40_000_000]), np.array([20.0]), Micros(1))
+    (closed,) = feed(engine, [[("a", 50_000_000, 20.0)]])
+    assert closed.value == 20.0
+
+
+def test_long_windows_grow_their_rings() -> None:
+    """Thousands of readings in one window, and many transitions in one fold."""
+    engine = build(["rule r on sensors when count(a, 1h) >= 3000 clear when last(a, 1s) < 0",
+                    "rule flap on sensors when last(b, 1s) > 0"])  # fmt: skip
+    groups = []
+    for n in range(3_000):
+        groups.append([("a", n * 1_000_000, 1.0), ("b", n * 1_000_000, float(n % 2))])
+    steps = feed(engine, groups)
+    assert [step.at for step in steps if step.rule_no == 1] == [2_999 * 1_000_000]
+    assert len([step for step in steps if step.rule_no == 2]) == 2_999
+
+
+def test_closing_a_rule_names_the_alert_that_was_opened() -> None:
+    """A rule edit closes what is open, with its reason, and leaves the state as new."""
+    engine = build(["rule r on sensors when last(a, 1s) > 0"], 2)
+    (opened,) = feed(engine, [[("a", 5, 1.0)]])
+    (closed,) = engine.close(RuleNo(1), arrived=Micros(9), reason="rule_changed")
+    assert (closed.alert_id, closed.kind, closed.reason, closed.at, closed.arrived) == (
+        opened.alert_id, "cleared", "rule_changed", 5, 9,
+    )  # fmt: skip
+    assert engine.close(RuleNo(1), arrived=Micros(10), reason="rule_changed") == []
+
+
+def test_states_of_another_version_are_not_restored() -> None:
+    """An edited rule begins anew."""
+    engine = build(["rule r on sensors when last(a, 1s) > 0"])
+    feed(engine, [[("a", 5, 1.0)]])
+    packed = bytearray(engine.dump())
+    packed[4] = 2  # the version
+    fresh = build(["rule r on sensors when last(a, 1s) > 0"])
+    fresh.restore(bytes(packed))
+    assert [step.kind for step in feed(fresh, [[("a", 6, 1.0)]])] == ["opened"]

@@ -1,0 +1,115 @@
+"""The service inside the test process: real Postgres, real sockets, one tenant or more."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from atalaia.bridge import Bridge, open_bridge
+from atalaia.engine.clock import SystemClock
+from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.limits import EngineLimits
+from atalaia.http.app import create_app, listen, run_server
+from atalaia.model.ids import TenantNo
+from atalaia.security.api_keys import new_key, parse_key
+from atalaia.storage.accounts import NewTenant, create_tenant
+from atalaia.storage.database import Database, open_database
+from atalaia.storage.engine_store import PostgresEngineStore, open_engine_store
+from atalaia.storage.queries import PostgresQueries
+
+NOW_MS = SystemClock().now_us() // 1000
+START_MS = NOW_MS - 3_600_000
+"""Times of readings in tests: the last hour."""
+
+
+@attrs.define(eq=False)
+class Stack:
+    """What a test may touch."""
+
+    url: str
+    database_url: str
+    bridge: Bridge
+    database: Database
+    store: PostgresEngineStore
+    queries: PostgresQueries
+    gate: Gate
+    client: httpx.AsyncClient
+    api_key: str
+
+    async def tenant_no(self) -> TenantNo:
+        key = parse_key(self.api_key)
+        assert key is not None
+        record = await self.queries.find_key(key.key_id)
+        assert record is not None
+        return record.tenant_no
+
+    async def send(self, rows: object, **options: Any) -> httpx.Response:
+        return await self.client.post("/v1/readings", json=rows, **options)
+
+    async def rule(self, text: str) -> dict[str, Any]:
+        response = await self.client.post("/v1/rules", json={"text": text})
+        assert response.status_code == 201, response.text
+        return response.json()  # type: ignore[no-any-return]
+
+    async def alerts(self, query: str = "") -> list[dict[str, Any]]:
+        response = await self.client.get(f"/v1/alerts?limit=1000{query}")
+        assert response.status_code == 200, response.text
+        return response.json()["data"]  # type: ignore[no-any-return]
+
+    async def sql(self, statement: str, *args: object) -> list[dict[str, Any]]:
+        """Rows as the powerful role sees them."""
+        return await self.bridge.call(_fetch_aio, self.database_url, statement, args)
+
+
+async def _fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list[dict[str, Any]]:
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await connection.fetch(statement, *args)]
+    finally:
+        await connection.close()
+
+
+async def make_tenant(bridge: Bridge, database_url: str, name: str = "test") -> str:
+    """Register a tenant; returns its API key."""
+    key = new_key()
+    tenant = NewTenant(name, f"{key.key_id}@example.org", "no password", key)
+    await create_tenant(bridge, database_url, tenant, SystemClock().now_us())
+    return key.text
+
+
+def row(ts_ms: int, value: float, metric: str = "t", sensor: str = "s") -> dict[str, Any]:
+    return {"sensor": sensor, "metric": metric, "ts": ts_ms, "value": value}
+
+
+@asynccontextmanager
+async def open_stack(
+    database_url: str, *, limits: EngineLimits | None = None, api_key: str | None = None
+) -> AsyncIterator[Stack]:
+    """Everything of app.run but signals, credentials and the embedded Postgres."""
+    clock = SystemClock()
+    async with (
+        open_bridge() as bridge,
+        open_database(bridge, database_url) as database,
+        open_engine_store(database, clock.now_us()) as store,
+    ):
+        key = api_key or await make_tenant(bridge, database_url)
+        async with open_engine(store, clock, limits or EngineLimits()) as gate:
+            queries = PostgresQueries(database)
+            listener = listen("127.0.0.1", 0)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            shutdown = trio.Event()
+            async with trio.open_nursery() as nursery:
+                front = create_app(gate, queries)
+                await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
+                headers = {"X-API-Key": key}
+                async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+                    yield Stack(
+                        url, database_url, bridge, database, store, queries, gate, client, key
+                    )
+                shutdown.set()
