@@ -78,10 +78,14 @@ async def test_every_row_bad_is_422_with_every_reason(stack: Stack) -> None:
     assert [reject["code"] for reject in body["rejected"]] == ["bad_metric", "bad_row"]
 
 
-@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
+)
 async def test_compressed_bodies_are_taken(stack: Stack, encoding: str, pack: object) -> None:
     """gzip and deflate."""
-    body = json.dumps({"sensor": "s", "metric": "t", "ts": [START_MS, START_MS + 1], "value": [1, 2]})
+    body = json.dumps(
+        {"sensor": "s", "metric": "t", "ts": [START_MS, START_MS + 1], "value": [1, 2]}
+    )
     assert callable(pack)
     response = await stack.client.post(
         "/v1/readings", content=pack(body.encode()), headers={"content-encoding": encoding}

@@ -41,7 +41,9 @@ def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:  
         case Number(value):
             return value
         case Aggregate(function, metric, width):
-            inside = sorted((t, v) for m, t, v in readings if m == metric and now - width < t <= now)
+            inside = sorted(
+                (t, v) for m, t, v in readings if m == metric and now - width < t <= now
+            )
             return _aggregate(function, inside)
         case Unary(op, operand):
             x = evaluate(operand, readings, now)

@@ -65,7 +65,9 @@ def streams(draw: st.DrawFn) -> list[list[Reading]]:
     steps = draw(
         st.lists(
             st.tuples(
-                st.sampled_from([1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000]),
+                st.sampled_from(
+                    [1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000]
+                ),
                 st.sampled_from(["a", "b", "ab", "c"]),
                 st.lists(st.integers(-10, 10), min_size=2, max_size=2),
             ),

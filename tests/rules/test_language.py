@@ -63,6 +63,7 @@ def test_defaults_are_plain() -> None:
         ('rule x on sensors when "a b" > 3', 1, 24, "metric's name"),
         ("rule x on sensors when 1 > 3", 1, 1, "looks at no metric"),
         ("rule x on sensors when t > 1e999", 1, 28, "too large"),
+        ("rule x on sensors\nwhen t \0 > 1", 2, 8, "Control characters"),
         ('rule " " on sensors when t > 1', 1, 6, "1 to 64"),
         ("rule x on sensors when t > 1\nrule y on sensors when t > 1", 2, 1, "one rule"),
         ("rule x on sensors when t > " + "+".join(["1"] * 300), 1, 1, "200"),
@@ -127,6 +128,7 @@ def test_glob_is_that_of_the_shell(pattern: str, text: str) -> None:
 
 def test_selectors_match_names_and_tags() -> None:
     """Exact, pattern, all, tags."""
+
     def match(selector: str, name: str, tags: dict[str, str] | None = None) -> bool:
         return parse_rule(f"rule x on {selector} when t > 1").selector.matches(name, tags or {})
 
@@ -139,7 +141,9 @@ def test_selectors_match_names_and_tags() -> None:
     assert not match('sensors where a = "1" and b ~ "x*"', "s", {"a": "1", "b": "y"})
 
 
-@pytest.mark.parametrize(("us", "text"), [(0, "0s"), (1_500_000, "1s500ms"), (90_061_000_000, "1d1h1m1s")])
+@pytest.mark.parametrize(
+    ("us", "text"), [(0, "0s"), (1_500_000, "1s500ms"), (90_061_000_000, "1d1h1m1s")]
+)
 def test_durations_read_back(us: int, text: str) -> None:
     """The shortest spelling."""
     assert duration_text(us) == text

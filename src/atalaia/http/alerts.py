@@ -11,6 +11,7 @@ from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros
 from atalaia.model.views import AlertFilter, AlertState
 from atalaia.ports import Queries
+from atalaia.wire.rows import check_name
 
 
 def _filter() -> AlertFilter:
@@ -19,11 +20,14 @@ def _filter() -> AlertFilter:
     rule_id = params.identifier(rule) if rule is not None else None
     if rule is not None and rule_id is None:
         raise params.bad("rule", "give the rule's id.")
+    sensor = args.get("sensor")
+    if sensor is not None and check_name(sensor, "x") is not None:
+        raise params.bad("sensor", "give the sensor's name.")
     since = params.time(args, "from")
     return AlertFilter(
         state=cast("AlertState | None", params.choice(args, "state", ("open", "cleared"))),
         severity=params.choice(args, "severity", SEVERITIES),
-        sensor=args.get("sensor"),
+        sensor=sensor,
         rule_id=rule_id,
         since=None if since is None else Micros(since - 1),  # `from` is inclusive
         until=params.time(args, "to"),

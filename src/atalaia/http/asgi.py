@@ -24,6 +24,9 @@ Direct = Callable[[Scope, bytes, Send, str], Awaitable[None]]
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 
+DISCARD_S = 2.0
+DISCARD_BYTES = 64 * 1024 * 1024
+
 
 class ClientGone(Exception):
     """The client left before its body was complete."""
@@ -69,12 +72,26 @@ class Front:
             part = event.get("body", b"")
             size += len(part)
             if size > self.max_body_bytes:
+                parts.clear()
+                if event.get("more_body", False):
+                    await _discard(receive)
                 raise TooLarge(
                     f"A body may have {self.max_body_bytes} bytes; send smaller batches."
                 )
             parts.append(part)
             if not event.get("more_body", False):
                 return b"".join(parts)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a moment: a client that is cut off while it sends never sees the answer."""
+    with trio.move_on_after(DISCARD_S):
+        size = 0
+        while size < DISCARD_BYTES:
+            event = await receive()
+            size += len(event.get("body", b""))
+            if not event.get("more_body", False):
+                return
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

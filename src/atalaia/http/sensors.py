@@ -12,6 +12,7 @@ from atalaia.model.errors import NotFound
 from atalaia.model.ids import DAY_US, Micros
 from atalaia.model.views import SensorView
 from atalaia.ports import Queries
+from atalaia.wire.rows import check_name
 
 
 def blueprint(gate: Gate, queries: Queries) -> Blueprint:
@@ -19,7 +20,9 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 
     async def find(name: str) -> SensorView:
-        view = await queries.sensor(g.principal.tenant_no, name)
+        # A name that no sensor can have is not worth a query (nor can Postgres hold a NUL).
+        legal = check_name(name, "x") is None
+        view = await queries.sensor(g.principal.tenant_no, name) if legal else None
         if view is None:
             raise NotFound(f'There is no sensor named "{name}".')
         return view

@@ -43,6 +43,7 @@ MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its progra
 
 _UNITS = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 60 * MINUTE_US, "d": 1440 * MINUTE_US}
 _MAX_NAME_CHARS = 64
+_CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]")
 
 _EXPECTED = {
     "RULE": 'the word "rule"',
@@ -99,6 +100,10 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
     """Every rule in the text, at least one. Raises RuleInvalid with the text's line numbers."""
     if len(text) > MAX_TEXT_CHARS:
         raise _invalid(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
+    for line, shown in enumerate(text.split("\n"), start=1):
+        hidden = _CONTROL.search(shown)
+        if hidden is not None:
+            raise _invalid(text, "Control characters may not stand here.", line, hidden.start() + 1)
     try:
         tree = _parser().parse(text)
         return tuple(_Builder(text).transform(tree))

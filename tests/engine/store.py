@@ -1,0 +1,154 @@
+"""The engine's port in dicts, with faults on demand: for what a real database does not do to order."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from uuid import UUID
+
+import attrs
+import numpy as np
+
+from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.errors import NotFound
+from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage
+
+
+@attrs.define(eq=False)
+class Tenant:
+    sensors: dict[str, SensorRow] = attrs.field(factory=dict)
+    series: dict[SeriesName, SeriesRow] = attrs.field(factory=dict)
+    rows: dict[tuple[int, int], tuple[float, bool]] = attrs.field(factory=dict)
+    newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
+    states: list[bytes] = attrs.field(factory=list)
+    rules: dict[int, StoredRule] = attrs.field(factory=dict)
+    last_received: int = 0
+    deltas: int = 0
+
+
+@attrs.define(eq=False)
+class FaultyStore:
+    """faults: errors to raise, one per commit attempt (None: go on); poison: tenants refused.
+
+    after_commit: the error is raised although the group was stored: the unknown outcome.
+    """
+
+    tenants: dict[TenantNo, Tenant] = attrs.field(factory=dict)
+    faults: list[Exception | None] = attrs.field(factory=list)
+    after_commit: bool = False
+    load_faults: list[Exception | None] = attrs.field(factory=list)
+    poison: dict[TenantNo, Exception] = attrs.field(factory=dict)
+    groups: dict[UUID, list[int]] = attrs.field(factory=dict)
+    sizes: list[int] = attrs.field(factory=list)
+    buried: list[str] = attrs.field(factory=list)
+    loads: int = 0
+    snapshots: int = 0
+
+    def tenant(self, tenant_no: TenantNo) -> Tenant:
+        return self.tenants.setdefault(tenant_no, Tenant())
+
+    async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
+        self.loads += 1
+        if self.load_faults and (fault := self.load_faults.pop(0)):
+            raise fault
+        t = self.tenant(tenant_no)
+        return TenantImage(
+            tenant_id=UUID(int=tenant_no),
+            sensors=list(t.sensors.values()),
+            series=list(t.series.values()),
+            newest=dict(t.newest),
+            rule_states=b"".join(t.states),
+            rules=list(t.rules.values()),
+            next_rule_no=RuleNo(len(t.rules) + 1),
+            last_received=Micros(t.last_received),
+            deltas=t.deltas,
+        )
+
+    async def window_rows(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+        rows = self.tenant(tenant_no).rows
+        for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True):
+            kept = sorted(
+                (ts, value)
+                for (s, ts), (value, late) in rows.items()
+                if s == number and low < ts <= high and not late
+            )
+            yield (
+                np.full(len(kept), number, np.int32),
+                np.array([ts for ts, _ in kept], np.int64),
+                np.array([value for _, value in kept], np.float64),
+            )
+
+    async def register(
+        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+    ) -> tuple[list[SensorRow], list[SeriesRow]]:
+        t = self.tenant(tenant_no)
+        for name in names:
+            number = SensorNo(len(t.sensors) + 1)
+            t.sensors.setdefault(
+                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {})
+            )
+            sensor = t.sensors[name.sensor].sensor_no
+            row = SeriesRow(SeriesNo(1000 * tenant_no + len(t.series)), sensor, name.metric)
+            t.series.setdefault(name, row)
+        return list(t.sensors.values()), [t.series[name] for name in names]
+
+    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
+        t = self.tenant(tenant_no)
+        if sensor not in t.sensors:
+            raise NotFound
+        t.sensors[sensor] = attrs.evolve(t.sensors[sensor], tags=dict(tags))
+
+    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+        raise AssertionError("every time is covered here")
+
+    def uncovered(self, ts: Int64s) -> Int64s:
+        return np.empty(0, np.int64)
+
+    async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        if group_id in self.groups:
+            return self.groups[group_id]
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None and not self.after_commit:
+            raise fault
+        for item in items:
+            if item.tenant_no in self.poison:
+                raise self.poison[item.tenant_no]
+        self.sizes.append(len(items))
+        self.groups[group_id] = [self._store(item) for item in items]
+        if fault is not None:
+            raise fault
+        return self.groups[group_id]
+
+    def _store(self, item: CommitItem) -> int:
+        t = self.tenant(item.tenant_no)
+        assert item.received_at > t.last_received
+        for s, ts, value in zip(
+            item.fresh_series.tolist(), item.fresh_ts.tolist(), item.fresh_value.tolist(),
+            strict=True,
+        ):  # fmt: skip
+            assert (s, ts) not in t.rows
+            t.rows[s, ts] = (value, False)
+        late = 0
+        for s, ts, value in zip(
+            item.old_series.tolist(), item.old_ts.tolist(), item.old_value.tolist(), strict=True
+        ):
+            late += (s, ts) not in t.rows
+            t.rows.setdefault((s, ts), (value, True))
+        for s, newest in zip(item.touched.tolist(), item.newest.tolist(), strict=True):
+            t.newest[s] = newest
+        if item.snapshot:
+            self.snapshots += 1
+            t.states.clear()
+        t.states.append(item.rule_states)
+        t.deltas = 0 if item.snapshot else t.deltas + 1
+        t.last_received = item.received_at
+        if item.rule_write is not None:
+            t.rules[item.rule_write.rule.rule_no] = item.rule_write.rule
+        return late
+
+    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+        return
+
+    async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
+        self.buried.append(reason)

@@ -1,0 +1,236 @@
+"""The engine under faults, on a mock clock: what is answered, what is kept, who is hurt."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+import trio
+from trio.testing import MockClock
+
+from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import CreateRule
+from atalaia.model.batch import Batch, SeriesName
+from atalaia.model.errors import Closing, Invalid, NotFound, Overloaded, Unavailable
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.ports import Fenced, StoreRefused, StoreUnavailable
+from tests.engine.store import FaultyStore
+
+ONE, TWO = TenantNo(1), TenantNo(2)
+DOWN = StoreUnavailable("down")
+
+
+class Ticks:
+    """A clock that stands still."""
+
+    def now_us(self) -> Micros:
+        return Micros(1_000_000_000)
+
+
+_times = itertools.count(1)
+
+
+def batch(rows: int = 1, sensor: str = "s") -> Batch:
+    ts = np.array([next(_times) for _ in range(rows)], np.int64)
+    return Batch(
+        names=(SeriesName(sensor, "t"),), idx=np.zeros(rows, np.int32), ts=ts,
+        value=np.ones(rows), row=np.arange(rows, dtype=np.int32), rejects=(), sent=rows,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def engine(store: FaultyStore, **limits: object) -> AsyncIterator[Gate]:
+    async with open_engine(store, Ticks(), EngineLimits(**limits)) as gate:  # type: ignore[arg-type]
+        yield gate
+
+
+async def test_an_unknown_outcome_is_retried_and_stored_once(autojump_clock: MockClock) -> None:
+    """The commit went through, its answer was lost: the same answer comes from the retry."""
+    store = FaultyStore(faults=[DOWN, DOWN], after_commit=True)
+    async with engine(store) as gate:
+        assert (await gate.submit(ONE, batch(3)).wait()).accepted == 3
+    assert len(store.tenant(ONE).rows) == 3
+
+
+async def test_a_passing_outage_is_waited_out(autojump_clock: MockClock) -> None:
+    """Below the retry deadline nobody notices but by the delay."""
+    store = FaultyStore(faults=[DOWN] * 5)
+    async with engine(store) as gate:
+        assert (await gate.submit(ONE, batch()).wait()).accepted == 1
+
+
+async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt(
+    autojump_clock: MockClock,
+) -> None:
+    """503 for all; sending the same again afterwards stores all, none as duplicate."""
+    store = FaultyStore(faults=[DOWN] * 30)
+    batches = [batch(), batch(), batch()]
+    async with engine(store) as gate:
+        receipts = [gate.submit(ONE, b) for b in batches]
+        for receipt in receipts:
+            with pytest.raises(Unavailable):
+                await receipt.wait()
+        store.faults.clear()
+        answers = [await gate.submit(ONE, b).wait() for b in batches]
+        assert [(a.accepted, a.duplicates) for a in answers] == [(1, 0)] * 3
+    assert store.loads > 1
+
+
+async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
+    """The group is tried tenant by tenant; the culprit gets a dead letter with its reason."""
+    store = FaultyStore(faults=[DOWN], poison={TWO: StoreRefused("22P05 no such character")})
+    async with engine(store) as gate:
+        good, bad = gate.submit(ONE, batch()), gate.submit(TWO, batch())
+        assert (await good.wait()).accepted == 1
+        with pytest.raises(Invalid) as caught:
+            await bad.wait()
+        assert caught.value.code == "dead_lettered"
+        assert store.buried == ["22P05 no such character"]
+        store.poison.clear()
+        assert (await gate.submit(TWO, batch()).wait()).accepted == 1
+
+
+async def test_a_lost_lease_ends_the_process(autojump_clock: MockClock) -> None:
+    """Loudly: whoever is fenced must not go on."""
+    store = FaultyStore(faults=[Fenced("epoch 1")])
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the body is what is cancelled
+        async with engine(store, drain_s=1.0) as gate:
+            gate.submit(ONE, batch())
+            await trio.sleep_forever()
+    assert caught.group_contains(Fenced)
+
+
+async def test_a_full_inbox_refuses_with_a_delay_and_frees_itself(
+    autojump_clock: MockClock,
+) -> None:
+    """One tenant's share first (429), the whole process's then (503)."""
+    store = FaultyStore(faults=[DOWN] * 3)
+    async with engine(store, inbox_rows=10, total_rows=15) as gate:
+        first = gate.submit(ONE, batch(8))
+        with pytest.raises(Overloaded) as mine:
+            gate.submit(ONE, batch(3))
+        assert mine.value.retry_after_s > 0
+        with pytest.raises(Unavailable) as ours:
+            gate.submit(TWO, batch(8))
+        assert ours.value.code == "saturated"
+        await first.wait()
+        assert (await gate.submit(ONE, batch(10)).wait()).accepted == 10
+
+
+async def test_a_single_batch_beyond_the_share_still_passes(autojump_clock: MockClock) -> None:
+    """Else it could never be sent."""
+    async with engine(FaultyStore(), inbox_rows=10) as gate:
+        assert (await gate.submit(ONE, batch(30)).wait()).accepted == 30
+
+
+async def test_what_arrives_during_a_commit_is_the_next_one(autojump_clock: MockClock) -> None:
+    """Group commit."""
+    store = FaultyStore(faults=[DOWN])
+    async with engine(store) as gate:
+        receipts = [gate.submit(TenantNo(n), batch()) for n in range(1, 6)]
+        for receipt in receipts:
+            await receipt.wait()
+    assert max(store.sizes) > 1
+
+
+async def test_an_idle_actor_leaves_a_snapshot_and_returns(autojump_clock: MockClock) -> None:
+    """Nothing of it stays in memory; its state is loaded again."""
+    store = FaultyStore()
+    async with engine(store, idle_s=5.0) as gate:
+        await gate.submit(ONE, batch()).wait()
+        await trio.sleep(20)
+        gate.observe()
+        assert gate._tenants == {}
+        assert store.snapshots == 1
+        again = await gate.submit(ONE, batch()).wait()
+        assert again.accepted == 1
+        assert store.loads == 2
+
+
+async def test_snapshots_bound_what_recovery_reads(autojump_clock: MockClock) -> None:
+    """One for every so many commits."""
+    store = FaultyStore()
+    async with engine(store, snapshot_every=3) as gate:
+        for _ in range(9):
+            await gate.submit(ONE, batch()).wait()
+    assert store.snapshots == 2
+    assert store.tenant(ONE).deltas <= 3
+
+
+async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
+    autojump_clock: MockClock,
+) -> None:
+    """Callers get 503 at once; the others go on; after the pause it is tried again."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")] * 3)
+    async with engine(store, crashes=3, quarantine_s=100.0) as gate:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await gate.submit(ONE, batch()).wait()
+            await trio.sleep(1)
+        with pytest.raises(Unavailable) as caught:
+            gate.submit(ONE, batch())
+        assert caught.value.code == "quarantined"
+        assert 0 < caught.value.retry_after_s <= 100
+        assert (await gate.submit(TWO, batch()).wait()).accepted == 1
+        await trio.sleep(100)
+        assert (await gate.submit(ONE, batch()).wait()).accepted == 1
+
+
+async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock) -> None:
+    """A paused tenant ends with the engine."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    async with engine(store, crashes=1, quarantine_s=1000.0) as gate:
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, batch()).wait()
+        await trio.sleep(1)
+        began = trio.current_time()
+    assert trio.current_time() - began < 10
+
+
+async def test_leaving_commits_what_is_inside_and_refuses_the_rest(
+    autojump_clock: MockClock,
+) -> None:
+    """The drain: every submitted batch is settled, none is lost."""
+    store = FaultyStore(faults=[DOWN, None, DOWN])
+    async with engine(store) as gate:
+        receipts = [gate.submit(TenantNo(n % 3 + 1), batch()) for n in range(30)]
+    assert [(await receipt.wait()).accepted for receipt in receipts] == [1] * 30
+    with pytest.raises(Closing):
+        gate.submit(ONE, batch())
+
+
+async def test_a_cancelled_caller_does_not_cancel_the_commit(autojump_clock: MockClock) -> None:
+    """The wait is dropped, the work is the actor's."""
+    store = FaultyStore(faults=[DOWN] * 3)
+    async with engine(store) as gate:
+        receipt = gate.submit(ONE, batch())
+        with trio.move_on_after(0.01):
+            await receipt.wait()
+        assert not receipt.settled
+    assert len(store.tenant(ONE).rows) == 1
+
+
+async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClock) -> None:
+    """A rule sees the readings after it, with its windows warm from those before."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        before = gate.submit(ONE, batch(2))
+        edit = gate.edit_rule(ONE, CreateRule("rule r on sensors when count(t, 1h) >= 3"))
+        after = gate.submit(ONE, batch(1))
+        assert (await before.wait()).accepted == 2
+        assert (await edit.wait()).version == 1
+        assert (await after.wait()).accepted == 1
+        with pytest.raises(NotFound):
+            await gate.set_tags(ONE, "nobody", {}).wait()
+    assert any(store.tenant(ONE).states)
+
+
+async def test_arrival_times_grow_though_the_clock_stands(autojump_clock: MockClock) -> None:
+    """received_at is also the arrival sequence; the store asserts it."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for _ in range(5):
+            await gate.submit(ONE, batch()).wait()
+    assert store.tenant(ONE).last_received == 1_000_000_004

@@ -1,0 +1,205 @@
+"""Nothing a client sends makes a 5xx, wedges a connection, or reveals another tenant."""
+
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from tests.stack import NOW_MS, START_MS, Stack, make_tenant, row
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "query", "status", "code"),
+    [
+        (b"{", {}, "", 400, "bad_json"),
+        (b"[]", {}, "", 400, "empty_body"),
+        (b"7", {}, "", 400, "bad_body"),
+        (b"[" * 200_000, {}, "", 400, "bad_json"),
+        (b"x", {"content-encoding": "gzip"}, "", 400, "bad_encoding"),
+        (b"x", {"content-encoding": "br"}, "", 415, "unsupported_encoding"),
+        (b"x" * (8 * 1024 * 1024 + 1), {}, "", 413, "too_large"),
+        (b"[]", {}, "?precision=fortnight", 400, "bad_parameter"),
+        (b"[]", {}, "?bool=maybe", 400, "bad_parameter"),
+        (b"[1]", {}, "", 422, "all_rejected"),
+        (b"[1]", {"x-api-key": "atl_0_0"}, "", 401, "unauthenticated"),
+        (b"[1]", {"x-api-key": "atl_" + "0" * 16 + "_" + "0" * 64}, "", 401, "unauthenticated"),
+        (b"[1]", {"x-api-key": "\xff\xfe"}, "", 401, "unauthenticated"),
+    ],
+)  # fmt: skip
+async def test_bad_ingest_requests_have_their_answers(
+    stack: Stack, body: bytes, headers: dict[str, str], query: str, status: int, code: str
+) -> None:
+    """The status, the code, a request id, and a connection that goes on."""
+    for _ in range(2):
+        raw = {name: value.encode("latin-1") for name, value in headers.items()}
+        response = await stack.client.post(f"/v1/readings{query}", content=body, headers=raw)  # type: ignore[arg-type]
+        assert (response.status_code, response.json()["code"]) == (status, code)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["request_id"] == response.headers["x-request-id"]
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/v1/nowhere", 404, "not_found"),
+        ("DELETE", "/v1/sensors", 405, "method_not_allowed"),
+        ("GET", "/v1/readings", 404, "not_found"),
+        ("GET", "/v1/sensors/none", 404, "not_found"),
+        ("GET", "/v1/sensors/none/latest", 404, "not_found"),
+        ("GET", "/v1/sensors/s/readings", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=none", 404, "not_found"),
+        ("GET", "/v1/sensors/s/readings?metric=t&limit=0", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&limit=x", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&from=yesterday", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&from=2026-01-01T00:00:00", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&cursor=%00", 400, "bad_parameter"),
+        ("GET", "/v1/sensors?cursor=e30", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/%00", 404, "not_found"),
+        ("GET", "/v1/alerts?state=ajar", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?rule=hot", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?sensor=%00", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?cursor=WzEsIngiXQ", 400, "bad_parameter"),
+        ("GET", "/v1/alerts/not-a-uuid", 404, "not_found"),
+        ("GET", "/v1/alerts/00000000-0000-0000-0000-000000000000", 404, "not_found"),
+        ("GET", "/v1/rules/not-a-uuid", 404, "not_found"),
+        ("PUT", "/v1/rules/not-a-uuid", 400, "bad_json"),
+        ("POST", "/v1/rules/00000000-0000-0000-0000-000000000000/enable", 404, "not_found"),
+    ],
+)
+async def test_bad_questions_have_their_answers(
+    stack: Stack, method: str, path: str, status: int, code: str
+) -> None:
+    """Problem documents, never HTML, never a 5xx."""
+    await stack.send([row(START_MS, 1)])
+    response = await stack.client.request(method, path)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-31T12:00:00+01:00", "2026-01-31T12:00:00%2B01:00", "1700000000000"]
+)
+async def test_times_in_questions_are_forgiving(stack: Stack, text: str) -> None:
+    """Offsets need not be percent-encoded; epoch milliseconds will do."""
+    await stack.send([row(START_MS, 1)])
+    response = await stack.client.get(f"/v1/sensors/s/readings?metric=t&from={text}")
+    assert len(response.json()["data"]) == 1
+
+
+async def test_every_v1_route_wants_a_key(stack: Stack) -> None:
+    """401 with a challenge; health and metrics are open."""
+    async with httpx.AsyncClient(base_url=stack.url) as anyone:
+        for path in ("/v1/sensors", "/v1/rules", "/v1/alerts", "/v1/nowhere"):
+            response = await anyone.get(path)
+            assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+            assert response.headers["www-authenticate"].startswith("Bearer")
+        assert (await anyone.post("/v1/readings", json=[])).status_code == 401
+        for path in ("/health", "/health/live", "/health/ready", "/metrics"):
+            assert (await anyone.get(path)).status_code == 200
+        bearer = {"Authorization": f"Bearer {stack.api_key}"}
+        assert (await anyone.get("/v1/sensors", headers=bearer)).status_code == 200
+        assert (
+            await anyone.get("/v1/sensors", headers={"Authorization": "Basic x"})
+        ).status_code == 401
+
+
+async def test_a_tenant_sees_nothing_of_another(stack: Stack) -> None:
+    """Foreign ids answer as unknown ones do; names may repeat."""
+    rule = await stack.rule("rule hot on sensors when t > 1")
+    await stack.send([row(START_MS, 2)])
+    (alert,) = await stack.alerts()
+    key = await make_tenant(stack.bridge, stack.database_url, "other")
+    async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-Key": key}) as other:
+        for path in ("/v1/sensors/s", "/v1/sensors/s/latest", f"/v1/rules/{rule['id']}",
+                     f"/v1/alerts/{alert['id']}"):  # fmt: skip
+            assert (await other.get(path)).status_code == 404
+        assert (await other.delete(f"/v1/rules/{rule['id']}")).status_code == 404
+        for path in ("/v1/sensors", "/v1/rules", "/v1/alerts"):
+            assert (await other.get(path)).json()["data"] == []
+        assert (await other.post("/v1/readings", json=[row(START_MS, 5)])).json()["accepted"] == 1
+        assert (await other.get("/v1/alerts")).json()["data"] == []
+
+
+async def test_the_key_needs_the_scope(stack: Stack) -> None:
+    """An ingest-only key may not read, nor the other way round."""
+    await stack.sql("UPDATE api_keys SET scopes = '{ingest}'")
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+    response = await stack.client.get("/v1/sensors")
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+
+
+async def raw(stack: Stack, *exchanges: tuple[bytes, bytes]) -> bytes:
+    """On one socket: send each, and read until what is awaited has come (5 s at most)."""
+    host, port = stack.url.removeprefix("http://").split(":")
+    received = b""
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        for sent, awaited in exchanges:
+            await stream.send_all(sent)
+            with trio.move_on_after(5):
+                while awaited not in received:
+                    received += await stream.receive_some() or b"(closed)"
+    return received
+
+
+async def test_a_refused_post_does_not_wedge_its_connection(stack: Stack) -> None:
+    """401 with a body on the way; the next request on the same socket is answered."""
+    body = json.dumps([row(START_MS, 1)] * 3000).encode()
+    head = f"POST /v1/readings HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n".encode()
+    health = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    answer = await raw(stack, (head + b"\r\n" + body, b"}"), (health, b'"pass"}'))
+    assert b" 401 " in answer
+    assert b'{"status":"pass"}' in answer
+
+
+async def test_a_body_beyond_the_limit_closes_the_connection(stack: Stack) -> None:
+    """413 before the body has been read to its end, and the socket is closed."""
+    head = b"POST /v1/readings HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n"
+    answer = await raw(stack, (head + bytes(9_000_000), b"}"))
+    assert b" 413 " in answer
+    assert b"connection: close" in answer
+
+
+async def test_a_client_that_leaves_loses_only_its_answer(stack: Stack) -> None:
+    """The batch is the actor's: it is committed all the same."""
+    body = json.dumps([row(START_MS, 1)]).encode()
+    host, port = stack.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(
+            f"POST /v1/readings HTTP/1.1\r\nhost: x\r\nx-api-key: {stack.api_key}\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+    with trio.fail_after(10):
+        while (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0:
+            await trio.sleep(0.05)
+
+
+async def test_hostile_names_stay_text(stack: Stack) -> None:
+    """SQL in every place that takes text."""
+    hostile = "'; DROP TABLE readings; --"
+    for path in (f"/v1/sensors/{hostile}", f"/v1/alerts?sensor={hostile}"):
+        assert (await stack.client.get(path)).status_code in (400, 404)
+    assert (await stack.rule(f'rule "{hostile}" on sensors "{hostile}" when t > 1'))[
+        "name"
+    ] == hostile
+    answer: Any = (await stack.send([row(NOW_MS, 1, sensor=hostile)])).json()
+    assert answer["rejected"][0]["code"] == "bad_sensor"
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+
+
+async def test_metrics_count_what_was_answered(stack: Stack) -> None:
+    """Prometheus text, and OpenMetrics when asked for."""
+    await stack.send([row(START_MS, 1), row(START_MS, 1), 7])
+    text = (await stack.client.get("/metrics")).text
+    for name in ("stored", "duplicate", "rejected"):
+        assert f'atalaia_readings_total{{result="{name}"}}' in text
+    assert "atalaia_actors 1.0" in text
+    accept = {"accept": "application/openmetrics-text"}
+    assert (await stack.client.get("/metrics", headers=accept)).text.endswith("# EOF\n")

@@ -1,0 +1,144 @@
+"""`atalaia up` as its users meet it: starts, restarts, crashes, refusals, signals."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.server import ROOT, data_directory, run_to_end, start
+from tests.stack import START_MS, row
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with data_directory() as path:
+        yield path
+
+
+def test_the_first_start_makes_credentials_and_a_curl_line_that_works(data_dir: Path) -> None:
+    """Six keys, mode 0600; the banner's line is pasted into a shell as it is."""
+    server = start(data_dir)
+    try:
+        assert sorted(server.credentials) == [
+            "admin_email", "admin_password", "api_key", "base_url", "database_url", "tenant_id",
+        ]  # fmt: skip
+        mode = (data_dir / "credentials.json").stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+        line = (
+            f"curl -sS {server.credentials['base_url']}/v1/readings"
+            f" -H 'X-API-Key: {server.credentials['api_key']}' "
+            """-d '{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)',"""
+            """ "value": 71.5}'"""
+        )
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        assert '"accepted":1' in done.stdout
+    finally:
+        said = server.stop(signal.SIGINT)
+    assert "every answered reading is committed" in said
+    assert "Traceback" not in said
+
+
+def test_kill_9_of_it_and_of_its_postgres_loses_nothing(data_dir: Path) -> None:
+    """Adopts the postmaster that it left behind; starts anew after one that was killed."""
+    server = start(data_dir)
+    with server.client as client:
+        assert client.post("/v1/readings", json=[row(START_MS, 1)]).status_code == 200
+    postmaster = server.postmaster()
+    server.kill()
+    server = start(data_dir)
+    assert server.postmaster() == postmaster
+    key = server.credentials["api_key"]
+    os.kill(postmaster, signal.SIGKILL)
+    with server.client as client:
+        answer = client.post("/v1/readings", json=[row(START_MS + 1, 1)])
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+    server.kill()
+    server = start(data_dir)
+    assert server.credentials["api_key"] == key
+    with server.client as client:
+        points = client.get("/v1/sensors/s/readings?metric=t").json()["data"]
+        assert [point["value"] for point in points] == [1.0]
+    server.stop()
+
+
+def test_a_second_start_on_the_same_directory_is_refused(data_dir: Path) -> None:
+    """Naming the process that holds it."""
+    server = start(data_dir)
+    code, said = run_to_end(data_dir)
+    assert (code, f"in use by process {server.process.pid}" in said) == (1, True)
+    server.stop()
+
+
+def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
+    """Before anything slow was started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, said = run_to_end(data_dir, "--port", str(taken.getsockname()[1]))
+    assert code == 1
+    assert "is taken. Choose another with --port" in said
+    assert not (data_dir / "postgres").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_a_clear_refusal() -> None:
+    """A file where the directory should be."""
+    code, said = run_to_end(Path("/dev/null/data"))
+    assert code == 1
+    assert "cannot be written" in said
+    assert "--data-dir" in said
+
+
+def test_a_dead_database_url_is_a_clear_refusal(data_dir: Path) -> None:
+    """With what to check, and no traceback."""
+    code, said = run_to_end(data_dir, DATABASE_URL="postgresql://x:secret@127.0.0.1:1/y")
+    assert code == 1
+    assert "DATABASE_URL does not answer" in said
+    assert "secret" not in said
+    assert "Traceback" not in said
+
+
+def test_a_given_database_is_used(data_dir: Path, database_url: str) -> None:
+    """DATABASE_URL replaces the embedded one."""
+    server = start(data_dir, DATABASE_URL=database_url)
+    assert server.credentials["database_url"] == database_url
+    with server.client as client:
+        assert client.post("/v1/readings", json=[row(START_MS, 1)]).json()["accepted"] == 1
+    assert not (data_dir / "postgres").exists()
+    server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_can_start_it(data_dir: Path) -> None:
+    """Its own Postgres under its own account; skipped only where that is what runs anyway."""
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
+    script = (  # becomes the user after the imports: the interpreter may live in a private home
+        "import os, sys; from pathlib import Path; d = Path(sys.argv[1])\n"
+        "from atalaia.storage.embedded import hold_lock, locate, query, start, stop\n"
+        "import subprocess; subprocess.run(['true'])\n"
+        "os.setgroups([]); os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\n"
+        "with hold_lock(d):\n"
+        "    cluster = locate(d); start(cluster)\n"
+        "    try: print(query(cluster, 'SELECT 40 + 2'))\n"
+        "    finally: stop(cluster)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, data_dir, str(nobody.pw_uid), str(nobody.pw_gid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.stdout == "42\n", done.stderr
+    assert (data_dir / "postgres" / "data").stat().st_uid == nobody.pw_uid

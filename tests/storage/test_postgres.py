@@ -1,0 +1,288 @@
+"""The database's own walls: roles, policies, group ids, leases, partitions, refusals."""
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import numpy as np
+import pytest
+import trio
+
+from atalaia.bridge import open_bridge
+from atalaia.engine.clock import SystemClock
+from atalaia.model.batch import SeriesName
+from atalaia.model.errors import StartupRefused
+from atalaia.model.ids import DAY_US, Micros, TenantNo
+from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
+from atalaia.storage.cluster import Cluster
+from atalaia.storage.commit import take_lease_aio
+from atalaia.storage.database import prepare_aio
+from atalaia.storage.embedded import query
+from atalaia.storage.migrate import load_migrations
+from atalaia.storage.partitions import Partition, parse_partition
+from tests.stack import START_MS, Stack, make_tenant, row
+
+pytestmark = pytest.mark.postgres
+NOW = SystemClock().now_us()
+NONE = np.empty(0, np.int64)
+
+
+def item(
+    tenant: int, series: list[int], ts: list[int], received: int, **more: object
+) -> CommitItem:
+    return CommitItem(  # type: ignore[arg-type]
+        **{  # type: ignore[arg-type]
+            "tenant_no": TenantNo(tenant), "received_at": Micros(received),
+            "fresh_series": np.array(series, np.int32), "fresh_ts": np.array(ts, np.int64),
+            "fresh_value": np.ones(len(ts)), "old_series": NONE.astype(np.int32), "old_ts": NONE,
+            "old_value": NONE.astype(np.float64), "touched": np.array(series, np.int32),
+            "newest": np.array(ts, np.int64), "rule_states": b"",
+        } | more
+    )  # fmt: skip
+
+
+async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, int]:
+    tenant = await stack.tenant_no()
+    _, rows = await stack.store.register(tenant, [SeriesName(name, "t")], NOW)
+    return tenant, rows[0].series_no
+
+
+async def test_a_group_committed_twice_is_stored_once_and_answers_the_same(stack: Stack) -> None:
+    """Retrying after an unknown outcome is harmless."""
+    tenant, number = await series(stack)
+    old = {"old_series": np.array([number, number], np.int32), "old_ts": np.array([NOW - 9, NOW]),
+           "old_value": np.array([5.0, 6.0])}  # fmt: skip
+    group, work = uuid4(), [item(tenant, [number], [NOW], NOW, **old)]
+    assert await stack.store.commit_group(group, work) == [1]
+    assert await stack.store.commit_group(group, work) == [1]
+    assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 2
+
+
+async def test_nothing_is_committed_under_a_lost_lease(stack: Stack) -> None:
+    """A takeover fences the old holder off."""
+    tenant, number = await series(stack)
+    await stack.database.as_writer(take_lease_aio)
+    with pytest.raises(Fenced):
+        await stack.store.commit_group(uuid4(), [item(tenant, [number], [NOW], NOW)])
+    assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0
+
+
+async def test_a_refused_group_stores_nothing(stack: Stack) -> None:
+    """One transaction: the good item goes with the bad one."""
+    tenant, number = await series(stack)
+    good = item(tenant, [number], [NOW], NOW)
+    bad = item(tenant, [number], [NOW], NOW)  # the same key and the same state row
+    with pytest.raises(StoreRefused):
+        await stack.store.commit_group(uuid4(), [good, bad])
+    for table in ("readings", "tenant_state", "commit_groups"):
+        assert (await stack.sql(f"SELECT count(*) AS n FROM {table}"))[0]["n"] == 0
+
+
+async def test_the_application_role_sees_its_tenant_alone(stack: Stack) -> None:
+    """Row-level security by itself, without any check of the application."""
+    await stack.send([row(START_MS, 1)])
+    tenant = await stack.tenant_no()
+    tables = ("tenants", "users", "api_keys", "sensors", "series", "readings", "tenant_state")
+    for number, seen in ((tenant, 1), (TenantNo(tenant + 1), 0)):
+        for table in tables:
+            count = await stack.database.as_tenant(
+                number, lambda c, t=table: c.fetchval(f"SELECT count(*) FROM {t}")
+            )
+            assert (table, min(count, 1)) == (table, seen)
+
+
+async def test_the_application_role_cannot_write_or_reach_around(stack: Stack) -> None:
+    """No partitions, no readings, no foreign tenant, no other role's functions."""
+    await stack.send([row(START_MS, 1)])
+    tenant = await stack.tenant_no()
+    (partition,) = await stack.sql("SELECT tableoid::regclass::text AS name FROM readings")
+    for statement in (
+        f"SELECT * FROM {partition['name']}",
+        "INSERT INTO readings VALUES (1, 1, now(), 1, now(), false)",
+        "UPDATE alerts SET state = 'cleared'",
+        "DELETE FROM readings",
+        "INSERT INTO sensors (tenant_id, sensor_uuid, name, registered_at)"
+        f" VALUES ({tenant + 1}, gen_random_uuid(), 'x', now())",
+        "SELECT * FROM ensure_partition(now(), now())",
+        "SELECT * FROM commit_groups",
+        "SELECT * FROM engine_lease",
+    ):
+        with pytest.raises(StoreRefused, match=r"InsufficientPrivilege|42501"):
+            await stack.database.as_tenant(tenant, lambda c, s=statement: c.execute(s))
+
+
+async def test_every_table_of_tenants_has_forced_policies(stack: Stack) -> None:
+    """Read from the catalogue, so that a table added later cannot forget them."""
+    rows = await stack.sql(
+        "SELECT c.relname AS name, relrowsecurity AND relforcerowsecurity AS safe,"
+        " (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) AS policies"
+        " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+        " WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace"
+        " AND NOT c.relispartition"
+    )
+    assert len(rows) >= 12
+    assert [r["name"] for r in rows if not (r["safe"] and r["policies"] == 3)] == []
+
+
+async def test_a_quota_of_series_is_kept(stack: Stack) -> None:
+    """Names beyond it are rejected row by row, the others stored."""
+    await stack.sql("UPDATE tenants SET max_series = 2")
+    answer = (await stack.send([row(START_MS, 1, sensor=f"s{n}") for n in range(4)])).json()
+    assert answer["accepted"] == 2
+    assert [r["code"] for r in answer["rejected"]] == ["too_many_series"] * 2
+
+
+@pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
+def test_a_server_that_may_lose_commits_is_refused(
+    cluster: Cluster, database_url: str, setting: str
+) -> None:
+    """And the message names the setting."""
+    database = database_url.split("@/")[1].split("?")[0]
+    if setting == "fsync":
+        query(cluster, "ALTER SYSTEM SET fsync = off")
+    else:
+        query(cluster, f"ALTER DATABASE {database} SET synchronous_commit = off")
+    query(cluster, "SELECT pg_reload_conf(), pg_sleep(0.3)")
+    try:
+        with pytest.raises(StartupRefused, match=setting):
+            asyncio.run(prepare_aio(database_url))
+    finally:
+        query(cluster, "ALTER SYSTEM RESET fsync")
+        query(cluster, "SELECT pg_reload_conf(), pg_sleep(0.3)")
+
+
+@pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS"])
+def test_a_powerful_application_role_is_refused(
+    cluster: Cluster, database_url: str, power: str
+) -> None:
+    """A role that sees past the policies serves nobody."""
+    query(cluster, f"ALTER ROLE atalaia_app {power}")
+    try:
+        with pytest.raises(StartupRefused, match="row-level security"):
+            asyncio.run(prepare_aio(database_url))
+    finally:
+        query(cluster, f"ALTER ROLE atalaia_app NO{power}")
+
+
+def test_an_absent_server_is_a_clear_refusal() -> None:
+    """With what to check."""
+    with pytest.raises(StartupRefused, match="DATABASE_URL does not answer"):
+        asyncio.run(prepare_aio("postgresql://nobody@127.0.0.1:1/none"))
+
+
+async def test_migrations_run_once_and_refuse_strangers(stack: Stack) -> None:
+    """Twice is harmless; a newer or altered schema is refused."""
+    await stack.bridge.call(prepare_aio, stack.database_url)
+    newest = load_migrations()[-1].version
+    await stack.sql("UPDATE schema_migrations SET checksum = 'other'")
+    with pytest.raises(StartupRefused, match="differs"):
+        await stack.bridge.call(prepare_aio, stack.database_url)
+    await stack.sql("INSERT INTO schema_migrations VALUES ($1, 'future', '')", newest + 1)
+    with pytest.raises(StartupRefused, match="newer"):
+        await stack.bridge.call(prepare_aio, stack.database_url)
+
+
+def test_eight_processes_migrate_one_empty_database(cluster: Cluster) -> None:
+    """One does it, the others wait and find it done."""
+    query(cluster, "CREATE DATABASE together")
+
+    async def together() -> None:
+        await asyncio.gather(*(prepare_aio(cluster.url("together")) for _ in range(8)))
+
+    try:
+        asyncio.run(together())
+        count = query(cluster, "SELECT count(*) FROM schema_migrations", database="together")
+        assert int(count) == len(load_migrations())
+    finally:
+        query(cluster, "DROP DATABASE together WITH (FORCE)")
+
+
+async def test_partitions_are_days_near_and_months_far(stack: Stack) -> None:
+    """And a month that has a day already goes on in days."""
+    ensure = "SELECT name FROM ensure_partition($1, $2)"
+
+    async def name(at: int, now: int) -> str:
+        return str(await stack.database.as_writer(lambda c: c.fetchval(ensure, at, now)))
+
+    day = parse_partition("readings_d20240115").from_us
+    assert await name(day, day + DAY_US) == "readings_d20240115"
+    assert await name(day + 400 * DAY_US, day + 800 * DAY_US) == "readings_m202502"
+    assert await name(day + DAY_US, day + 800 * DAY_US) == "readings_d20240116"
+
+
+def test_partition_names_say_their_range() -> None:
+    """A December ends with the year."""
+    assert parse_partition("readings_m202312") == Partition(
+        1_701_388_800_000_000, 1_704_067_200_000_000, "readings_m202312"
+    )
+
+
+async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None:
+    """Errors of the outside world are told apart from those of the data."""
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'"
+    )
+
+    async def slow() -> None:
+        with pytest.raises(StoreUnavailable):
+            await stack.database.as_writer(lambda c: c.execute("SELECT pg_sleep(30)"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(slow)
+        with trio.fail_after(10):
+            while not await stack.sql(kill):
+                await trio.sleep(0.05)
+    assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
+
+
+async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
+    """Ids that nobody can still retry."""
+    await stack.send([row(START_MS, 1)])
+    await stack.store.housekeep(NOW, 3600 * 10**6)
+    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 1
+    await stack.store.housekeep(SystemClock().now_us() + 10**6, 0)
+    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 0
+
+
+async def test_cancelling_a_query_waits_for_its_end(database_url: str) -> None:
+    """No work outlives its scope: the backend is idle when cancellation is over."""
+    async with open_bridge() as bridge:
+
+        async def slow() -> None:
+            connection = await asyncpg.connect(database_url)
+            try:
+                await connection.execute("SELECT pg_sleep(30)")
+            finally:
+                await connection.close()
+
+        with trio.move_on_after(0.5) as scope:
+            await bridge.call(slow)
+        assert scope.cancelled_caught
+
+        async def sleeping() -> int:
+            connection = await asyncpg.connect(database_url)
+            try:
+                return int(
+                    await connection.fetchval(
+                        "SELECT count(*) FROM pg_stat_activity"
+                        " WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+                    )
+                )
+            finally:
+                await connection.close()
+
+        assert await bridge.call(sleeping) == 0
+
+
+async def test_other_tenants_readings_do_not_come_back_in_recovery(stack: Stack) -> None:
+    """Window rows are read as the tenant."""
+    await stack.send([row(START_MS, 1)])
+    (found,) = await stack.sql("SELECT series_id FROM readings")
+    await make_tenant(stack.bridge, stack.database_url, "other")
+    tenant = await stack.tenant_no()
+    for number, count in ((tenant, 1), (TenantNo(tenant + 1), 0)):
+        chunks = stack.store.window_rows(
+            number, np.array([found["series_id"]], np.int32),
+            np.array([START_MS * 1000 - 1]), np.array([NOW]),
+        )  # fmt: skip
+        assert [len(ts) async for _, ts, _ in chunks] == [count]

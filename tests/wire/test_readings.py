@@ -1,0 +1,211 @@
+"""Bodies to columns: both roads, every form, every fault."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atalaia.model.batch import Batch
+from atalaia.model.errors import Invalid, TooLarge
+from atalaia.wire.readings import WireOptions, parse_readings
+
+NAME = st.text("abZ09_-:.", min_size=1, max_size=8)
+VALUE = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**17), 10**17)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"sensor": NAME, "metric": NAME, "ts": st.integers(0, 7 * 10**12), "value": VALUE}
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+def parse(body: object, **options: Any) -> Batch:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return parse_readings(raw, options=WireOptions(**options))
+
+
+def readings(batch: Batch) -> list[tuple[str, str, int, float]]:
+    return [
+        (batch.names[i].sensor, batch.names[i].metric, ts, value)
+        for i, ts, value in zip(
+            batch.idx.tolist(), batch.ts.tolist(), batch.value.tolist(), strict=True
+        )
+    ]
+
+
+@given(ROWS)
+def test_every_form_of_the_same_rows_is_the_same_batch(rows: list[dict[str, Any]]) -> None:
+    """A list, an envelope, NDJSON, and lists of columns."""
+    wanted = [(r["sensor"], r["metric"], r["ts"] * 1000, float(r["value"])) for r in rows]
+    columns = [{**r, "ts": [r["ts"]], "value": [r["value"]]} for r in rows]
+    lines = "\n".join(json.dumps(r) for r in rows).encode()
+    for batch in (parse(rows), parse({"readings": rows}), parse(columns),
+                  parse({"readings": columns}), parse(lines, format="ndjson")):  # fmt: skip
+        assert readings(batch) == wanted
+        assert batch.sent == len(batch) == len(rows)
+        assert batch.row.tolist() == list(range(len(rows)))
+
+
+@given(ROWS)
+def test_a_bad_row_changes_nothing_but_itself(rows: list[dict[str, Any]]) -> None:
+    """The slow road gives the other rows as the fast one does."""
+    fast = parse(rows)
+    slow = parse([*rows, {"sensor": "a"}])
+    assert readings(slow) == readings(fast)
+    assert [(r.index, r.code) for r in slow.rejects] == [(len(rows), "missing_field")]
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_a_batch_or_a_clear_error(body: bytes) -> None:
+    """Nothing else is raised, and the account adds up."""
+    for form in ("json", "ndjson"):
+        try:
+            batch = parse(body, format=form)
+        except Invalid as error:
+            assert error.detail
+        else:
+            assert batch.sent == len(batch) + len(batch.rejects)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["sensor", "metric", "ts", "value", "readings", "x"]), inner, max_size=5
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(JSON)
+def test_any_json_is_a_batch_or_a_clear_error(document: object) -> None:
+    """Shapes that nobody thought of."""
+    try:
+        batch = parse(document)
+    except Invalid as error:
+        assert error.detail
+    else:
+        assert batch.sent == len(batch) + len(batch.rejects) > 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "ticks", "micros"),
+    [("s", 5, 5_000_000), ("ms", 5, 5_000), ("us", 5, 5), ("ns", 5_999, 5)],
+)
+def test_integer_times_follow_the_precision(precision: str, ticks: int, micros: int) -> None:
+    """ns are floored to µs."""
+    for body in ({"ts": ticks, "value": 1}, {"ts": [ticks], "value": [1]}):
+        batch = parse({"sensor": "a", "metric": "b", **body}, precision=precision)
+        assert batch.ts.tolist() == [micros]
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2199, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_rfc3339_times_are_exact(moment: datetime) -> None:
+    """To the microsecond, through any offset."""
+    wanted = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution)
+    text = moment.isoformat()
+    rows = [{"sensor": "a", "metric": "b", "ts": t, "value": 1} for t in (text, text[:-6] + "Z")]
+    assert parse(rows).ts.tolist() == [wanted, wanted]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"ts": "2026-01-01T00:00:00"}, "bad_ts"),
+        ({"ts": "2026-13-01T00:00:00Z"}, "bad_ts"),
+        ({"ts": "yesterday"}, "bad_ts"),
+        ({"ts": 1.5}, "bad_ts"),
+        ({"ts": True}, "bad_ts"),
+        ({"ts": -1}, "bad_ts"),
+        ({"ts": 10**30}, "bad_ts"),
+        ({"ts": None}, "bad_ts"),
+        ({"value": "1"}, "bad_value"),
+        ({"value": True}, "bad_value"),
+        ({"value": None}, "bad_value"),
+        ({"value": 10**400}, "bad_value"),
+        ({"sensor": ""}, "bad_sensor"),
+        ({"sensor": "a/b"}, "bad_sensor"),
+        ({"sensor": "x" * 129}, "bad_sensor"),
+        ({"sensor": 5}, "bad_sensor"),
+        ({"sensor": "ação"}, "bad_sensor"),
+        ({"sensor": "a\n"}, "bad_sensor"),
+        ({"metric": "m" * 65}, "bad_metric"),
+        ({"metric": None}, "bad_metric"),
+        ({"value": [1]}, "length_mismatch"),
+    ],
+)
+def test_each_fault_has_its_code_and_a_cure(change: dict[str, Any], code: str) -> None:
+    """And spoils nothing but its row."""
+    good = {"sensor": "a", "metric": "b/c", "ts": 1, "value": 2}
+    batch = parse([good, {**good, **change}, good])
+    assert [(r.index, r.code) for r in batch.rejects] == [(1, code)]
+    assert all(len(r.detail) > 10 for r in batch.rejects)
+    assert batch.row.tolist() == [0, 2]
+
+
+def test_numbers_beyond_float64_are_rejected_by_row() -> None:
+    """1e400 is one bad value, not a bad body."""
+    batch = parse(b'[{"sensor":"a","metric":"b","ts":1,"value":1e400},'
+                  b'{"sensor":"a","metric":"b","ts":2,"value":1}]')  # fmt: skip
+    assert [(r.index, r.code) for r in batch.rejects] == [(0, "bad_value")]
+
+
+def test_booleans_count_when_asked() -> None:
+    """?bool=number."""
+    batch = parse([{"sensor": "a", "metric": "b", "ts": 1, "value": True}], bool_as_number=True)
+    assert batch.value.tolist() == [1.0]
+
+
+def test_columns_of_unequal_length_are_rejected_by_the_longer() -> None:
+    """No guess about which values belong to which times."""
+    batch = parse([{"sensor": "a", "metric": "b", "ts": [1, 2, 3], "value": [1]},
+                   {"sensor": "a", "metric": "b", "ts": 1, "value": 1}])  # fmt: skip
+    assert [r.index for r in batch.rejects] == [0, 1, 2]
+    assert batch.row.tolist() == [3]
+
+
+def test_ndjson_names_the_broken_line() -> None:
+    """Other lines are taken."""
+    good = b'{"sensor":"a","metric":"b","ts":1,"value":2}'
+    batch = parse(good + b"\n\n{\n" + good.replace(b":1,", b":2,"), format="ndjson")
+    assert [(r.index, r.code) for r in batch.rejects] == [(1, "bad_json")]
+    assert "line 3" in batch.rejects[0].detail
+    assert batch.ts.tolist() == [1000, 2000]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "bad_json"), (b"[]", "empty_body"), (b"{", "bad_json"), (b"[" * 100_000, "bad_json"),
+        (b"7", "bad_body"), (b'{"readings": 5}', "bad_body"), (b"\xff", "bad_json"),
+        (b'[{"sensor":"a","metric":"b","ts":1,"value":NaN}]', "bad_json"),
+    ],
+)  # fmt: skip
+def test_bodies_that_are_none_are_refused_whole(body: bytes, code: str) -> None:
+    """With a code of their own."""
+    with pytest.raises(Invalid) as caught:
+        parse(body)
+    assert caught.value.code == code
+
+
+def test_too_many_rows_are_too_large() -> None:
+    """In every form."""
+    rows = [{"sensor": "a", "metric": "b", "ts": n, "value": 1} for n in range(11)]
+    columns = {"sensor": "a", "metric": "b", "ts": list(range(11)), "value": [1] * 11}
+    lines = "\n".join(json.dumps(r) for r in rows).encode()
+    for body, form in ((rows, "json"), ([*rows, 1], "json"), (columns, "json"), (lines, "ndjson"),
+                       ([columns, 1], "json"), (lines + b"\n{", "ndjson")):  # fmt: skip
+        with pytest.raises(TooLarge):
+            parse(body, max_rows=10, format=form)
+
+
+def test_arrays_have_the_types_that_storage_needs() -> None:
+    """int32, int64, float64."""
+    batch = parse([{"sensor": "a", "metric": "b", "ts": 1, "value": 2}])
+    assert (batch.idx.dtype, batch.ts.dtype, batch.value.dtype, batch.row.dtype) == (
+        np.int32, np.int64, np.float64, np.int32,
+    )  # fmt: skip
