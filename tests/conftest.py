@@ -28,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With --strict-skips nothing may hide behind a skip."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if session.config.getoption("--strict-skips") and reporter.stats.get("skipped"):
+    skipped = reporter is not None and reporter.stats.get("skipped")
+    if session.config.getoption("--strict-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

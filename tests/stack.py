@@ -83,7 +83,7 @@ async def make_tenant(bridge: Bridge, database_url: str, name: str = "test") -> 
     return key.text
 
 
-def row(ts_ms: int, value: float, metric: str = "t", sensor: str = "s") -> dict[str, Any]:
+def row(ts_ms: int, value: object, metric: str = "t", sensor: str = "s") -> dict[str, Any]:
     return {"sensor": sensor, "metric": metric, "ts": ts_ms, "value": value}
 
 

@@ -1,4 +1,4 @@
-"""The engine's port in dicts, with faults on demand: for what a real database does not do to order."""
+"""The engine's port in dicts, with faults that a real database does not make to order."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID

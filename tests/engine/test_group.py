@@ -1,9 +1,8 @@
 """What the next commit takes."""
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
-import numpy as np
 
 from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits

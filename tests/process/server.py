@@ -48,7 +48,11 @@ class Server:
 
 
 def command(data_dir: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    env = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PORT")} | {"PORT": "0"} | environment
+    env = (
+        {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PORT")}
+        | {"PORT": "0"}
+        | environment
+    )
     return subprocess.Popen(
         [sys.executable, "-m", "atalaia", "up", "--data-dir", data_dir, *arguments],
         stdout=subprocess.PIPE,

@@ -36,7 +36,7 @@ def _aggregate(name: str, points: list[tuple[int, float]]) -> float | None:
     return table[name]()
 
 
-def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:  # noqa: PLR0911
+def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:
     match node:
         case Number(value):
             return value
@@ -49,7 +49,7 @@ def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:  
             x = evaluate(operand, readings, now)
             if x is None:
                 return None
-            return {"neg": lambda: -x, "abs": lambda: abs(x), "not": lambda: not x}[op]()
+            return -x if op == "neg" else abs(x) if op == "abs" else not x
         case Binary("and", left, right):
             pair = [evaluate(left, readings, now), evaluate(right, readings, now)]
             return False if False in pair else None if None in pair else True

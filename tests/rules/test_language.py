@@ -100,8 +100,15 @@ def test_any_text_is_a_rule_or_a_clear_error(text: str) -> None:
         assert 1 <= error.line <= text.count("\n") + 1
 
 
-@pytest.mark.parametrize("text", ["(" * 3000, "rule x on sensors when " + "not " * 3000 + "t > 1",
-                                  "rule x on sensors when t > " + "-" * 3000 + "1", "x" * 20_001])  # fmt: skip
+BOMBS = (
+    "(" * 3000,
+    "rule x on sensors when " + "not " * 3000 + "t > 1",
+    "rule x on sensors when t > " + "-" * 3000 + "1",
+    "x" * 20_001,
+)
+
+
+@pytest.mark.parametrize("text", BOMBS)
 def test_bombs_are_errors(text: str) -> None:
     """Depth and length are bounded."""
     with pytest.raises(RuleInvalid):

@@ -30,7 +30,7 @@ NONE = np.empty(0, np.int64)
 def item(
     tenant: int, series: list[int], ts: list[int], received: int, **more: object
 ) -> CommitItem:
-    return CommitItem(  # type: ignore[arg-type]
+    return CommitItem(
         **{  # type: ignore[arg-type]
             "tenant_no": TenantNo(tenant), "received_at": Micros(received),
             "fresh_series": np.array(series, np.int32), "fresh_ts": np.array(ts, np.int64),
@@ -45,6 +45,13 @@ async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, int]:
     tenant = await stack.tenant_no()
     _, rows = await stack.store.register(tenant, [SeriesName(name, "t")], NOW)
     return tenant, rows[0].series_no
+
+
+async def as_tenant(stack: Stack, tenant: TenantNo, statement: str) -> int:
+    async def work(connection: asyncpg.Connection) -> int:
+        return int(await connection.fetchval(statement) or 0)
+
+    return await stack.database.as_tenant(tenant, work)
 
 
 async def test_a_group_committed_twice_is_stored_once_and_answers_the_same(stack: Stack) -> None:
@@ -85,9 +92,7 @@ async def test_the_application_role_sees_its_tenant_alone(stack: Stack) -> None:
     tables = ("tenants", "users", "api_keys", "sensors", "series", "readings", "tenant_state")
     for number, seen in ((tenant, 1), (TenantNo(tenant + 1), 0)):
         for table in tables:
-            count = await stack.database.as_tenant(
-                number, lambda c, t=table: c.fetchval(f"SELECT count(*) FROM {t}")
-            )
+            count = await as_tenant(stack, number, f"SELECT count(*) FROM {table}")
             assert (table, min(count, 1)) == (table, seen)
 
 
@@ -108,7 +113,7 @@ async def test_the_application_role_cannot_write_or_reach_around(stack: Stack) -
         "SELECT * FROM engine_lease",
     ):
         with pytest.raises(StoreRefused, match=r"InsufficientPrivilege|42501"):
-            await stack.database.as_tenant(tenant, lambda c, s=statement: c.execute(s))
+            await as_tenant(stack, tenant, statement)
 
 
 async def test_every_table_of_tenants_has_forced_policies(stack: Stack) -> None:
@@ -137,7 +142,7 @@ def test_a_server_that_may_lose_commits_is_refused(
     cluster: Cluster, database_url: str, setting: str
 ) -> None:
     """And the message names the setting."""
-    database = database_url.split("@/")[1].split("?")[0]
+    database = database_url.split("@/")[1].split("?", maxsplit=1)[0]
     if setting == "fsync":
         query(cluster, "ALTER SYSTEM SET fsync = off")
     else:
@@ -240,7 +245,7 @@ async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
     await stack.send([row(START_MS, 1)])
     await stack.store.housekeep(NOW, 3600 * 10**6)
     assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 1
-    await stack.store.housekeep(SystemClock().now_us() + 10**6, 0)
+    await stack.store.housekeep(Micros(SystemClock().now_us() + 10**6), 0)
     assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 0
 
 
