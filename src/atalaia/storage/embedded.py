@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 START_DEADLINE_S = 20.0  # after a kill -9 of the postmaster its children hold on for a moment
 STOP_TIMEOUT_S = 30
+RETRY_S = 0.25
 
 SETTINGS = """\
 # Written by Atalaia at every start; put your own settings into postgresql.conf.
@@ -89,11 +90,21 @@ def start(cluster: Cluster) -> None:
     (cluster.data / "atalaia.conf").write_text(
         SETTINGS + f"unix_socket_directories = '{cluster.sockets}'\n"
     )
-    if not _running(cluster):
-        _launch(cluster)
-    else:
-        log.info("postgres_adopted", data=str(cluster.data))
-    _make_database(cluster)
+    deadline = time.monotonic() + START_DEADLINE_S
+    while True:
+        if _running(cluster):
+            log.info("postgres_adopted", data=str(cluster.data))
+        else:
+            _launch(cluster, deadline)
+        try:
+            _make_database(cluster)
+        except StartupRefused:
+            # Adopted while it was still starting, or in the moment of its death.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
 
 
 def stop(cluster: Cluster) -> None:
@@ -150,14 +161,47 @@ def _check_major(cluster: Cluster) -> None:
 
 
 def _running(cluster: Cluster) -> bool:
-    """Whether this cluster's postmaster lives (pg_ctl looks at the pid, and waits for no one)."""
+    """Whether this cluster's postmaster lives. A dead one that nobody has buried yet does not."""
     done = cluster.account.run([cluster.program("pg_ctl"), "-D", cluster.data, "status"])
-    return done.returncode == 0
+    return done.returncode == 0 and not _is_zombie(_postmaster(cluster))
 
 
-def _launch(cluster: Cluster) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
+def _postmaster(cluster: Cluster) -> int | None:
+    try:
+        return int((cluster.data / "postmaster.pid").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _is_zombie(pid: int | None) -> bool:
+    """Killed, and still in the process table because its parent does not look after it.
+
+    Seen where process 1 of a container is no init: Postgres then takes the entry for a living
+    postmaster and refuses to start.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def _forget_zombie(cluster: Cluster) -> None:
+    """Remove the pid file of a zombie, once none of its children works in the data directory."""
+    if not _is_zombie(_postmaster(cluster)):
+        return
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == cluster.data:
+                return
+        except OSError:
+            continue
+    log.warning("postgres_zombie_forgotten", pid=_postmaster(cluster))
+    (cluster.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _launch(cluster: Cluster, deadline: float) -> None:
     while True:
+        _forget_zombie(cluster)
         done = cluster.account.run(
             [cluster.program("pg_ctl"), "-D", cluster.data, "-l", cluster.log,
              "-w", "-t", "120", "start"]
@@ -168,19 +212,11 @@ def _launch(cluster: Cluster) -> None:
             raise StartupRefused(
                 f"The embedded Postgres does not start; {cluster.log} ends with: {_tail(cluster)}"
             )
-        time.sleep(0.25)
+        time.sleep(RETRY_S)
 
 
 def _make_database(cluster: Cluster) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
-    while True:  # an adopted postmaster may still be starting
-        try:
-            there = query(cluster, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
-            break
-        except StartupRefused:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.25)
+    there = query(cluster, f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
     if not there:
         query(cluster, f"CREATE DATABASE {DATABASE}")
 

@@ -1,0 +1,234 @@
+"""Real data through the real command: the account, the alerts, and kill -9 three times.
+
+    .venv/bin/python bench/real_data.py DATA [--kills 3] [--json FILE]
+
+DATA holds `skab/*.csv` and `nab/*.csv` with `nab/*windows.json` (the Skoltech and Numenta anomaly
+benchmarks). One data directory is made with the rules of real_data.rules and the sensors
+registered, then copied; the files are replayed into one copy undisturbed and into the other while
+the server is killed with -9. The alert rows (ids, event times, values; arrival columns left out)
+must not differ, and accepted must equal the rows in Postgres.
+
+JSON keys: `headline` {sent, accepted, duplicates, rejected, rows, alerts, alert_diff, kills}.
+"""
+
+import argparse
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ALERTS = (
+    "SELECT alert_id, rule_no, rule_version, sensor_id, severity, state, opened_at, opened_value,"
+    " evidence, cleared_at, cleared_value, clear_reason,"
+    " (SELECT jsonb_agg(jsonb_build_array(kind, at, e.severity, value) ORDER BY arrival, ordinal)"
+    "  FROM alert_events e WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id)"
+    " FROM alerts a ORDER BY opened_at, alert_id"
+)
+
+
+class Server:
+    """`atalaia up` on a data directory; may be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "atalaia", "up", "--port", str(self.port),
+             "--data-dir", self.directory],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+        )  # fmt: skip
+        for line in self.process.stdout or ():
+            if "Ctrl-C" in line:
+                break
+        self.credentials = json.loads((self.directory / "credentials.json").read_text())
+        self.port = int(self.credentials["base_url"].rsplit(":", 1)[1])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+
+    def sql(self, statement: str) -> str:
+        url = self.credentials["database_url"]
+        done = subprocess.run(["psql", "-X", "-A", "-t", "-d", url, "-c", statement],
+                              check=True, capture_output=True, text=True)  # fmt: skip
+        return done.stdout
+
+    def call(self, path: str, body: object | None = None) -> dict[str, object]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"X-API-Key": self.credentials["api_key"]}
+        call = urllib.request.Request(self.credentials["base_url"] + path, data, headers)
+        with urllib.request.urlopen(call) as answer:
+            return json.load(answer)
+
+
+def replay(server: Server, files: list[Path], *more: str) -> dict[str, int]:
+    """Run the real command; returns its summary."""
+    done = subprocess.run(
+        [sys.executable, "-m", "atalaia", "replay", *files, "--data-dir", server.directory, *more],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = re.findall(
+        r"^ *(sent|accepted|duplicates|rejected|sent again) +([\d,]+)", done.stdout, re.M
+    )
+    return {name: int(number.replace(",", "")) for name, number in lines}
+
+
+def replay_all(server: Server, data: Path) -> dict[str, int]:
+    skab = sorted((data / "skab").glob("*.csv"))
+    labels = ["--exclude", "anomaly", "--exclude", "changepoint"]
+    total = replay(server, sorted((data / "nab").glob("*.csv")), "--sensor", "machine")
+    for name, number in replay(server, skab, *labels).items():
+        total[name] += number
+    return total
+
+
+def register(server: Server, data: Path, scratch: Path) -> None:
+    """Rules, and every sensor by its first line: both copies then know the same ids."""
+    for text in re.split(r"(?m)^(?=rule )", (HERE / "real_data.rules").read_text())[1:]:
+        server.call("/v1/rules", {"text": re.sub(r"(?m)^#.*\n?", "", text)})
+    heads = scratch / "heads"
+    for kind in ("nab", "skab"):
+        (heads / kind).mkdir(parents=True)
+        for file in (data / kind).glob("*.csv"):
+            with file.open() as source:
+                (heads / kind / file.name).write_text(source.readline() + source.readline())
+    replay_all(server, heads)
+
+
+def disturb(server: Server, kills: int, done: threading.Event) -> int:
+    """Kill and restart, spread over the run, until it ends or kills are used up."""
+    used = 0
+    while used < kills and not done.wait(1.1 + 0.37 * used):
+        server.kill()
+        server.start()
+        used += 1
+    return used
+
+
+def windows(data: Path) -> list[tuple[datetime, datetime]]:
+    (file,) = (data / "nab").glob("*windows.json")
+    (pairs,) = json.loads(file.read_text()).values()
+    return [tuple(datetime.fromisoformat(t).replace(tzinfo=UTC) for t in pair) for pair in pairs]
+
+
+def report_labels(server: Server, data: Path) -> None:
+    """Alerts beside the labels; nothing was tuned by them, so this is a look and not a score."""
+    rows = server.sql(
+        "SELECT s.name, extract(epoch FROM opened_at),"
+        " coalesce(extract(epoch FROM cleared_at), 'infinity'), r.name FROM alerts a"
+        " JOIN sensors s USING (tenant_id, sensor_id) JOIN rules r USING (tenant_id, rule_no)"
+    )
+    alerts = [
+        (name, float(opened), float(cleared), rule)
+        for name, opened, cleared, rule in (line.split("|") for line in rows.splitlines())
+    ]
+    print("nab: labelled window -> alerts that were open within it")
+    for begin, end in windows(data):
+        inside = {
+            rule for name, opened, cleared, rule in alerts
+            if name == "machine" and opened <= end.timestamp() and cleared >= begin.timestamp()
+        }  # fmt: skip
+        print(
+            f"  {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: {', '.join(sorted(inside)) or '-'}"
+        )
+    print("skab: labelled anomaly -> delay of flow-low; its alerts outside of the label")
+    for file in sorted((data / "skab").glob("valve1-*.csv")):
+        with file.open() as source:
+            marked = [
+                datetime.fromisoformat(line["datetime"]).replace(tzinfo=UTC).timestamp()
+                for line in csv.DictReader(source, delimiter=";")
+                if float(line["anomaly"])
+            ]
+        mine = [o for name, o, _, rule in alerts if name == file.stem and rule == "flow-low"]
+        inside = [o for o in mine if marked[0] <= o <= marked[-1] + 60]
+        delay = f"after {min(inside) - marked[0]:.0f} s" if inside else "missed"
+        print(f"  {file.stem}: {delay}, {len(mine) - len(inside)} outside")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    scratch = Path(tempfile.mkdtemp(prefix="atl-real-"))
+    scratch.chmod(0o755)
+    try:
+        base = scratch / "calm"
+        server = Server(base)
+        register(server, options.data, scratch)
+        before = int(server.sql("SELECT count(*) FROM readings"))
+        server.stop()
+        shutil.copytree(base, scratch / "killed", symlinks=True, copy_function=copy_owned)
+        for root, folders, _ in os.walk(base):  # copytree keeps modes, not owners
+            for folder in ("", *folders):
+                source = Path(root, folder)
+                kept = source.stat()
+                os.chown(scratch / "killed" / source.relative_to(base), kept.st_uid, kept.st_gid)
+
+        calm = Server(base)
+        account = replay_all(calm, options.data)
+        rows = int(calm.sql("SELECT count(*) FROM readings")) - before
+        report_labels(calm, options.data)
+        alerts = calm.sql(ALERTS)
+        calm.stop()
+
+        killed = Server(scratch / "killed")
+        done, used = threading.Event(), [0]
+        killer = threading.Thread(target=lambda: used.append(disturb(killed, options.kills, done)))
+        killer.start()
+        shaken = replay_all(killed, options.data)
+        done.set()
+        killer.join()
+        shaken_rows = int(killed.sql("SELECT count(*) FROM readings")) - before
+        shaken_alerts = killed.sql(ALERTS)
+        killed.stop()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    differing = set(alerts.splitlines()) ^ set(shaken_alerts.splitlines())
+    headline = account | {
+        "registered_before": before,
+        "rows": rows,
+        "alerts": len(alerts.splitlines()),
+        "kills": used[-1],
+        "rows_killed": shaken_rows,
+        "resent_batches_killed": shaken.get("sent again", 0),
+        "alert_diff": len(differing),
+    }
+    for name, figure in headline.items():
+        print(f"{name:>24} {figure:>10,}")
+    if options.json:
+        options.json.write_text(json.dumps({"headline": headline}, indent=2))
+    exact = account["sent"] == account["accepted"] + account["duplicates"] + account["rejected"]
+    if differing or not exact or rows != account["accepted"] or shaken_rows != rows:
+        sys.exit("the runs differ, or the account is not exact")
+
+
+def copy_owned(source: str, target: str) -> str:
+    """copy2 that keeps the owner: the cluster's files belong to Postgres' account."""
+    shutil.copy2(source, target)
+    kept = os.stat(source)
+    os.chown(target, kept.st_uid, kept.st_gid)
+    return target
+
+
+if __name__ == "__main__":
+    main()
