@@ -87,16 +87,17 @@ def check_times(batch: Batch, *, oldest: int, newest: int) -> Batch:
     )
 
 
-def judge(state: TenantState, batch: Batch, arrived: Micros, *, snapshot: bool) -> Judged:
+def judge(
+    state: TenantState, batch: Batch, slots: Int64s, arrived: Micros, *, snapshot: bool
+) -> Judged:
     """Split fresh rows from old ones, judge the fresh ones, and say what to commit.
 
-    Every name of the batch is registered in state.table by now. Cost: two sorts of the batch
+    slots: the series of each row, in state.table. Cost: two sorts of the batch
     and the fold.
     """
     table = state.table
-    slot = table.slots(batch.names)[batch.idx]
-    order = _stable_order(batch.ts, slot)
-    slot, ts, value = slot[order], batch.ts[order], batch.value[order]
+    order = _stable_order(batch.ts, slots)
+    slot, ts, value = slots[order], batch.ts[order], batch.value[order]
 
     fresh = ts > table.newest[slot]
     if len(ts) > 1:  # of equal times in one batch the first in body order is the reading
@@ -115,7 +116,6 @@ def judge(state: TenantState, batch: Batch, arrived: Micros, *, snapshot: bool) 
     )
 
     old = np.sort(order[~fresh])  # back to body order: the first of equal ones wins
-    old_slot = table.slots(batch.names)[batch.idx[old]] if len(old) else old
     if snapshot:
         touched = table.seen()
     item = CommitItem(
@@ -124,7 +124,7 @@ def judge(state: TenantState, batch: Batch, arrived: Micros, *, snapshot: bool) 
         fresh_series=table.series_no[fresh_slot],
         fresh_ts=fresh_ts,
         fresh_value=fresh_value,
-        old_series=table.series_no[old_slot],
+        old_series=table.series_no[slots[old]],
         old_ts=batch.ts[old],
         old_value=batch.value[old],
         touched=table.series_no[touched],

@@ -95,13 +95,13 @@ class TenantActor:
             newest=arrived + self.limits.future_skew_us,
         )
         batch = await self._cover(batch)
-        batch = await self._register(state, batch)
+        batch, slots = await self._register(state, batch)
         if not len(batch):
             rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
             submission.receipt.settle(Answer(0, 0, 0, rejects))
             return
         snapshot = state.deltas >= self.limits.snapshot_every
-        judged = judge(state, batch, arrived, snapshot=snapshot)
+        judged = judge(state, batch, slots, arrived, snapshot=snapshot)
         state.deltas = 0 if snapshot else state.deltas + 1
         await self._hand_over(
             judged.item,
@@ -124,10 +124,14 @@ class TenantActor:
             "the batch spans more days than one request may open; send these rows again",
         )
 
-    async def _register(self, state: TenantState, batch: Batch) -> Batch:
-        """Register unknown series; refuse rows whose series the tenant's quota has no room for."""
-        if -1 not in state.table.slots(batch.names):
-            return batch
+    async def _register(self, state: TenantState, batch: Batch) -> tuple[Batch, Int64s]:
+        """Register unknown series; refuse rows whose series the tenant's quota has no room for.
+
+        Returns what is left of the batch, and the slot of each row's series.
+        """
+        named = state.table.slots(batch.names)
+        if -1 not in named:
+            return batch, named[batch.idx]
         used = np.unique(batch.idx).tolist()
         unknown = [batch.names[i] for i in used if batch.names[i] not in state.table]
         if unknown:
@@ -138,12 +142,14 @@ class TenantActor:
                 state.add_sensor(sensor)
             for row in series:
                 state.add_series(row, None)
-        return refuse(
+        slots = state.table.slots(batch.names)[batch.idx]
+        batch = refuse(
             batch,
-            state.table.slots(batch.names)[batch.idx] >= 0,
+            slots >= 0,
             "too_many_series",
-            "the tenant's limit of series is reached; delete sensors or ask for more room",
+            "the tenant's limit of series is reached; ask for more room",
         )
+        return batch, slots[slots >= 0]
 
     async def _edit_rule(
         self, state: TenantState, image: TenantImage, request: RuleRequest

@@ -4,6 +4,8 @@ No Python object per reading: names are factorised, the rest are numpy arrays of
 The invariant is `sent == len(batch) + len(rejects)`.
 """
 
+from typing import NamedTuple
+
 import attrs
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +16,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-@attrs.frozen
-class SeriesName:
-    """A series as its sender names it."""
+class SeriesName(NamedTuple):
+    """A series as its sender names it. A tuple, because it is hashed for every batch."""
 
     sensor: str
     metric: str

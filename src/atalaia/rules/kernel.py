@@ -1,8 +1,9 @@
 """The loop over readings: admit into rings, judge the rules of a sensor, note the transitions.
 
 Numba compiles it once for every rule set, because rules are data. The value of a window is a
-pure function of the readings in it: each window is summed anew, oldest first, so that neither
-drift nor a restart can change a bit. Unknown is NaN throughout; truth is 1, 0 or unknown (Kleene).
+pure function of the readings in it: each window is summed anew in a fixed association, so that
+neither drift nor a restart can change a bit. Unknown is NaN throughout; truth is 1, 0 or unknown
+(Kleene).
 
 With NUMBA_DISABLE_JIT=1 the same source runs as plain Python.
 """
@@ -53,11 +54,20 @@ nan = math.nan
 
 
 @njit(cache=True, nogil=True)
-def summarise(ring_ts: Any, ring_value: Any, row: Any, after: int, spread: int, out: Any) -> None:
+def summarise(
+    ring_ts: Any,
+    ring_value: Any,
+    series: Any,
+    slot: int,
+    after: int,
+    spread: int,
+    summary: Any,
+    w: int,
+) -> None:
     """Sum up the readings with ts > after, oldest first."""
-    offset, mask = row[R_OFFSET], row[R_CAPACITY] - 1
-    head = row[R_HEAD]
-    low, high = row[R_TAIL], head
+    offset, mask = series[slot, R_OFFSET], series[slot, R_CAPACITY] - 1
+    head = series[slot, R_HEAD]
+    low, high = series[slot, R_TAIL], head
     while low < high:  # the first reading inside
         middle = (low + high) >> 1
         if ring_ts[offset + (middle & mask)] > after:
@@ -65,65 +75,90 @@ def summarise(ring_ts: Any, ring_value: Any, row: Any, after: int, spread: int, 
         else:
             low = middle + 1
     count = head - low
-    out[COUNT] = count
+    summary[w, COUNT] = count
     if count == 0:
         return
-    total = 0.0
-    smallest = math.inf
-    largest = -math.inf
-    for position in range(low, head):
-        value = ring_value[offset + (position & mask)]
-        total += value
-        smallest = min(smallest, value)
-        largest = max(largest, value)
-    out[SUM], out[MIN], out[MAX] = total, smallest, largest
+    # Four lanes by place from the oldest: a fixed association, and no chain of additions that
+    # each wait for the one before (2.5 times faster over 300 readings).
+    s0 = s1 = s2 = s3 = 0.0
+    low0 = low1 = math.inf
+    high0 = high1 = -math.inf
+    whole = head - (count & 3)
+    for position in range(low, whole, 4):
+        a = ring_value[offset + (position & mask)]
+        b = ring_value[offset + ((position + 1) & mask)]
+        c = ring_value[offset + ((position + 2) & mask)]
+        d = ring_value[offset + ((position + 3) & mask)]
+        s0, s1, s2, s3 = s0 + a, s1 + b, s2 + c, s3 + d
+        low0 = a if a < low0 else low0
+        low1 = b if b < low1 else low1
+        low0 = c if c < low0 else low0
+        low1 = d if d < low1 else low1
+        high0 = a if a > high0 else high0
+        high1 = b if b > high1 else high1
+        high0 = c if c > high0 else high0
+        high1 = d if d > high1 else high1
+    for position in range(whole, head):
+        a = ring_value[offset + (position & mask)]
+        s0 += a
+        low0, high0 = min(low0, a), max(high0, a)
+    total = (s0 + s1) + (s2 + s3)
+    summary[w, SUM], summary[w, MIN], summary[w, MAX] = total, min(low0, low1), max(high0, high1)
     if spread:
         mean = total / count
-        squares = 0.0
-        for position in range(low, head):
-            off = ring_value[offset + (position & mask)] - mean
-            squares += off * off
-        out[SPREAD] = squares
+        s0 = s1 = s2 = s3 = 0.0
+        for position in range(low, whole, 4):
+            a = ring_value[offset + (position & mask)] - mean
+            b = ring_value[offset + ((position + 1) & mask)] - mean
+            c = ring_value[offset + ((position + 2) & mask)] - mean
+            d = ring_value[offset + ((position + 3) & mask)] - mean
+            s0, s1, s2, s3 = s0 + a * a, s1 + b * b, s2 + c * c, s3 + d * d
+        for position in range(whole, head):
+            a = ring_value[offset + (position & mask)] - mean
+            s0 += a * a
+        summary[w, SPREAD] = (s0 + s1) + (s2 + s3)
     first, last = offset + (low & mask), offset + ((head - 1) & mask)
-    out[FIRST], out[LAST] = ring_value[first], ring_value[last]
-    out[FIRST_TS], out[LAST_TS] = ring_ts[first], ring_ts[last]
+    summary[w, FIRST], summary[w, LAST] = ring_value[first], ring_value[last]
+    summary[w, FIRST_TS], summary[w, LAST_TS] = ring_ts[first], ring_ts[last]
 
 
 @njit(cache=True, nogil=True)
-def apply_function(function: int, window: Any) -> float:
+def apply_function(function: int, summary: Any, w: int) -> float:
     """One aggregate of a summary; the numbers follow program.FUNCTIONS."""
-    count = window[COUNT]
+    count = summary[w, COUNT]
     if function == 0:
         return count  # type: ignore[no-any-return]
     if count == 0:
         return nan
     if function == 1:
-        return window[SUM]  # type: ignore[no-any-return]
+        return summary[w, SUM]  # type: ignore[no-any-return]
     if function == 2:
-        return window[SUM] / count  # type: ignore[no-any-return]
+        return summary[w, SUM] / count  # type: ignore[no-any-return]
     if function == 3:
-        return window[MIN]  # type: ignore[no-any-return]
+        return summary[w, MIN]  # type: ignore[no-any-return]
     if function == 4:
-        return window[MAX]  # type: ignore[no-any-return]
+        return summary[w, MAX]  # type: ignore[no-any-return]
     if function == 5:
-        return math.sqrt(window[SPREAD] / (count - 1)) if count > 1 else nan
+        return math.sqrt(summary[w, SPREAD] / (count - 1)) if count > 1 else nan
     if function == 6:
-        return window[FIRST]  # type: ignore[no-any-return]
+        return summary[w, FIRST]  # type: ignore[no-any-return]
     if function == 7:
-        return window[LAST]  # type: ignore[no-any-return]
-    change = window[LAST] - window[FIRST]
+        return summary[w, LAST]  # type: ignore[no-any-return]
+    change = summary[w, LAST] - summary[w, FIRST]
     if function == 8:
         return change  # type: ignore[no-any-return]
     if count < 2:
         return nan
-    return change / ((window[LAST_TS] - window[FIRST_TS]) / 1e6)  # type: ignore[no-any-return]
+    return change / ((summary[w, LAST_TS] - summary[w, FIRST_TS]) / 1e6)  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True)
-def run_program(ops: Any, constants: Any, values: Any, stack: Any) -> float:
+def run_program(
+    ops: Any, start: int, length: int, constants: Any, values: Any, stack: Any
+) -> float:
     """Evaluate one postfix program over the atoms' values."""
     top = 0
-    for i in range(len(ops)):
+    for i in range(start, start + length):
         code = ops[i, 0]
         if code == CONST:
             stack[top] = constants[ops[i, 1]]
@@ -179,13 +214,20 @@ def run_program(ops: Any, constants: Any, values: Any, stack: Any) -> float:
 
 @njit(cache=True, nogil=True)
 def find_level(
-    rule: Any, programs: Any, ops: Any, constants: Any, values: Any, stack: Any, current: int
+    rules: Any,
+    r: int,
+    programs: Any,
+    ops: Any,
+    constants: Any,
+    values: Any,
+    stack: Any,
+    current: int,
 ) -> int:
     """The severity that holds now; an unknown level stays where it was."""
-    level = rule[6]
-    for p in range(rule[4] + 2, rule[4] + rule[5]):
-        start, length, severity = programs[p]
-        truth = run_program(ops[start : start + length], constants, values, stack)
+    level = rules[r, 6]
+    for p in range(rules[r, 4] + 2, rules[r, 4] + rules[r, 5]):
+        start, length, severity = programs[p, 0], programs[p, 1], programs[p, 2]
+        truth = run_program(ops, start, length, constants, values, stack)
         if truth == 1.0 or (math.isnan(truth) and current >= severity):
             level = severity
     return level  # type: ignore[no-any-return]
@@ -193,71 +235,71 @@ def find_level(
 
 @njit(cache=True, nogil=True)
 def judge_rule(
-    rule: Any,
+    rules: Any,
+    r: int,
     programs: Any,
     ops: Any,
     constants: Any,
     values: Any,
     stack: Any,
-    state: Any,
+    states: Any,
+    at: int,
     now: int,
 ) -> int:
     """Move one rule's state at one sensor; returns the kind of transition or -1."""
-    first = rule[4]
-    silent = state[W_LAST] != NEVER and now - state[W_LAST] > rule[3]
-    state[W_LAST] = now
-    start, length, _ = programs[first]
-    truth = run_program(ops[start : start + length], constants, values, stack)
-    if state[W_PHASE] <= PENDING:
+    first = rules[r, 4]
+    silent = states[at, W_LAST] != NEVER and now - states[at, W_LAST] > rules[r, 3]
+    states[at, W_LAST] = now
+    start, length = programs[first, 0], programs[first, 1]
+    truth = run_program(ops, start, length, constants, values, stack)
+    if states[at, W_PHASE] <= PENDING:
         if truth != 1.0:
-            if state[W_PHASE] == PENDING:
-                state[W_PHASE], state[W_DIRTY] = IDLE, 1
+            if states[at, W_PHASE] == PENDING:
+                states[at, W_PHASE], states[at, W_DIRTY] = IDLE, 1
             return -1
-        if state[W_PHASE] == IDLE or silent:
-            state[W_PHASE], state[W_SINCE] = PENDING, now
-        state[W_DIRTY] = 1
-        if now - state[W_SINCE] < rule[1] or state[W_OPENED] == now:
+        if states[at, W_PHASE] == IDLE or silent:
+            states[at, W_PHASE], states[at, W_SINCE] = PENDING, now
+        states[at, W_DIRTY] = 1
+        if now - states[at, W_SINCE] < rules[r, 1] or states[at, W_OPENED] == now:
             return -1
-        state[W_PHASE], state[W_OPENED] = OPEN, now
-        state[W_LEVEL] = find_level(rule, programs, ops, constants, values, stack, -1)
+        states[at, W_PHASE], states[at, W_OPENED] = OPEN, now
+        states[at, W_LEVEL] = find_level(rules, r, programs, ops, constants, values, stack, -1)
         return OPENED
-    start, length, _ = programs[first + 1]
+    start, length = programs[first + 1, 0], programs[first + 1, 1]
+    gone = 1.0 - truth
     if length:
-        gone = run_program(ops[start : start + length], constants, values, stack)
-    else:
-        gone = 1.0 - truth
+        gone = run_program(ops, start, length, constants, values, stack)
     if gone == 1.0:
-        if state[W_PHASE] == OPEN or silent:
-            state[W_PHASE], state[W_SINCE] = CLEARING, now
-        state[W_DIRTY] = 1
-        if now - state[W_SINCE] >= rule[2]:
-            state[W_PHASE] = IDLE
+        if states[at, W_PHASE] == OPEN or silent:
+            states[at, W_PHASE], states[at, W_SINCE] = CLEARING, now
+        states[at, W_DIRTY] = 1
+        if now - states[at, W_SINCE] >= rules[r, 2]:
+            states[at, W_PHASE] = IDLE
             return CLEARED
-    elif state[W_PHASE] == CLEARING:
-        state[W_PHASE], state[W_DIRTY] = OPEN, 1
-    level = find_level(rule, programs, ops, constants, values, stack, state[W_LEVEL])
-    if level == state[W_LEVEL]:
+    elif states[at, W_PHASE] == CLEARING:
+        states[at, W_PHASE], states[at, W_DIRTY] = OPEN, 1
+    level = find_level(rules, r, programs, ops, constants, values, stack, states[at, W_LEVEL])
+    if level == states[at, W_LEVEL]:
         return -1
-    kind = RAISED if level > state[W_LEVEL] else LOWERED
-    state[W_LEVEL], state[W_DIRTY] = level, 1
+    kind = RAISED if level > states[at, W_LEVEL] else LOWERED
+    states[at, W_LEVEL], states[at, W_DIRTY] = level, 1
     return kind
 
 
 @njit(cache=True, nogil=True)
 def append(series: Any, slot: int, ring_ts: Any, ring_value: Any, ts: int, value: float) -> bool:
     """Admit one reading, retiring those beyond the longest window; False when there is no room."""
-    row = series[slot]
-    offset, capacity = row[R_OFFSET], row[R_CAPACITY]
-    oldest = ts - row[R_REACH]
-    while row[R_TAIL] < row[R_HEAD] and (
-        ring_ts[offset + (row[R_TAIL] & (capacity - 1))] <= oldest
+    offset, capacity = series[slot, R_OFFSET], series[slot, R_CAPACITY]
+    oldest = ts - series[slot, R_REACH]
+    while series[slot, R_TAIL] < series[slot, R_HEAD] and (
+        ring_ts[offset + (series[slot, R_TAIL] & (capacity - 1))] <= oldest
     ):
-        row[R_TAIL] += 1
-    if row[R_HEAD] - row[R_TAIL] >= capacity:
+        series[slot, R_TAIL] += 1
+    if series[slot, R_HEAD] - series[slot, R_TAIL] >= capacity:
         return False
-    at = offset + (row[R_HEAD] & (capacity - 1))
+    at = offset + (series[slot, R_HEAD] & (capacity - 1))
     ring_ts[at], ring_value[at] = ts, value
-    row[R_HEAD] += 1
+    series[slot, R_HEAD] += 1
     return True
 
 
@@ -316,17 +358,22 @@ def fold(
         end = i + 1
         while end < n and ts[end] == moment and series[slots[end], R_SENSOR] == sensor:
             end += 1
-        shape = shape_at[sensors[sensor, S_SHAPE]]
-        rule_from, rule_to = shape[4], shape[5]
+        shape = sensors[sensor, S_SHAPE]
+        rule_from, rule_to = shape_at[shape, 4], shape_at[shape, 5]
         if counts[0] + rule_to - rule_from > len(out):
             return i, OUTPUT_FULL, -1
         if counts[1] + rule_to - rule_from > len(dirty):
             return i, OUTPUT_FULL, -1
         for k in range(i, end):  # room for all of the group, or none of it
-            row = series[slots[k]]
-            if row[R_REACH] and row[R_HEAD] - row[R_TAIL] >= row[R_CAPACITY]:
-                at = row[R_OFFSET] + (row[R_TAIL] & (row[R_CAPACITY] - 1))
-                if row[R_CAPACITY] == 0 or ring_ts[at] > moment - row[R_REACH]:
+            slot = slots[k]
+            if (
+                series[slot, R_REACH]
+                and series[slot, R_HEAD] - series[slot, R_TAIL] >= series[slot, R_CAPACITY]
+            ):
+                at = series[slot, R_OFFSET] + (
+                    series[slot, R_TAIL] & (series[slot, R_CAPACITY] - 1)
+                )
+                if series[slot, R_CAPACITY] == 0 or ring_ts[at] > moment - series[slot, R_REACH]:
                     return i, RING_FULL, slots[k]
         touched = np.int64(0)
         for k in range(i, end):
@@ -339,15 +386,14 @@ def fold(
         i = end
         if touched == 0:
             continue
-        _look(sensors[sensor], shape, now, series, series_of, ring_ts, ring_value,
+        _look(sensors, sensor, shape_at, shape, now, series, series_of, ring_ts, ring_value,
               windows, atoms, summary, values)  # fmt: skip
         for r in range(rule_from, rule_to):
-            rule = rules[r]
-            if rule[0] & touched == 0:
+            if rules[r, 0] & touched == 0:
                 continue
             at = sensors[sensor, S_STATE] + r - rule_from
             was_dirty = states[at, W_DIRTY]
-            kind = judge_rule(rule, programs, ops, constants, values, stack, states[at], now)
+            kind = judge_rule(rules, r, programs, ops, constants, values, stack, states, at, now)
             if states[at, W_DIRTY] and not was_dirty:
                 dirty[counts[1]] = at
                 counts[1] += 1
@@ -356,16 +402,18 @@ def fold(
                 out[k, 0], out[k, 1], out[k, 2] = sensor, at, kind
                 out[k, 3], out[k, 4] = states[at, W_LEVEL], now
                 out[k, 5] = states[at, W_OPENED]
-                for a in range(shape[3] - shape[2]):
-                    out_values[k, a] = values[shape[2] + a]
+                for a in range(shape_at[shape, 3] - shape_at[shape, 2]):
+                    out_values[k, a] = values[shape_at[shape, 2] + a]
                 counts[0] += 1
     return n, DONE, -1
 
 
 @njit(cache=True, nogil=True)
 def _look(
-    sensor: Any,
-    shape: Any,
+    sensors: Any,
+    sensor: int,
+    shape_at: Any,
+    shape: int,
     now: int,
     series: Any,
     series_of: Any,
@@ -377,11 +425,11 @@ def _look(
     values: Any,
 ) -> None:
     """Every window and atom of the sensor's shape as of `now`."""
-    for w in range(shape[0], shape[1]):
-        slot = series_of[sensor[S_SERIES] + windows[w, 0]]
+    for w in range(shape_at[shape, 0], shape_at[shape, 1]):
+        slot = series_of[sensors[sensor, S_SERIES] + windows[w, 0]]
         summary[w, COUNT] = 0
         if slot >= 0:
             after = now - windows[w, 1]
-            summarise(ring_ts, ring_value, series[slot], after, windows[w, 2], summary[w])
-    for a in range(shape[2], shape[3]):
-        values[a] = apply_function(atoms[a, 1], summary[atoms[a, 0]])
+            summarise(ring_ts, ring_value, series, slot, after, windows[w, 2], summary, w)
+    for a in range(shape_at[shape, 2], shape_at[shape, 3]):
+        values[a] = apply_function(atoms[a, 1], summary, atoms[a, 0])

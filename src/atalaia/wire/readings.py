@@ -28,21 +28,21 @@ class WireOptions:
     max_rows: int = 50_000
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     sensor: str
     metric: str
     ts: int | str
     value: float
 
 
-class _Columns(msgspec.Struct):
+class _Columns(msgspec.Struct, gc=False):
     sensor: str
     metric: str
     ts: list[int]
     value: list[float]
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     readings: list[_Row]
 
 
