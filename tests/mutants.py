@@ -1,0 +1,184 @@
+"""Make each fault of MUTANTS.md on purpose, in a copy of the source, and see its test turn red.
+
+    .venv/bin/python tests/mutants.py [NAME...]
+
+Exits with 1 when a fault goes unnoticed or no longer applies.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: in `file`, `old` becomes `new`; `test` must fail."""
+
+    name: str
+    promise: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+ROAD = "tests/http/test_road.py::"
+ENGINE = "tests/engine/test_engine.py::"
+POSTGRES = "tests/storage/test_postgres.py::"
+RULES = "tests/rules/test_semantics.py::"
+
+MUTANTS = (
+    Mutant(
+        "answer-before-commit", "1 durable", "engine/tenant.py",
+        "            await self.works.send(Work(",
+        "            settle(0)\n            await self.works.send(Work(",
+        ENGINE + "test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt",
+    ),
+    Mutant(
+        "forget-the-unknown-outcome", "1 durable, 2 stored once", "storage/engine_store.py",
+        'and cause.constraint_name == "commit_groups_pkey"', "and False",
+        POSTGRES + "test_a_group_committed_twice_is_stored_once_and_answers_the_same",
+    ),
+    Mutant(
+        "no-fencing", "1 durable", "storage/commit.py",
+        "AND epoch = $2 FOR SHARE", "AND epoch >= $2 FOR SHARE",
+        POSTGRES + "test_nothing_is_committed_under_a_lost_lease",
+    ),
+    Mutant(
+        "serve-without-fsync", "1 durable", "storage/database.py",
+        '("fsync", "synchronous_commit", "full_page_writes")', '("full_page_writes",)',
+        POSTGRES + "test_a_server_that_may_lose_commits_is_refused",
+    ),
+    Mutant(
+        "no-dedupe-in-a-batch", "2 stored once", "engine/judge.py",
+        "fresh[1:] &= (ts[1:]", "fresh[1:] |= (ts[1:]",
+        ROAD + "test_the_first_value_of_a_series_and_time_stays",
+    ),
+    Mutant(
+        "last-value-wins", "2 stored once", "storage/commit.py",
+        "ON CONFLICT (series_id, ts) DO NOTHING",
+        "ON CONFLICT (series_id, ts) DO UPDATE SET value = excluded.value",
+        ROAD + "test_the_first_value_of_a_series_and_time_stays",
+    ),
+    Mutant(
+        "states-not-restored", "3 restart", "engine/recover.py",
+        "state.rules.restore(image.rule_states)", "image.rule_states",
+        ROAD + "test_a_restart_is_no_restart",
+    ),
+    Mutant(
+        "windows-not-warm", "3 restart", "engine/recover.py",
+        "    await _warm(store, state)\n", "",
+        ROAD + "test_a_restart_is_no_restart",
+    ),
+    Mutant(
+        "memory-stays-ahead", "3 restart", "engine/flush.py",
+        "            work.incarnation.break_off()\n", "",
+        ENGINE + "test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt",
+    ),
+    Mutant(
+        "policy-dropped", "4 apart", "storage/migrations/0001_base.expand.sql",
+        "USING (tenant_id = (SELECT nullif(", "USING (true OR tenant_id = (SELECT nullif(",
+        POSTGRES + "test_the_application_role_sees_its_tenant_alone",
+    ),
+    Mutant(
+        "tenant-not-set", "4 apart", "storage/database.py",
+        "await connection.execute(_AS_TENANT, str(tenant)",
+        'await connection.execute(_AS_TENANT, "1"',
+        "tests/http/test_bad_input.py::test_a_tenant_sees_nothing_of_another",
+    ),
+    Mutant(
+        "a-crash-spreads", "4 apart", "engine/supervise.py",
+        "            except Exception as error:", "            except ArithmeticError as error:",
+        ENGINE + "test_a_crashing_actor_is_rebuilt_then_quarantined_alone",
+    ),
+    Mutant(
+        "poison-fails-the-group", "4 apart", "engine/flush.py",
+        "        if len(tenants) > 1:", "        if len(tenants) > 9:",
+        ENGINE + "test_a_poisoned_batch_is_buried_and_hurts_nobody_else",
+    ),
+    Mutant(
+        "a-flood-takes-all", "4 apart", "engine/group.py",
+        "if crowded else limits.group_rows", "if False else limits.group_rows",
+        "tests/engine/test_group.py::test_a_flood_leaves_room_for_others",
+    ),
+    Mutant(
+        "no-limit-of-bodies", "5 bounded", "http/asgi.py",
+        "            if size > self.max_body_bytes:", "            if size > 1 << 40:",
+        "tests/http/test_bad_input.py::test_a_body_beyond_the_limit_closes_the_connection",
+    ),
+    Mutant(
+        "no-limit-of-inflating", "5 bounded", "wire/inflate.py",
+        "stream.decompress(body, room + 1)", "stream.decompress(body)[: room]",
+        "tests/wire/test_inflate.py::test_a_bomb_is_too_large_before_it_is_large",
+    ),
+    Mutant(
+        "an-inbox-without-bounds", "5 bounded", "engine/inbox.py",
+        "if self.rows and self.rows + rows > self.limit_rows:", "if False:",
+        ENGINE + "test_a_full_inbox_refuses_with_a_delay_and_frees_itself",
+    ),
+    Mutant(
+        "window-closed-at-both-ends", "6 one fold", "rules/kernel.py",
+        "> after:", ">= after:",
+        RULES + "test_transitions_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "silence-does-not-reset", "6 one fold", "rules/kernel.py",
+        "now - states[at, W_LAST] > rules[r, 3]", "now - states[at, W_LAST] > 1 << 60",
+        RULES + "test_transitions_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "unknown-opens", "6 one fold", "rules/kernel.py",
+        "        if truth != 1.0:\n", "        if truth == 0.0:\n",
+        RULES + "test_transitions_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "state-changes-not-packed", "3 restart, 6 one fold", "rules/tenant_state.py",
+        "        return self._pack(places)\n\n    def dump", "        return b\"\"\n\n    def dump",
+        RULES + "test_a_crash_anywhere_changes_no_bit",
+    ),
+)  # fmt: skip
+
+
+def survives(mutant: Mutant) -> str | None:
+    """None when the test turned red; else why not."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        copy = Path(name) / "src"
+        shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
+        target = copy / "atalaia" / mutant.file
+        source = target.read_text()
+        if mutant.old not in source:
+            return "the fault does not apply any more"
+        target.write_text(source.replace(mutant.old, mutant.new))
+        environment = os.environ | {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": f"{name}/cache"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutant.test],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        if done.returncode == 1:
+            return None
+        return "nothing turned red" if done.returncode == 0 else done.stdout[-500:]
+
+
+def main() -> None:
+    wanted = sys.argv[1:]
+    failed = 0
+    for mutant in MUTANTS:
+        if wanted and mutant.name not in wanted:
+            continue
+        why = survives(mutant)
+        failed += why is not None
+        print(
+            f"{'caught  ' if why is None else 'SURVIVED'} {mutant.name}"
+            + (f": {why}" if why else "")
+        )
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
