@@ -17,6 +17,7 @@ import trio
 
 from atalaia.bridge import Bridge, open_bridge
 from atalaia.config.settings import Credentials, Settings, load_credentials, save_credentials
+from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.engine import open_engine
 from atalaia.engine.limits import EngineLimits
@@ -39,7 +40,7 @@ ADMIN_EMAIL = "admin@atalaia.local"
 async def run(
     settings: Settings,
     *,
-    announce: Callable[[Credentials], None],
+    announce: Callable[[Credentials, DemoTenant | None], None],
     progress: Callable[[str], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; then drain and return.
@@ -62,13 +63,19 @@ async def run(
             credentials = await _first_tenant(bridge, url, base_url, settings.data_dir, clock)
             store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
             gate = await stack.enter_async_context(open_engine(store, clock, limits))
-            front = create_app(gate, PostgresQueries(database))
+            queries = PostgresQueries(database)
+            front = create_app(gate, queries)
+            demo = None
+            if settings.demo:
+                demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
             async with trio.open_nursery() as faces:
                 faces.start_soon(_watch_signals, shutdown)
                 await faces.start(partial(run_server, front, listener, shutdown=shutdown))
                 _calm_collector()
-                announce(credentials)
+                if demo is not None:
+                    faces.start_soon(run_demo, gate, demo, clock, shutdown)
+                announce(credentials, demo)
                 await shutdown.wait()
                 progress("draining: open requests, then inboxes, then the last commit")
                 # run_server ends by itself now; a second signal is no longer ours to catch.

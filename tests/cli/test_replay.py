@@ -188,3 +188,38 @@ def test_files_of_several_sensors_name_them_in_a_column(tmp_path: Path) -> None:
     path.write_text("only\n")
     with pytest.raises(Invalid, match="header"):
         look(path, choices)
+
+
+async def test_simulated_sensors_send_until_their_time_is_over(cli: Runner) -> None:
+    """Everything is accounted for; late bursts count as late."""
+    code, said = await cli(
+        "simulate", "--sensors", 3, "--interval", "50ms", "--duration", "2s", "--late", "0.2",
+        "--seed", 5,
+    )  # fmt: skip
+    assert code == 0, said
+    assert "rejected 0" in said
+    stored = await cli.stack.sql(
+        "SELECT count(*) AS n, count(*) FILTER (WHERE late) AS l FROM readings"
+    )
+    assert stored[0]["n"] > 100
+    assert stored[0]["l"] > 0
+    assert f"accepted {stored[0]['n']:,} (late {stored[0]['l']:,})" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--sensors", "0"], "must be 1 or more"), (["--interval", "soon"], "is no duration")],
+)
+async def test_wrong_use_of_simulate_is_said(cli: Runner, arguments: list[str], words: str) -> None:
+    """Exit code 2."""
+    code, said = await cli("simulate", *arguments)
+    assert (code, words in said) == (2, True), said
+
+
+async def test_a_server_that_goes_away_is_waited_for_and_given_up(cli: Runner, pump: Path) -> None:
+    """The batch is tried again until the time is over; then one sentence."""
+    code, said = await cli(
+        "simulate", "--url", "http://127.0.0.1:1", "--key", "x", "--give-up-after", "1",
+        "--duration", "1s", server=False,
+    )  # fmt: skip
+    assert (code, "gave up after 1 s" in said) == (1, True), said

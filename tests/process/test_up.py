@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,3 +143,25 @@ def test_an_ordinary_user_can_start_it(data_dir: Path) -> None:
     )
     assert done.stdout == "42\n", done.stderr
     assert (data_dir / "postgres" / "data").stat().st_uid == nobody.pw_uid
+
+
+def test_the_demo_opens_alerts_and_keeps_its_key(data_dir: Path) -> None:
+    """Simulated sensors come by themselves; a second start finds the same tenant."""
+    import httpx
+
+    keys = []
+    for _ in range(2):
+        server = start(data_dir, "--demo")
+        keys.append((data_dir / "demo-key").read_text())
+        headers = {"X-API-Key": keys[-1]}
+        with httpx.Client(base_url=server.credentials["base_url"], headers=headers) as client:
+            for _ in range(100):
+                sensors = client.get("/v1/sensors").json()["data"]
+                if len(sensors) == 12 and sensors[0]["last_seen"] is not None:
+                    break
+                time.sleep(0.1)
+            assert len(sensors) == 12
+            assert len(client.get("/v1/rules").json()["data"]) == 3
+        server.stop()
+    assert keys[0] == keys[1]
+    assert stat.S_IMODE((data_dir / "demo-key").stat().st_mode) == 0o600

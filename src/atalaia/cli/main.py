@@ -12,6 +12,7 @@ app = App(
 )
 app.command("atalaia.cli.up:up", name="up")
 app.command("atalaia.cli.replay:replay", name="replay")
+app.command("atalaia.cli.simulate:simulate", name="simulate")
 app.command("atalaia.cli.rules:app", name="rules")
 
 

@@ -3,13 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import trio
 from cyclopts import Parameter
 
 from atalaia.config.settings import Credentials, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from atalaia.demo import DemoTenant
 
 
 def up(
@@ -81,7 +84,7 @@ def _progress(what: str) -> None:
     print(f"atalaia: {what}", file=sys.stderr, flush=True)
 
 
-def _banner(credentials: Credentials) -> None:
+def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
     print(
         f"""
   Atalaia is up at {credentials.base_url}
@@ -92,7 +95,17 @@ def _banner(credentials: Credentials) -> None:
     curl -sS {credentials.base_url}/v1/readings -H 'X-API-Key: {credentials.api_key}' \\
       -d '{{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)', "value": 71.5}}'
 
+{"" if demo is None else _demo_lines(credentials, demo)}
   Ctrl-C stops it; nothing that was answered is lost.
 """,
         flush=True,
     )
+
+
+def _demo_lines(credentials: Credentials, demo: "DemoTenant") -> str:
+    return f"""
+  The demo's simulated sensors send once a second. Its key: {demo.api_key}
+  Its alerts, as they open and clear (the first after about a minute):
+
+    curl -sS '{credentials.base_url}/v1/alerts?limit=5' -H 'X-API-Key: {demo.api_key}'
+"""

@@ -15,7 +15,7 @@ from lark import Lark, Token, Transformer, Tree, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, VisitError
 from lark.tree import Meta
 
-from atalaia.model.errors import RuleInvalid
+from atalaia.model.errors import Invalid, RuleInvalid
 from atalaia.rules.syntax import (
     MINUTE_US,
     SEVERITY_ORDER,
@@ -29,6 +29,7 @@ from atalaia.rules.syntax import (
     TagTest,
     Unary,
     is_truth,
+    parse_duration,
     size,
 )
 
@@ -41,7 +42,6 @@ BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than
 MAX_TEXT_CHARS = 20_000
 MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
 
-_UNITS = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 60 * MINUTE_US, "d": 1440 * MINUTE_US}
 _MAX_NAME_CHARS = 64
 _CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]")
 
@@ -324,8 +324,10 @@ def _metric(token: Token) -> str:
 
 
 def _duration(token: Token) -> int:
-    parts = re.findall(r"(\d+)(ms|s|m|h|d)", str(token))
-    total = sum(int(count) * _UNITS[unit] for count, unit in parts)
+    try:
+        total = parse_duration(str(token))
+    except Invalid as error:
+        raise _Fault(error.detail, token) from error
     if total > MAX_WINDOW_US:
         raise _Fault("A duration may be 30 days long.", token)
     return total

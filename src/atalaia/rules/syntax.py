@@ -9,6 +9,8 @@ from functools import cached_property
 
 import attrs
 
+from atalaia.model.errors import Invalid
+
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
 
@@ -175,6 +177,17 @@ class RuleSpec:
         conditions = tuple(level.when for level in self.levels)
         judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions)
         return repr(judged)
+
+
+UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def parse_duration(text: str) -> int:
+    """µs of 500ms, 10s, 5m, 2h, 7d or 1h30m. Raises Invalid."""
+    if re.fullmatch(r"(\d{1,9}(ms|s|m|h|d))+", text, re.ASCII) is None:
+        raise Invalid(f'"{text}" is no duration; write one such as 500ms, 10s, 5m or 2h.')
+    parts = re.findall(r"(\d+)(ms|s|m|h|d)", text)
+    return sum(int(count) * UNITS_US[unit] for count, unit in parts)
 
 
 def duration_text(us: int) -> str:
