@@ -59,9 +59,17 @@ def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
     return text
 
 
+LAG = 7_000_003
+"""Of a lagging metric b, in µs; no step is as long, so that no two groups fall on one time."""
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> list[list[Reading]]:
-    """Groups of one time each, per metric ascending; gaps, bursts, window edges, equal times."""
+    """Groups of one time each, per metric ascending; gaps, bursts, window edges, equal times.
+
+    Bursts fill windows beyond windows.FEW. In some streams metric b lags behind the sensor's
+    clock.
+    """
     steps = draw(
         st.lists(
             st.tuples(
@@ -69,18 +77,24 @@ def streams(draw: st.DrawFn) -> list[list[Reading]]:
                     [1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000]
                 ),
                 st.sampled_from(["a", "b", "ab", "c"]),
-                st.lists(st.integers(-10, 10), min_size=2, max_size=2),
+                st.lists(st.integers(-10, 10), min_size=2, max_size=5),
+                st.sampled_from([1, 1, 1, 1, 1, 50]),
             ),
             min_size=1,
-            max_size=60,
+            max_size=40,
         )
     )
     at = draw(st.sampled_from([-30_000_000, 0, 1_700_000_000_000_000]))
+    lag = draw(st.sampled_from([0, 0, LAG]))
     groups = []
-    for step, metrics, values in steps:
-        at += step
-        pairs = zip(metrics, values, strict=False)
-        groups.append([(metric, at, value / 2) for metric, value in pairs])
+    for step, metrics, values, times in steps:
+        for n in range(times):
+            at += step
+            group = [
+                (metric, at - lag * (metric == "b"), values[(n + k) % len(values)] / 2)
+                for k, metric in enumerate(metrics)
+            ]
+            groups += [[reading] for reading in group] if lag else [group]
     return groups
 
 

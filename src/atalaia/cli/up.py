@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import trio
 from cyclopts import Parameter
 
+from atalaia.config.kernel_cache import choose_cache
 from atalaia.config.settings import Credentials, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
 
@@ -44,7 +45,7 @@ def up(
     log
         How log lines look on stderr.
     """
-    os.environ.setdefault("NUMBA_CACHE_DIR", str((data_dir or default_data_dir()) / "kernel-cache"))
+    choose_cache(data_dir or default_data_dir())
     from atalaia.app import run
     from atalaia.telemetry.logging import configure_logging
 

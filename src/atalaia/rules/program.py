@@ -13,6 +13,7 @@ import numpy as np
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import RuleNo
 from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate, Binary, Node, Number, RuleSpec, Unary
+from atalaia.rules.windows import pane_shift
 
 # Opcodes of the postfix programs; CONST and ATOM take an index as argument.
 CONST, ATOM, ADD, SUB, MUL, DIV, NEG, ABS, LT, LE, GT, GE, AND, OR, NOT = range(15)
@@ -45,7 +46,9 @@ class ActiveRule:
 class Shape:
     """The arrays of one list of rules. Offsets count from the start of these arrays.
 
-    windows[w] = (metric, width µs, needs spread); atoms[a] = (window, function);
+    windows[w] = (metric, width µs, needs spread, pane shift, class of its metric, mask of the
+    metrics whose readings make some rule look at it); classes[c] = (pane shift, needs spread),
+    those of metric m from class_at[m] to class_at[m + 1]; atoms[a] = (window, function);
     rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity)
     with its programs in this order: when, clear (empty: not when), one per further level;
     programs[p] = (first op, ops, severity); ops[o] = (code, argument).
@@ -54,6 +57,8 @@ class Shape:
     rules: tuple[ActiveRule, ...]
     metrics: tuple[str, ...]
     windows: Int64s
+    classes: Int64s
+    class_at: tuple[int, ...]
     atoms: Int64s
     rule_table: Int64s
     programs: Int64s
@@ -87,6 +92,26 @@ class _Builder:
             self.atoms[aggregate] = len(self.atom_rows)
             self.atom_rows.append((window, FUNCTIONS.index(aggregate.function)))
         return self.atoms[aggregate]
+
+    def lay_out_panes(
+        self, masks: Sequence[int]
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, int]], list[int]]:
+        """Windows, classes and class_at: windows of one metric and pane width share records."""
+        classes: list[tuple[int, int]] = []
+        class_at = [0]
+        place: dict[int, int] = {}
+        for metric in range(len(self.metrics)):
+            mine = [(pane_shift(x), w) for (m, x), w in self.windows.items() if m == metric]
+            for number, shift in enumerate(sorted({shift for shift, _ in mine})):
+                sharing = {w for s, w in mine if s == shift}
+                place |= dict.fromkeys(sharing, number)
+                classes.append((shift, int(not sharing.isdisjoint(self.spread))))
+            class_at.append(len(classes))
+        windows: list[tuple[int, ...]] = [
+            (metric, width, int(w in self.spread), pane_shift(width), place[w], masks[w])
+            for (metric, width), w in self.windows.items()
+        ]
+        return windows, classes, class_at
 
     def program(self, node: Node | None, severity: int) -> None:
         start = len(self.ops)
@@ -132,11 +157,17 @@ def build_shape(rules: Sequence[ActiveRule]) -> Shape:
         rows.append(
             (mask, spec.for_us, spec.clear_for_us, spec.gap_us, first, count, severities[0])
         )
-    windows = [(m, width, int(w in builder.spread)) for (m, width), w in builder.windows.items()]
+    masks = [0] * len(builder.windows)
+    for rule, row in zip(rules, rows, strict=True):
+        for aggregate in rule.spec.aggregates:
+            masks[builder.atom_rows[builder.atoms[aggregate]][0]] |= row[0]
+    windows, classes, class_at = builder.lay_out_panes(masks)
     return Shape(
         rules=tuple(rules),
         metrics=tuple(builder.metrics),
-        windows=np.array(windows, np.int64).reshape(-1, 3),
+        windows=np.array(windows, np.int64).reshape(-1, 6),
+        classes=np.array(classes, np.int64).reshape(-1, 2),
+        class_at=tuple(class_at),
         atoms=np.array(builder.atom_rows, np.int64).reshape(-1, 2),
         rule_table=np.array(rows, np.int64).reshape(-1, 7),
         programs=np.array(builder.programs, np.int64).reshape(-1, 3),

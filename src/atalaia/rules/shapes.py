@@ -13,14 +13,15 @@ from atalaia.rules.program import ATOM, CONST, ActiveRule, Shape, build_shape
 class Shapes:
     """Grows by a shape whenever a sensor matches a new set of rules.
 
-    at[s] = (first window, end, first atom, end, first rule, end).
+    at[s] = (first window, end, first atom, end, first rule, end, first class).
     """
 
     active: Sequence[ActiveRule]
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
-    at: Int64s = attrs.field(factory=lambda: np.empty((0, 6), np.int64))
-    windows: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
+    at: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
+    windows: Int64s = attrs.field(factory=lambda: np.empty((0, 6), np.int64))
+    classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     rules: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
     programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
@@ -59,8 +60,9 @@ class Shapes:
         self.constants = np.concatenate([self.constants, shape.constants])
         bounds = [
             first_window, len(self.windows), first_atom, len(self.atoms),
-            first_rule, len(self.rules),
+            first_rule, len(self.rules), len(self.classes),
         ]  # fmt: skip
+        self.classes = np.concatenate([self.classes, shape.classes])
         self.at = np.concatenate([self.at, np.array([bounds], np.int64)])
         self._shapes.append(shape)
         self.most_atoms = max(self.most_atoms, len(shape.atoms))

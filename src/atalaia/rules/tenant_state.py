@@ -16,7 +16,10 @@ import numpy as np
 from atalaia.model.alert import CloseReason, Evidence, Transition, TransitionKind
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
+from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
+from atalaia.rules import windows as w
+from atalaia.rules.arena import Arena
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.program import ActiveRule, Shape
@@ -60,13 +63,11 @@ class TenantRules:
     rules: Sequence[ActiveRule]
     _shapes: Shapes = attrs.field(init=False)
     _sensors: list[_Sensor] = attrs.field(factory=list)
-    _sensor_table: Table = attrs.field(factory=lambda: Table(4))
-    _series: Table = attrs.field(factory=lambda: Table(7))
+    _sensor_table: Table = attrs.field(factory=lambda: Table(5))
+    _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
     _states: Table = attrs.field(factory=lambda: Table(6))
-    _ring_ts: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
-    _ring_value: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
-    _ring_used: int = 0
+    _arena: Arena = attrs.field(factory=Arena)
     _where: dict[tuple[int, int], int] = attrs.field(factory=dict)
     _dirty: Int64s = attrs.field(factory=lambda: np.empty(64, np.int64))
     _dirty_count: int = 0
@@ -86,25 +87,31 @@ class TenantRules:
         for rule in shape.rules:
             self._where[rule.rule_no, sensor_no] = len(self._states)
             self._owner.append((slot, rule))
-            self._states.add((k.IDLE, 0, k.NEVER, k.NEVER, k.NEVER, 0))
+            self._states.add((j.IDLE, 0, w.NEVER, w.NEVER, w.NEVER, 0))
         series = len(self._series_of)
         for _ in shape.metrics:
             self._series_of.add((-1,))
+        looks = self._arena.take(w.LOOK * len(shape.windows))
+        for look in range(looks, looks + w.LOOK * len(shape.windows), w.LOOK):
+            self._arena.words[look : look + w.LOOK] = 0
+            self._arena.words[look + w.L_FIRST] = w.NEVER
         self._sensors.append(_Sensor(sensor_no, sensor_id, shape))
-        self._sensor_table.add((index, k.NEVER, states, series))
+        self._sensor_table.add((index, w.NEVER, states, series, looks))
         return slot
 
     def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
         """Returns the series' slot. newest restores the clock of its sensor after a restart."""
         slot = len(self._series)
         shape = self._sensors[sensor].shape
-        reach = 0
-        place = -1
+        place, reach, first_class, classes = -1, 0, 0, 0
         if metric in shape.metrics:
             place = shape.metrics.index(metric)
             reach = shape.reach_us(place)
+            first_class, end = shape.class_at[place : place + 2]
+            classes = end - first_class
+            first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
             self._series_of.rows[self._sensor_table.rows[sensor, k.S_SERIES] + place, 0] = slot
-        self._series.add((sensor, place, 0, 0, 0, 0, reach))
+        self._series.add((sensor, place, 0, 0, 0, 0, reach, -1, first_class, classes))
         if newest is not None:
             clock = self._sensor_table.rows[sensor]
             clock[k.S_CLOCK] = max(clock[k.S_CLOCK], newest)
@@ -112,13 +119,16 @@ class TenantRules:
 
     def window_us(self, series: int) -> int:
         """How far before a series' newest reading its windows can reach; 0 when none look."""
-        return int(self._series.rows[series, k.R_REACH])
+        return int(self._series.rows[series, w.R_REACH])
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats) -> None:
         """Rebuild windows from stored rows, ascending per series, without judging."""
         row = 0
         while row < len(series):
-            row = k.warm(series, ts, value, row, self._series.rows, self._ring_ts, self._ring_value)
+            row = k.warm(
+                series, ts, value, row, self._series.rows,
+                self._arena.words, self._arena.numbers, self._shapes.classes,
+            )  # fmt: skip
             if row < len(series):
                 self._grow_ring(int(series[row]))
 
@@ -136,9 +146,10 @@ class TenantRules:
             row, why, full = k.fold(
                 series, ts, value, row,
                 self._sensor_table.rows, self._series.rows, self._series_of.rows[:, 0],
-                self._states.rows, self._ring_ts, self._ring_value,
-                shapes.at, shapes.windows, shapes.atoms, shapes.rules, shapes.programs,
-                shapes.ops, shapes.constants, out, out_values, self._dirty, counts,
+                self._states.rows, self._arena.words, self._arena.numbers,
+                shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
+                shapes.programs, shapes.ops, shapes.constants,
+                out, out_values, self._dirty, counts,
             )  # fmt: skip
             for step, values in zip(out[: counts[0]], out_values, strict=False):
                 found.append(self._transition(step.tolist(), values, arrived))
@@ -159,7 +170,7 @@ class TenantRules:
     def dump(self) -> bytes:
         """The records of every state that is not as new."""
         states = self._states.rows
-        known = (states[:, k.W_PHASE] != k.IDLE) | (states[:, k.W_OPENED] != k.NEVER)
+        known = (states[:, j.W_PHASE] != j.IDLE) | (states[:, j.W_OPENED] != w.NEVER)
         return self._pack(np.flatnonzero(known))
 
     def restore(self, packed: bytes) -> None:
@@ -177,13 +188,13 @@ class TenantRules:
         closed = []
         for place, (sensor, rule) in enumerate(self._owner):
             state = self._states.rows[place]
-            if rule.rule_no != rule_no or state[k.W_PHASE] < k.OPEN:
+            if rule.rule_no != rule_no or state[j.W_PHASE] < j.OPEN:
                 continue
             at = int(self._sensor_table.rows[sensor, k.S_CLOCK])
-            step = [sensor, place, k.CLEARED, int(state[k.W_LEVEL]), at, int(state[k.W_OPENED])]
+            step = [sensor, place, j.CLEARED, int(state[j.W_LEVEL]), at, int(state[j.W_OPENED])]
             unknown = np.full(self._shapes.most_atoms, np.nan)
             closed.append(attrs.evolve(self._transition(step, unknown, arrived), reason=reason))
-            state[k.W_PHASE] = k.IDLE
+            state[j.W_PHASE] = j.IDLE
             self._mark(place)
         return closed
 
@@ -192,7 +203,7 @@ class TenantRules:
             self._dirty = np.concatenate([self._dirty, np.empty_like(self._dirty)])
         self._dirty[self._dirty_count] = place
         self._dirty_count += 1
-        self._states.rows[place, k.W_DIRTY] = 1
+        self._states.rows[place, j.W_DIRTY] = 1
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
         sensor_slot, place, kind, level, at, opened = step
@@ -227,33 +238,34 @@ class TenantRules:
         records["version"] = [rule.version for _, rule in owners]
         records["sensor_no"] = [self._sensors[sensor].sensor_no for sensor, _ in owners]
         for name, column in (
-            ("phase", k.W_PHASE),
-            ("level", k.W_LEVEL),
-            ("since", k.W_SINCE),
-            ("opened", k.W_OPENED),
-            ("last", k.W_LAST),
+            ("phase", j.W_PHASE),
+            ("level", j.W_LEVEL),
+            ("since", j.W_SINCE),
+            ("opened", j.W_OPENED),
+            ("last", j.W_LAST),
         ):
             records[name] = states[:, column]
-        self._states.rows[places, k.W_DIRTY] = 0
+        self._states.rows[places, j.W_DIRTY] = 0
         return bytes(records.tobytes())
 
     def _grow_ring(self, series: int) -> None:
-        """Double the ring of one series, at the end of the buffer; the old place is left empty."""
-        row = self._series.rows[series]
-        old, offset = int(row[k.R_CAPACITY]), int(row[k.R_OFFSET])
+        """Double the ring of one series; one that outgrows FEW readings gets panes."""
+        row, arena = self._series.rows[series], self._arena
+        old, offset = int(row[w.R_CAPACITY]), int(row[w.R_OFFSET])
         capacity = max(2 * old, FIRST_RING)
-        start = self._ring_used
-        self._ring_used += capacity
-        while self._ring_used > len(self._ring_ts):
-            more = max(len(self._ring_ts), 1024)
-            self._ring_ts = np.concatenate([self._ring_ts, np.empty(more, np.int64)])
-            self._ring_value = np.concatenate([self._ring_value, np.empty(more, np.float64)])
-        positions = np.arange(row[k.R_TAIL], row[k.R_HEAD])
+        start = arena.take(w.READING * capacity)
+        positions = np.arange(row[w.R_TAIL], row[w.R_HEAD])
         if len(positions):
-            source, target = offset + (positions & (old - 1)), start + (positions & (capacity - 1))
-            self._ring_ts[target] = self._ring_ts[source]
-            self._ring_value[target] = self._ring_value[source]
-        row[k.R_OFFSET], row[k.R_CAPACITY] = start, capacity
+            source = offset + w.READING * (positions & (old - 1))
+            target = start + w.READING * (positions & (capacity - 1))
+            for word in range(w.READING):
+                arena.words[target + word] = arena.words[source + word]
+        if old:
+            arena.give_back(offset, w.READING * old)
+        row[w.R_OFFSET], row[w.R_CAPACITY] = start, capacity
+        if capacity > w.FEW and row[w.R_PANES] < 0:
+            row[w.R_PANES] = arena.take(w.PANE * w.PANES * int(row[w.R_CLASSES]))
+            w.fill_panes(row, arena.words, arena.numbers, self._shapes.classes)
 
 
 def compile_kernel() -> None:

@@ -1,0 +1,25 @@
+"""Where numba keeps the compiled kernel between starts. To be chosen before numba is imported."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+
+def choose_cache(parent: Path) -> Path:
+    """A directory for this version of the rules' sources alone; those of others are removed.
+
+    Numba compares one function with its own file, so that a kernel compiled before a function it
+    calls changed would be taken for current. NUMBA_CACHE_DIR, where set, is left as it is.
+    """
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return Path(chosen)
+    digest = hashlib.sha256()
+    for source in sorted((Path(__file__).parents[1] / "rules").glob("*.py")):
+        digest.update(source.read_bytes())
+    cache = parent / f"kernel-{digest.hexdigest()[:16]}"
+    for old in parent.glob("kernel-*"):
+        if old != cache:
+            shutil.rmtree(old, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    return cache
