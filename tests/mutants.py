@@ -33,6 +33,8 @@ ENGINE = "tests/engine/test_engine.py::"
 POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
 
+FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
+
 MUTANTS = (
     Mutant(
         "answer-before-commit", "1 durable", "engine/tenant.py",
@@ -123,22 +125,84 @@ MUTANTS = (
         ENGINE + "test_a_full_inbox_refuses_with_a_delay_and_frees_itself",
     ),
     Mutant(
-        "window-closed-at-both-ends", "6 one fold", "rules/kernel.py",
-        "> after:", ">= after:",
-        RULES + "test_transitions_are_those_of_the_oracle",
+        "window-closed-at-both-ends", FOLD, "rules/windows.py",
+        "(position & (FILL - 1))] <= after:", "(position & (FILL - 1))] < after:",
+        RULES + "test_a_window_is_open_at_its_old_end",
     ),
     Mutant(
-        "silence-does-not-reset", "6 one fold", "rules/kernel.py",
-        "now - states[at, W_LAST] > rules[r, 3]", "now - states[at, W_LAST] > 1 << 60",
-        RULES + "test_transitions_are_those_of_the_oracle",
+        "first-whole-pane-left-out", FOLD, "rules/windows.py",
+        "for pane in range(first + 1, last):", "for pane in range(first + 2, last):",
+        RULES + "test_dense_windows_are_what_numpy_computes",
     ),
     Mutant(
-        "unknown-opens", "6 one fold", "rules/kernel.py",
-        "        if truth != 1.0:\n", "        if truth == 0.0:\n",
-        RULES + "test_transitions_are_those_of_the_oracle",
+        "stale-panes-taken", FOLD, "rules/windows.py",
+        "if words[at + P_ID] != pane:\n            continue\n",
+        "if words[at + P_ID] > pane:\n            continue\n",
+        RULES + "test_dense_windows_are_what_numpy_computes",
     ),
     Mutant(
-        "state-changes-not-packed", "3 restart, 6 one fold", "rules/tenant_state.py",
+        "middle-kept-when-the-left-edge-moves", FOLD, "rules/windows.py",
+        "        words[look + L_LAST] = NEVER\n    if words[look + L_LAST] != last",
+        "    if words[look + L_LAST] != last",
+        RULES + "test_dense_windows_are_what_numpy_computes",
+    ),
+    Mutant(
+        "block-kept-after-its-end", FOLD, "rules/windows.py",
+        "        position, block = tail, -1", "        position = tail",
+        RULES + "test_a_window_goes_on_after_its_readings_were_let_go",
+    ),
+    Mutant(
+        "suffix-of-the-wrong-length", FOLD, "rules/windows.py",
+        "top - FILL // 2\n            words", "top - FILL // 2 + 1\n            words",
+        RULES + "test_dense_windows_are_what_numpy_computes",
+    ),
+    Mutant(
+        "suffixes-joined-with-the-wrong-weight", FOLD, "rules/windows.py",
+        "(groups - 1 - k) * GROUP, total", "(groups - k) * GROUP, total",
+        RULES + "test_dense_windows_are_what_numpy_computes",
+    ),
+    Mutant(
+        "lagging-reading-missed-in-the-middle", FOLD, "rules/windows.py",
+        "elif pane < words[look + L_LAST]:", "elif pane < words[look + L_FIRST]:",
+        RULES + "test_dense_windows_are_what_numpy_computes",
+    ),
+    Mutant(
+        "lagging-reading-missed-at-the-edge", FOLD, "rules/windows.py",
+        "if pane <= words[look + L_FIRST]:", "if pane < words[look + L_FIRST]:",
+        RULES + "test_dense_windows_are_what_numpy_computes",
+    ),
+    Mutant(
+        "silence-does-not-reset", FOLD, "rules/judging.py",
+        "records[record, LAST_AT] > rules[r, 3]", "records[record, LAST_AT] > 1 << 60",
+        RULES + "test_silence_beyond_the_longest_window_begins_anew",
+    ),
+    Mutant(
+        "silence-of-just-that-length-resets", FOLD, "rules/judging.py",
+        "records[record, LAST_AT] > rules[r, 3]", "records[record, LAST_AT] >= rules[r, 3]",
+        RULES + "test_silence_beyond_the_longest_window_begins_anew",
+    ),
+    Mutant(
+        "unknown-opens", FOLD, "rules/judging.py",
+        "truth != 1.0:", "truth == 0.0:",
+        RULES + "test_unknown_neither_opens_nor_clears",
+    ),
+    Mutant(
+        "opens-twice-in-a-microsecond", FOLD, "rules/judging.py",
+        " or opened == now:", ":",
+        RULES + "test_a_rule_opens_once_in_a_microsecond",
+    ),
+    Mutant(
+        "unknown-level-falls", FOLD, "rules/judging.py",
+        "if truth == 1.0 or (math.isnan(truth) and current >= severity):", "if truth == 1.0:",
+        RULES + "test_an_unknown_level_stays",
+    ),
+    Mutant(
+        "changed-states-marked-once", RESTART, "rules/states.py",
+        "        self.words[places] &= ~j.DIRTY\n", "",
+        RULES + "test_a_crash_at_every_reading_changes_no_bit",
+    ),
+    Mutant(
+        "state-changes-not-packed", RESTART, "rules/states.py",
         "        return self._pack(places)\n\n    def dump", "        return b\"\"\n\n    def dump",
         RULES + "test_a_crash_anywhere_changes_no_bit",
     ),
@@ -160,7 +224,7 @@ def survives(mutant: Mutant) -> str | None:
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", mutant.test],
             cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
-        if done.returncode == 1:
+        if done.returncode == 1 or done.returncode < 0:  # red, or the process itself fell
             return None
         return "nothing turned red" if done.returncode == 0 else done.stdout[-500:]
 

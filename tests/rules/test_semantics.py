@@ -91,7 +91,8 @@ def test_a_crash_anywhere_changes_no_bit(
     steps = feed(first, groups[: cut // 2])
     states = first.take_dirty()
     steps += feed(first, groups[cut // 2 : cut])
-    states += first.take_dirty() if data.draw(st.booleans()) else first.dump()
+    # A commit adds what changed; a snapshot replaces what was stored before it.
+    states = states + first.take_dirty() if data.draw(st.booleans()) else first.dump()
 
     rebuilt = rebuild(first, groups[:cut])
     rebuilt.restore(states)
@@ -165,6 +166,85 @@ def test_long_windows_grow_their_rings() -> None:
     steps = feed(engine, groups)
     assert [step.at for step in steps if step.rule_no == 1] == [2_999 * 1_000_000]
     assert len([step for step in steps if step.rule_no == 2]) == 2_999
+
+
+@pytest.mark.parametrize("lag_us", [0, 700_000, 7_000_000, 20_000_000, 29_000_000])
+def test_dense_windows_are_what_numpy_computes(lag_us: int) -> None:
+    """Thousands of readings in a window, hundreds in a pane, also behind the sensor's clock."""
+    rule = (
+        "rule r on sensors when last(a, 1s) > 0 and avg(b, 1m) > -9 and stddev(b, 1m) > -9"
+        " and min(b, 1m) > -9 and max(b, 45s) > -9 and sum(b, 30s) > -9999 and count(b, 1m) > 0"
+    )
+    engine = build([rule])
+    random = np.random.default_rng(5)
+    times = np.cumsum(random.integers(1_000, 60_000, 8_000))
+    values = np.round(random.normal(0, 1, len(times)), 3)
+    checked = 0
+    for n, (ts, value) in enumerate(zip(times.tolist(), values.tolist(), strict=True)):
+        opened = feed(engine, [[("a", ts, float(n % 5 == 0))]])  # b's reading of now comes after
+        if n > 100 and opened and opened[-1].kind == "opened":
+            age, known = ts - (times[:n] - lag_us), values[:n]
+            minute, most, half = (known[age < s * 1_000_000] for s in (60, 45, 30))
+            assert [atom.value for atom in opened[-1].evidence] == pytest.approx(
+                [1.0, minute.mean(), minute.std(ddof=1), minute.min(), most.max(), half.sum(),
+                 len(minute)], abs=1e-9,
+            )  # fmt: skip
+            checked += 1
+        feed(engine, [[("b", ts - lag_us, value)]])
+    assert checked > 1_000
+
+
+@pytest.mark.parametrize(("gap_us", "opens_at"), [(3_000_000, [6_000_000]), (3_000_001, [])])
+def test_silence_beyond_the_longest_window_begins_anew(gap_us: int, opens_at: list[int]) -> None:
+    """A silence of just that length does not."""
+    engine = build(["rule r on sensors when last(a, 3s) > 0 for 4s"])
+    steps = feed(engine, [[("a", n * gap_us, 1.0)] for n in range(3)])
+    assert [step.at for step in steps] == opens_at
+
+
+def test_a_window_is_open_at_its_old_end() -> None:
+    """(T-W, T]: a reading of just that age is out, one a microsecond younger is in."""
+    engine = build(["rule r on sensors when count(a, 10s) >= 2 and count(a, 1m) > 0"])
+    assert feed(engine, [[("a", 0, 1.0)], [("a", 10_000_000, 1.0)]]) == []
+    assert [step.at for step in feed(engine, [[("a", 19_999_999, 1.0)]])] == [19_999_999]
+
+
+def test_unknown_neither_opens_nor_clears() -> None:
+    """False or unknown is unknown."""
+    engine = build(["rule r on sensors when last(a, 1m) > 5 or last(b, 1s) > 0"])
+    assert feed(engine, [[("a", 0, 1.0)]]) == []
+    assert [step.kind for step in feed(engine, [[("b", 1, 1.0)]])] == ["opened"]
+    assert feed(engine, [[("a", 9_000_000, 1.0)]]) == []
+
+
+def test_a_window_goes_on_after_its_readings_were_let_go() -> None:
+    """Its oldest reading's block has been given to somebody else meanwhile."""
+    engine = build(["rule r on sensors when sum(a, 1s) >= 3",
+                    "rule q on sensors when count(b, 10s) > 999"])  # fmt: skip
+    feed(engine, [[("a", n * 100_000, 1.0)] for n in range(21)])
+    steps = feed(engine, [[("a", 90_000_000, 1.0)]])
+    feed(engine, [[("b", 90_000_000 + n, 9.0)] for n in range(40)])
+    steps += feed(engine, [[("a", 90_000_100 + n, 1.0)] for n in range(3)])
+    assert [(step.kind, step.at) for step in steps] == [
+        ("cleared", 90_000_000), ("opened", 90_000_101),
+    ]  # fmt: skip
+
+
+def test_a_rule_opens_once_in_a_microsecond() -> None:
+    """Readings of one time in three requests: opened, cleared, and not opened again till later."""
+    engine = build(["rule r on sensors when last(a, 9s) > last(b, 9s) or last(c, 9s) > 0"])
+    feed(engine, [[("a", 0, 0.0), ("b", 0, 0.0), ("c", 0, 0.0)]])
+    steps = feed(engine, [[("a", 5, 1.0)]]) + feed(engine, [[("b", 5, 2.0)]])
+    steps += feed(engine, [[("c", 5, 1.0)]]) + feed(engine, [[("a", 6, 1.0)]])
+    assert [(s.kind, s.at) for s in steps] == [("opened", 5), ("cleared", 5), ("opened", 6)]
+
+
+def test_an_unknown_level_stays() -> None:
+    """Severity neither rises nor falls on missing data."""
+    engine = build(["rule r on sensors when last(a, 1m) > 0 severity info,"
+                    " critical when last(b, 1s) > 0"])  # fmt: skip
+    steps = feed(engine, [[("b", 0, 1.0), ("a", 0, 1.0)], [("a", 9_000_000, 1.0)]])
+    assert [(s.kind, s.severity) for s in steps] == [("opened", "critical")]
 
 
 def test_closing_a_rule_names_the_alert_that_was_opened() -> None:

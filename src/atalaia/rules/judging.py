@@ -1,18 +1,20 @@
 """What a rule says of its windows: aggregates, programs, and the state of a rule at a sensor.
 
-Unknown is NaN throughout; truth is 1, 0 or unknown (Kleene).
+Unknown is NaN throughout; truth is 1, 0 or unknown (Kleene). The state of a rule at a sensor is
+one word; what more an alert on its way needs stands in a record, which only those have whose
+condition holds (states.py).
 """
 
 import math
 from typing import Any
 
-from numba import njit
-
+from atalaia.rules.jit import compiled, inlined
 from atalaia.rules.program import (
     ABS,
     ADD,
     AND,
     ATOM,
+    COMPARE,
     CONST,
     DIV,
     GE,
@@ -32,7 +34,6 @@ from atalaia.rules.windows import (
     LAST_TS,
     MAX,
     MIN,
-    NEVER,
     SPREAD,
     SUM,
 )
@@ -40,8 +41,17 @@ from atalaia.rules.windows import (
 IDLE, PENDING, OPEN, CLEARING = range(4)
 OPENED, RAISED, LOWERED, CLEARED = range(4)
 
-# Columns of the table of rule states.
-W_PHASE, W_LEVEL, W_SINCE, W_OPENED, W_LAST, W_DIRTY = range(6)
+# A state's word: phase, whether it changed since the last commit, level, and the payload: when
+# it was last opened for IDLE, the number of its record for the others.
+PHASE, DIRTY, LEVEL_SHIFT, LEVEL, PAYLOAD_SHIFT = 3, 4, 3, 3, 5
+NEVER_OPENED = -(1 << 57)
+
+# Columns of a record; a free one holds the number of the next in SINCE.
+SINCE, OPENED_AT, LAST_AT = range(3)
+RECORD = 3
+
+# What the pool of records knows: the first free one, and how many are free.
+POOL_FREE, POOL_COUNT = range(2)
 
 STACK = 256
 """Values on the stack of a program; the language allows fewer operators in a rule."""
@@ -49,37 +59,75 @@ STACK = 256
 nan = math.nan
 
 
-@njit(cache=True, nogil=True)
-def apply_function(function: int, summary: Any) -> float:
+@inlined
+def pack(phase: int, level: int, payload: int) -> int:
+    """A state's word, marked as changed."""
+    return phase | DIRTY | (level << LEVEL_SHIFT) | (payload << PAYLOAD_SHIFT)
+
+
+@inlined
+def take_record(records: Any, pool: Any) -> int:
+    """The number of a record; its caller has made sure that there is one."""
+    record = pool[POOL_FREE]
+    pool[POOL_FREE] = records[record, SINCE]
+    pool[POOL_COUNT] -= 1
+    return record  # type: ignore[no-any-return]
+
+
+@inlined
+def give_record(records: Any, pool: Any, record: int) -> None:
+    records[record, SINCE] = pool[POOL_FREE]
+    pool[POOL_FREE] = record
+    pool[POOL_COUNT] += 1
+
+
+@inlined
+def apply_function(function: int, summary: Any, w: int) -> float:
     """One aggregate of a window's summary; the numbers follow program.FUNCTIONS."""
-    count = summary[COUNT]
+    count = summary[w, COUNT]
     if function == 0:
         return count  # type: ignore[no-any-return]
     if count == 0:
         return nan
     if function == 1:
-        return summary[SUM]  # type: ignore[no-any-return]
+        return summary[w, SUM]  # type: ignore[no-any-return]
     if function == 2:
-        return summary[SUM] / count  # type: ignore[no-any-return]
+        return summary[w, SUM] / count  # type: ignore[no-any-return]
     if function == 3:
-        return summary[MIN]  # type: ignore[no-any-return]
+        return summary[w, MIN]  # type: ignore[no-any-return]
     if function == 4:
-        return summary[MAX]  # type: ignore[no-any-return]
+        return summary[w, MAX]  # type: ignore[no-any-return]
     if function == 5:
-        return math.sqrt(summary[SPREAD] / (count - 1)) if count > 1 else nan
+        return math.sqrt(summary[w, SPREAD] / (count - 1)) if count > 1 else nan
     if function == 6:
-        return summary[FIRST]  # type: ignore[no-any-return]
+        return summary[w, FIRST]  # type: ignore[no-any-return]
     if function == 7:
-        return summary[LAST]  # type: ignore[no-any-return]
-    change = summary[LAST] - summary[FIRST]
+        return summary[w, LAST]  # type: ignore[no-any-return]
+    change = summary[w, LAST] - summary[w, FIRST]
     if function == 8:
         return change  # type: ignore[no-any-return]
     if count < 2:
         return nan
-    return change / ((summary[LAST_TS] - summary[FIRST_TS]) / 1e6)  # type: ignore[no-any-return]
+    return change / ((summary[w, LAST_TS] - summary[w, FIRST_TS]) / 1e6)  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@inlined
+def _compare(code: int, a: float, b: float) -> float:
+    if math.isnan(a) or math.isnan(b):
+        return nan
+    holds = False
+    if code == LT:
+        holds = a < b
+    elif code == LE:
+        holds = a <= b
+    elif code == GT:
+        holds = a > b
+    elif code == GE:
+        holds = a >= b
+    return 1.0 if holds else 0.0
+
+
+@compiled
 def run_program(
     ops: Any, start: int, length: int, constants: Any, values: Any, stack: Any
 ) -> float:
@@ -87,6 +135,10 @@ def run_program(
     top = 0
     for i in range(start, start + length):
         code = ops[i, 0]
+        if code >= COMPARE:
+            stack[top] = _compare(code - COMPARE, values[ops[i, 1]], constants[ops[i, 2]])
+            top += 1
+            continue
         if code == CONST:
             stack[top] = constants[ops[i, 1]]
             top += 1
@@ -126,20 +178,13 @@ def run_program(
             result = a * b
         elif code == DIV:
             result = a / b if b != 0.0 else nan
-        elif not (math.isnan(a) or math.isnan(b)):
-            if code == LT:
-                result = 1.0 if a < b else 0.0
-            elif code == LE:
-                result = 1.0 if a <= b else 0.0
-            elif code == GT:
-                result = 1.0 if a > b else 0.0
-            elif code == GE:
-                result = 1.0 if a >= b else 0.0
+        else:
+            result = _compare(code, a, b)
         stack[top - 1] = result
     return stack[0]  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def find_level(
     rules: Any,
     r: int,
@@ -160,7 +205,7 @@ def find_level(
     return level  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def judge_rule(
     rules: Any,
     r: int,
@@ -171,43 +216,84 @@ def judge_rule(
     stack: Any,
     states: Any,
     at: int,
+    records: Any,
+    pool: Any,
     now: int,
 ) -> int:
-    """Move one rule's state at one sensor; returns the kind of transition or -1."""
+    """Move one rule's state at one sensor; returns the kind of transition or -1.
+
+    Takes a record at most.
+    """
     first = rules[r, 4]
-    silent = states[at, W_LAST] != NEVER and now - states[at, W_LAST] > rules[r, 3]
-    states[at, W_LAST] = now
-    start, length = programs[first, 0], programs[first, 1]
-    truth = run_program(ops, start, length, constants, values, stack)
-    if states[at, W_PHASE] <= PENDING:
+    truth = run_program(ops, programs[first, 0], programs[first, 1], constants, values, stack)
+    word = states[at]
+    if word & PHASE == IDLE and truth != 1.0:
+        return -1
+    return _move(
+        rules, r, programs, ops, constants, values, stack, states, at, records, pool, now, truth
+    )
+
+
+@compiled
+def _move(
+    rules: Any,
+    r: int,
+    programs: Any,
+    ops: Any,
+    constants: Any,
+    values: Any,
+    stack: Any,
+    states: Any,
+    at: int,
+    records: Any,
+    pool: Any,
+    now: int,
+    truth: float,
+) -> int:
+    first = rules[r, 4]
+    word = states[at]
+    phase, level, record = word & PHASE, (word >> LEVEL_SHIFT) & LEVEL, word >> PAYLOAD_SHIFT
+    silent = False
+    if phase == IDLE:
+        opened = record
+        record = take_record(records, pool)
+        records[record, SINCE], records[record, OPENED_AT] = now, opened
+    else:
+        silent = now - records[record, LAST_AT] > rules[r, 3]
+    records[record, LAST_AT] = now
+    opened = records[record, OPENED_AT]
+    if phase <= PENDING:
         if truth != 1.0:
-            if states[at, W_PHASE] == PENDING:
-                states[at, W_PHASE], states[at, W_DIRTY] = IDLE, 1
+            give_record(records, pool, record)
+            states[at] = pack(IDLE, level, opened)
             return -1
-        if states[at, W_PHASE] == IDLE or silent:
-            states[at, W_PHASE], states[at, W_SINCE] = PENDING, now
-        states[at, W_DIRTY] = 1
-        if now - states[at, W_SINCE] < rules[r, 1] or states[at, W_OPENED] == now:
+        if silent:
+            records[record, SINCE] = now
+        if now - records[record, SINCE] < rules[r, 1] or opened == now:
+            states[at] = pack(PENDING, level, record)
             return -1
-        states[at, W_PHASE], states[at, W_OPENED] = OPEN, now
-        states[at, W_LEVEL] = find_level(rules, r, programs, ops, constants, values, stack, -1)
+        records[record, OPENED_AT] = now
+        level = find_level(rules, r, programs, ops, constants, values, stack, -1)
+        states[at] = pack(OPEN, level, record)
         return OPENED
-    start, length = programs[first + 1, 0], programs[first + 1, 1]
     gone = 1.0 - truth
-    if length:
+    if programs[first + 1, 1]:
+        start, length = programs[first + 1, 0], programs[first + 1, 1]
         gone = run_program(ops, start, length, constants, values, stack)
     if gone == 1.0:
-        if states[at, W_PHASE] == OPEN or silent:
-            states[at, W_PHASE], states[at, W_SINCE] = CLEARING, now
-        states[at, W_DIRTY] = 1
-        if now - states[at, W_SINCE] >= rules[r, 2]:
-            states[at, W_PHASE] = IDLE
+        if phase == OPEN or silent:
+            records[record, SINCE] = now
+        phase = CLEARING
+        if now - records[record, SINCE] >= rules[r, 2]:
+            give_record(records, pool, record)
+            states[at] = pack(IDLE, level, opened)
             return CLEARED
-    elif states[at, W_PHASE] == CLEARING:
-        states[at, W_PHASE], states[at, W_DIRTY] = OPEN, 1
-    level = find_level(rules, r, programs, ops, constants, values, stack, states[at, W_LEVEL])
-    if level == states[at, W_LEVEL]:
+        states[at] = pack(CLEARING, level, record)
+    elif phase == CLEARING:
+        states[at] = pack(OPEN, level, record)
+        phase = OPEN
+    now_level = find_level(rules, r, programs, ops, constants, values, stack, level)
+    if now_level == level:
         return -1
-    kind = RAISED if level > states[at, W_LEVEL] else LOWERED
-    states[at, W_LEVEL], states[at, W_DIRTY] = level, 1
-    return kind
+    states[at] = pack(phase, now_level, record)
+    return RAISED if now_level > level else LOWERED

@@ -1,57 +1,88 @@
 """The loop over readings: admit them into windows, judge the rules of a sensor, note transitions.
 
-Numba compiles it once for every rule set, because rules are data. With NUMBA_DISABLE_JIT=1 the
-same source runs as plain Python.
+Numba compiles it once for every rule set, because rules are data. A group of readings (one sensor,
+one time) is done whole or not at all: what it may need is made sure of before it is begun, and
+the loop returns to its caller, who makes room, when it is not there.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from atalaia.rules.judging import STACK, W_DIRTY, W_LEVEL, W_OPENED, apply_function, judge_rule
+from atalaia.rules.jit import compiled
+from atalaia.rules.judging import (
+    CLEARED,
+    DIRTY,
+    LEVEL,
+    LEVEL_SHIFT,
+    OPENED_AT,
+    PAYLOAD_SHIFT,
+    POOL_COUNT,
+    apply_function,
+    judge_rule,
+)
+from atalaia.rules.memory import blocks_left
 from atalaia.rules.windows import (
     COUNT,
-    L_FIRST,
+    GROUP,
     LOOK,
-    NEVER,
+    R_HEAD,
     R_METRIC,
     R_REACH,
     R_SENSOR,
-    SUMMARY,
+    R_TAIL,
+    W_MASK,
+    W_METRIC,
+    W_SHIFT,
     append,
-    has_room,
+    forget,
     summarise,
+    wants_panes,
 )
 
-DONE, RING_FULL, OUTPUT_FULL = range(3)
+DONE, MEMORY_FULL, PANES_WANTED, OUTPUT_FULL, RECORDS_FULL = range(5)
 
-# Columns of the table of sensors.
-S_SHAPE, S_CLOCK, S_STATE, S_SERIES, S_LOOK = range(5)
+# Columns of the table of sensors; MOST: readings in the largest of its rings so far.
+S_SHAPE, S_CLOCK, S_STATE, S_SERIES, S_LOOK, S_MOST = range(6)
+SENSOR = 6
+
+# Columns of a transition.
+T_SENSOR, T_STATE, T_KIND, T_LEVEL, T_AT, T_OPENED = range(6)
+TRANSITION = 6
+
+SLACK = 8 * GROUP
+"""Readings whose suffixes fit into one block."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def warm(
     slots: Any,
     ts: Any,
     values: Any,
     start: int,
+    sensors: Any,
     series: Any,
     words: Any,
     numbers: Any,
+    control: Any,
     classes: Any,
-) -> int:
-    """Admit stored readings without judging; returns the row that found its ring full, or n."""
+) -> tuple[int, int, int]:
+    """Admit stored readings without judging. Returns as `fold`."""
     for i in range(start, len(slots)):
-        row = series[slots[i]]
-        if row[R_REACH]:
-            if not has_room(row, words, ts[i]):
-                return i
-            append(row, words, numbers, classes, ts[i], values[i])
-    return len(slots)
+        slot = slots[i]
+        if series[slot, R_REACH]:
+            if blocks_left(control) < 1:
+                return i, MEMORY_FULL, len(slots) // 16 + 1
+            if wants_panes(series, slot):
+                return i, PANES_WANTED, slot
+            append(series, slot, words, numbers, control, classes, ts[i], values[i])
+            sensor = series[slot, R_SENSOR]
+            kept = series[slot, R_HEAD] - series[slot, R_TAIL]
+            sensors[sensor, S_MOST] = max(sensors[sensor, S_MOST], kept)
+    return len(slots), DONE, 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fold(
     slots: Any,
     ts: Any,
@@ -61,8 +92,11 @@ def fold(
     series: Any,
     series_of: Any,
     states: Any,
+    records: Any,
+    pool: Any,
     words: Any,
     numbers: Any,
+    control: Any,
     shape_at: Any,
     windows: Any,
     classes: Any,
@@ -75,16 +109,17 @@ def fold(
     out_values: Any,
     dirty: Any,
     counts: Any,
+    summary: Any,
+    values: Any,
+    stack: Any,
+    scratch: Any,
 ) -> tuple[int, int, int]:
     """Admit and judge rows from `start`, sorted by (sensor, ts); adjacent rows of one sensor and
-    time are judged together. Returns (rows done, why it stopped, the series
-    whose ring is full). A group is done whole or not at all.
+    time are judged together. Returns (rows done, why it stopped, of what: blocks, series).
 
-    out[k] = (sensor, state, kind, level, time, opened); counts = [transitions, dirty states].
+    counts = [transitions in out, changed states in dirty]. summary, values, stack, scratch: room
+    to work in, for SUMMARY numbers a window, one an atom, STACK and FEW.
     """
-    summary = np.empty((len(windows), SUMMARY), np.float64)
-    values = np.empty(max(len(atoms), 1), np.float64)
-    stack = np.empty(STACK, np.float64)
     n = len(slots)
     i = start
     while i < n:
@@ -94,57 +129,74 @@ def fold(
         while end < n and ts[end] == moment and series[slots[end], R_SENSOR] == sensor:
             end += 1
         shape = sensors[sensor, S_SHAPE]
+        window_from, window_to = shape_at[shape, 0], shape_at[shape, 1]
         rule_from, rule_to = shape_at[shape, 4], shape_at[shape, 5]
-        if max(counts[0] + rule_to - rule_from - len(out),
-               counts[1] + rule_to - rule_from - len(dirty)) > 0:  # fmt: skip
-            return i, OUTPUT_FULL, -1
+        most = rule_to - rule_from
+        if counts[0] + most > len(out) or counts[1] + most > len(dirty):
+            return i, OUTPUT_FULL, most
+        if pool[POOL_COUNT] < most:
+            return i, RECORDS_FULL, most
+        blocks = end - i + (window_to - window_from) * (1 + sensors[sensor, S_MOST] // SLACK)
+        if blocks_left(control) < blocks:
+            return i, MEMORY_FULL, blocks
         touched = np.int64(0)
-        for k in range(i, end):  # room for all of the group, or none of it
-            row = series[slots[k]]
-            if row[R_REACH]:
-                touched |= np.int64(1) << row[R_METRIC]
-                if not has_room(row, words, moment):
-                    return i, RING_FULL, slots[k]
+        for k in range(i, end):
+            slot = slots[k]
+            if series[slot, R_REACH]:
+                touched |= np.int64(1) << series[slot, R_METRIC]
+                if wants_panes(series, slot):
+                    return i, PANES_WANTED, slot
         now = max(sensors[sensor, S_CLOCK], moment)
         sensors[sensor, S_CLOCK] = now
         if touched == 0:
             i = end
             continue
-        for k in range(i, end):
-            row = series[slots[k]]
-            if row[R_REACH]:
-                append(row, words, numbers, classes, moment, reading[k])
-        i = end
         look = sensors[sensor, S_LOOK]
-        window_from, window_to = shape_at[shape, 0], shape_at[shape, 1]
-        if moment < now:  # behind the sensor's clock: into a pane that a middle may hold
-            for w in range(window_to - window_from):
-                words[look + LOOK * w + L_FIRST] = NEVER
+        for k in range(i, end):
+            slot = slots[k]
+            if series[slot, R_REACH]:
+                append(series, slot, words, numbers, control, classes, moment, reading[k])
+                kept = series[slot, R_HEAD] - series[slot, R_TAIL]
+                if kept > sensors[sensor, S_MOST]:
+                    sensors[sensor, S_MOST] = kept
+                if moment < now:
+                    for w in range(window_from, window_to):
+                        if windows[w, W_METRIC] == series[slot, R_METRIC]:
+                            pane = moment >> windows[w, W_SHIFT]
+                            forget(words, look + LOOK * (w - window_from), pane)
+        i = end
         for w in range(window_from, window_to):
-            if windows[w, 5] & touched:
-                slot = series_of[sensors[sensor, S_SERIES] + windows[w, 0]]
+            if windows[w, W_MASK] & touched:
+                slot = series_of[sensors[sensor, S_SERIES] + windows[w, W_METRIC]]
                 summary[w, COUNT] = 0
                 if slot >= 0:
-                    at = look + LOOK * (w - window_from)
-                    summarise(series[slot], words, numbers, at, windows[w], now, summary[w])
-        for a in range(shape_at[shape, 2], shape_at[shape, 3]):
-            if windows[atoms[a, 0], 5] & touched:
-                values[a] = apply_function(atoms[a, 1], summary[atoms[a, 0]])
+                    summarise(
+                        series, slot, words, numbers, control,
+                        look + LOOK * (w - window_from), windows, w, now, scratch, summary,
+                    )  # fmt: skip
+        atom_from, atom_to = shape_at[shape, 2], shape_at[shape, 3]
+        for a in range(atom_from, atom_to):
+            if windows[atoms[a, 0], W_MASK] & touched:
+                values[a] = apply_function(atoms[a, 1], summary, atoms[a, 0])
         for r in range(rule_from, rule_to):
             if rules[r, 0] & touched == 0:
                 continue
             at = sensors[sensor, S_STATE] + r - rule_from
-            was_dirty = states[at, W_DIRTY]
-            kind = judge_rule(rules, r, programs, ops, constants, values, stack, states, at, now)
-            if states[at, W_DIRTY] and not was_dirty:
+            clean = states[at] & DIRTY == 0
+            kind = judge_rule(
+                rules, r, programs, ops, constants, values, stack, states, at, records, pool, now
+            )
+            word = states[at]
+            if clean and word & DIRTY:
                 dirty[counts[1]] = at
                 counts[1] += 1
             if kind >= 0:
                 k = counts[0]
-                out[k, 0], out[k, 1], out[k, 2] = sensor, at, kind
-                out[k, 3], out[k, 4] = states[at, W_LEVEL], now
-                out[k, 5] = states[at, W_OPENED]
-                for a in range(shape_at[shape, 2], shape_at[shape, 3]):
-                    out_values[k, a - shape_at[shape, 2]] = values[a]
+                payload = word >> PAYLOAD_SHIFT
+                out[k, T_SENSOR], out[k, T_STATE], out[k, T_KIND] = sensor, at, kind
+                out[k, T_LEVEL], out[k, T_AT] = (word >> LEVEL_SHIFT) & LEVEL, now
+                out[k, T_OPENED] = payload if kind == CLEARED else records[payload, OPENED_AT]
+                for a in range(atom_from, atom_to):
+                    out_values[k, a - atom_from] = values[a]
                 counts[0] += 1
-    return n, DONE, -1
+    return n, DONE, 0

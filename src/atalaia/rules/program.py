@@ -13,20 +13,33 @@ import numpy as np
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import RuleNo
 from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate, Binary, Node, Number, RuleSpec, Unary
-from atalaia.rules.windows import pane_shift
+from atalaia.rules.windows import (
+    NEEDS_ENDS,
+    NEEDS_EXTREMES,
+    NEEDS_SPREAD,
+    WINDOW,
+    pane_shift,
+)
 
-# Opcodes of the postfix programs; CONST and ATOM take an index as argument.
-CONST, ATOM, ADD, SUB, MUL, DIV, NEG, ABS, LT, LE, GT, GE, AND, OR, NOT = range(15)
+# Opcodes of the postfix programs. CONST and ATOM take an index as argument; a comparison with
+# COMPARE added takes an atom and a constant: most conditions are that one operation.
+CONST, ATOM, ADD, SUB, MUL, DIV, NEG, ABS, LT, LE, GT, GE, AND, OR, NOT, COMPARE = range(16)
 _BINARY = {
     "+": ADD, "-": SUB, "*": MUL, "/": DIV, "<": LT, "<=": LE, ">": GT, ">=": GE,
     "and": AND, "or": OR,
 }  # fmt: skip
+_MIRRORED = {LT: GT, LE: GE, GT: LT, GE: LE}
 _UNARY = {"neg": NEG, "abs": ABS, "not": NOT}
 
 FUNCTIONS = (
     "count", "sum", "avg", "min", "max", "stddev", "first", "last", "delta", "rate",
 )  # fmt: skip
 """A function's number is its place here."""
+
+_NEEDS = {
+    "min": NEEDS_EXTREMES, "max": NEEDS_EXTREMES, "stddev": NEEDS_SPREAD, "first": NEEDS_ENDS,
+    "last": NEEDS_ENDS, "delta": NEEDS_ENDS, "rate": NEEDS_ENDS,
+}  # fmt: skip
 
 MAX_METRICS = 64
 """Per sensor and rule set: which metrics a rule looks at is a mask of int64."""
@@ -46,12 +59,12 @@ class ActiveRule:
 class Shape:
     """The arrays of one list of rules. Offsets count from the start of these arrays.
 
-    windows[w] = (metric, width µs, needs spread, pane shift, class of its metric, mask of the
-    metrics whose readings make some rule look at it); classes[c] = (pane shift, needs spread),
+    windows[w] = (metric, width µs, what is needed of it, pane shift, class of its metric, mask of
+    the metrics whose readings make some rule look at it); classes[c] = (pane shift, needs spread),
     those of metric m from class_at[m] to class_at[m + 1]; atoms[a] = (window, function);
     rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity)
     with its programs in this order: when, clear (empty: not when), one per further level;
-    programs[p] = (first op, ops, severity); ops[o] = (code, argument).
+    programs[p] = (first op, ops, severity); ops[o] = (code, argument, argument).
     """
 
     rules: tuple[ActiveRule, ...]
@@ -76,19 +89,19 @@ class Shape:
 class _Builder:
     metrics: dict[str, int] = attrs.field(factory=dict)
     windows: dict[tuple[int, int], int] = attrs.field(factory=dict)
-    spread: set[int] = attrs.field(factory=set)
+    needs: dict[int, int] = attrs.field(factory=dict)
     atoms: dict[Aggregate, int] = attrs.field(factory=dict)
     atom_rows: list[tuple[int, int]] = attrs.field(factory=list)
     programs: list[tuple[int, int, int]] = attrs.field(factory=list)
-    ops: list[tuple[int, int]] = attrs.field(factory=list)
+    ops: list[tuple[int, int, int]] = attrs.field(factory=list)
     constants: list[float] = attrs.field(factory=list)
 
     def atom(self, aggregate: Aggregate) -> int:
         if aggregate not in self.atoms:
             metric = self.metrics.setdefault(aggregate.metric, len(self.metrics))
             window = self.windows.setdefault((metric, aggregate.window_us), len(self.windows))
-            if aggregate.function == "stddev":
-                self.spread.add(window)
+            needs = self.needs.get(window, 0) | _NEEDS.get(aggregate.function, 0)
+            self.needs[window] = needs
             self.atoms[aggregate] = len(self.atom_rows)
             self.atom_rows.append((window, FUNCTIONS.index(aggregate.function)))
         return self.atoms[aggregate]
@@ -105,10 +118,11 @@ class _Builder:
             for number, shift in enumerate(sorted({shift for shift, _ in mine})):
                 sharing = {w for s, w in mine if s == shift}
                 place |= dict.fromkeys(sharing, number)
-                classes.append((shift, int(not sharing.isdisjoint(self.spread))))
+                spread = any(self.needs[w] & NEEDS_SPREAD for w in sharing)
+                classes.append((shift, int(spread)))
             class_at.append(len(classes))
         windows: list[tuple[int, ...]] = [
-            (metric, width, int(w in self.spread), pane_shift(width), place[w], masks[w])
+            (metric, width, self.needs[w], pane_shift(width), place[w], masks[w])
             for (metric, width), w in self.windows.items()
         ]
         return windows, classes, class_at
@@ -122,17 +136,25 @@ class _Builder:
     def _emit(self, node: Node) -> None:
         match node:
             case Number(value):
-                self.ops.append((CONST, len(self.constants)))
-                self.constants.append(value)
+                self.ops.append((CONST, self.constant(value), 0))
             case Aggregate():
-                self.ops.append((ATOM, self.atom(node)))
+                self.ops.append((ATOM, self.atom(node), 0))
             case Unary(op, operand):
                 self._emit(operand)
-                self.ops.append((_UNARY[op], 0))
+                self.ops.append((_UNARY[op], 0, 0))
+            case Binary(op, Aggregate() as left, Number(value)) if _BINARY[op] in _MIRRORED:
+                self.ops.append((COMPARE + _BINARY[op], self.atom(left), self.constant(value)))
+            case Binary(op, Number(value), Aggregate() as right) if _BINARY[op] in _MIRRORED:
+                code = COMPARE + _MIRRORED[_BINARY[op]]
+                self.ops.append((code, self.atom(right), self.constant(value)))
             case Binary(op, left, right):
                 self._emit(left)
                 self._emit(right)
-                self.ops.append((_BINARY[op], 0))
+                self.ops.append((_BINARY[op], 0, 0))
+
+    def constant(self, value: float) -> int:
+        self.constants.append(value)
+        return len(self.constants) - 1
 
 
 def build_shape(rules: Sequence[ActiveRule]) -> Shape:
@@ -165,13 +187,13 @@ def build_shape(rules: Sequence[ActiveRule]) -> Shape:
     return Shape(
         rules=tuple(rules),
         metrics=tuple(builder.metrics),
-        windows=np.array(windows, np.int64).reshape(-1, 6),
+        windows=np.array(windows, np.int64).reshape(-1, WINDOW),
         classes=np.array(classes, np.int64).reshape(-1, 2),
         class_at=tuple(class_at),
         atoms=np.array(builder.atom_rows, np.int64).reshape(-1, 2),
         rule_table=np.array(rows, np.int64).reshape(-1, 7),
         programs=np.array(builder.programs, np.int64).reshape(-1, 3),
-        ops=np.array(builder.ops, np.int64).reshape(-1, 2),
+        ops=np.array(builder.ops, np.int64).reshape(-1, 3),
         constants=np.array(builder.constants, np.float64),
         rule_atoms=tuple(
             np.array([builder.atoms[a] for a in rule.spec.aggregates], np.int32) for rule in rules

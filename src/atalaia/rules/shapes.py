@@ -6,14 +6,16 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
-from atalaia.rules.program import ATOM, CONST, ActiveRule, Shape, build_shape
+from atalaia.rules.program import ATOM, COMPARE, CONST, ActiveRule, Shape, build_shape
+from atalaia.rules.windows import SUMMARY
 
 
 @attrs.define(eq=False)
 class Shapes:
     """Grows by a shape whenever a sensor matches a new set of rules.
 
-    at[s] = (first window, end, first atom, end, first rule, end, first class).
+    at[s] = (first window, end, first atom, end, first rule, end, first class). summary, values:
+    where the kernel keeps what it makes of a window and an atom.
     """
 
     active: Sequence[ActiveRule]
@@ -25,8 +27,10 @@ class Shapes:
     atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     rules: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
     programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
-    ops: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
+    ops: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
     constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
+    summary: Floats = attrs.field(factory=lambda: np.empty((0, SUMMARY), np.float64))
+    values: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
     most_atoms: int = 1
     most_rules: int = 1
 
@@ -51,7 +55,8 @@ class Shapes:
         programs = shape.programs + [len(self.ops), 0, 0]
         ops = shape.ops.copy()
         ops[ops[:, 0] == CONST, 1] += len(self.constants)
-        ops[ops[:, 0] == ATOM, 1] += first_atom
+        ops[(ops[:, 0] == ATOM) | (ops[:, 0] >= COMPARE), 1] += first_atom
+        ops[ops[:, 0] >= COMPARE, 2] += len(self.constants)
         self.windows = np.concatenate([self.windows, shape.windows])
         self.atoms = np.concatenate([self.atoms, atoms])
         self.rules = np.concatenate([self.rules, rules])
@@ -64,6 +69,8 @@ class Shapes:
         ]  # fmt: skip
         self.classes = np.concatenate([self.classes, shape.classes])
         self.at = np.concatenate([self.at, np.array([bounds], np.int64)])
+        self.summary = np.empty((len(self.windows), SUMMARY), np.float64)
+        self.values = np.empty(len(self.atoms), np.float64)
         self._shapes.append(shape)
         self.most_atoms = max(self.most_atoms, len(shape.atoms))
         self.most_rules = max(self.most_rules, len(shape.rules))

@@ -1,13 +1,12 @@
 """The rules of one tenant at work: what its actor owns, and what recovery rebuilds.
 
 Series and sensors are dense slots in the order they were added. Windows are derivable and never
-stored; the state of a rule at a sensor is, as packed records. Invariant: a state rebuilt from
+stored; the state of a rule at a sensor is. Invariant: a state rebuilt from
 the same rules, sensors, series, warm windows and records goes on exactly as this one.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID, uuid5
 
 import attrs
@@ -19,33 +18,19 @@ from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
-from atalaia.rules.arena import Arena
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
+from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape
 from atalaia.rules.shapes import Shapes
+from atalaia.rules.states import States
 from atalaia.rules.syntax import SEVERITY_ORDER
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 
 ALERT_NAMESPACE = UUID("6f5f6d0e-2f0b-5a3e-9d7c-2a8f1c4be1a7")
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
-FIRST_RING = 16
-
-RECORD = np.dtype(
-    [
-        ("rule_no", "<i4"),
-        ("version", "<i4"),
-        ("sensor_no", "<i4"),
-        ("phase", "u1"),
-        ("level", "u1"),
-        ("spare", "<u2"),
-        ("since", "<i8"),
-        ("opened", "<i8"),
-        ("last", "<i8"),
-    ]
-)
-"""The stored state of one rule at one sensor. Times in µs; NEVER stands for none."""
+FIRST_ROOM = 64
 
 
 @attrs.frozen
@@ -63,15 +48,13 @@ class TenantRules:
     rules: Sequence[ActiveRule]
     _shapes: Shapes = attrs.field(init=False)
     _sensors: list[_Sensor] = attrs.field(factory=list)
-    _sensor_table: Table = attrs.field(factory=lambda: Table(5))
+    _sensor_table: Table = attrs.field(factory=lambda: Table(k.SENSOR))
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
-    _states: Table = attrs.field(factory=lambda: Table(6))
-    _arena: Arena = attrs.field(factory=Arena)
-    _where: dict[tuple[int, int], int] = attrs.field(factory=dict)
-    _dirty: Int64s = attrs.field(factory=lambda: np.empty(64, np.int64))
-    _dirty_count: int = 0
-    _owner: list[tuple[int, ActiveRule]] = attrs.field(factory=list)
+    _states: States = attrs.field(factory=States)
+    _memory: Memory = attrs.field(factory=Memory)
+    _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
+    _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
     def __attrs_post_init__(self) -> None:
         self._shapes = Shapes(self.rules)
@@ -84,19 +67,15 @@ class TenantRules:
         shape = self._shapes[index]
         slot = len(self._sensors)
         states = len(self._states)
-        for rule in shape.rules:
-            self._where[rule.rule_no, sensor_no] = len(self._states)
-            self._owner.append((slot, rule))
-            self._states.add((j.IDLE, 0, w.NEVER, w.NEVER, w.NEVER, 0))
+        self._states.add(slot, sensor_no, shape.rules)
         series = len(self._series_of)
         for _ in shape.metrics:
             self._series_of.add((-1,))
-        looks = self._arena.take(w.LOOK * len(shape.windows))
-        for look in range(looks, looks + w.LOOK * len(shape.windows), w.LOOK):
-            self._arena.words[look : look + w.LOOK] = 0
-            self._arena.words[look + w.L_FIRST] = w.NEVER
+        looks = self._memory.take(w.LOOK * len(shape.windows))
+        self._memory.words[looks : looks + w.LOOK * len(shape.windows)] = w.NEVER
+        self._memory.words[looks + w.L_POS : looks + w.LOOK * len(shape.windows) : w.LOOK] = 0
         self._sensors.append(_Sensor(sensor_no, sensor_id, shape))
-        self._sensor_table.add((index, w.NEVER, states, series, looks))
+        self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
 
     def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
@@ -111,7 +90,7 @@ class TenantRules:
             classes = end - first_class
             first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
             self._series_of.rows[self._sensor_table.rows[sensor, k.S_SERIES] + place, 0] = slot
-        self._series.add((sensor, place, 0, 0, 0, 0, reach, -1, first_class, classes))
+        self._series.add((sensor, place, 0, 0, -1, -1, reach, -1, first_class, classes))
         if newest is not None:
             clock = self._sensor_table.rows[sensor]
             clock[k.S_CLOCK] = max(clock[k.S_CLOCK], newest)
@@ -125,89 +104,81 @@ class TenantRules:
         """Rebuild windows from stored rows, ascending per series, without judging."""
         row = 0
         while row < len(series):
-            row = k.warm(
-                series, ts, value, row, self._series.rows,
-                self._arena.words, self._arena.numbers, self._shapes.classes,
+            row, why, what = k.warm(
+                series, ts, value, row, self._sensor_table.rows, self._series.rows,
+                self._memory.words, self._memory.numbers, self._memory.control,
+                self._shapes.classes,
             )  # fmt: skip
-            if row < len(series):
-                self._grow_ring(int(series[row]))
+            self._make_room(why, int(what))
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
         """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
-        shapes = self._shapes
+        shapes, states, memory = self._shapes, self._states, self._memory
         found: list[Transition] = []
-        row = 0
-        room = 64
-        counts = np.array([0, self._dirty_count], np.int64)
+        row, room = 0, FIRST_ROOM
+        counts = np.array([0, states.dirty_count], np.int64)
         while row < len(series):
-            out = np.empty((room, 6), np.int64)
+            out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
             counts[0] = 0
-            row, why, full = k.fold(
+            row, why, what = k.fold(
                 series, ts, value, row,
                 self._sensor_table.rows, self._series.rows, self._series_of.rows[:, 0],
-                self._states.rows, self._arena.words, self._arena.numbers,
+                states.words, states.records, states.pool,
+                memory.words, memory.numbers, memory.control,
                 shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
                 shapes.programs, shapes.ops, shapes.constants,
-                out, out_values, self._dirty, counts,
+                out, out_values, states.dirty, counts,
+                shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
-            for step, values in zip(out[: counts[0]], out_values, strict=False):
-                found.append(self._transition(step.tolist(), values, arrived))
-            if why == k.RING_FULL:
-                self._grow_ring(int(full))
-            elif why == k.OUTPUT_FULL:
-                room = max(2 * room, 2 * shapes.most_rules)
-                self._dirty = np.concatenate([self._dirty, np.empty(room, np.int64)])
-        self._dirty_count = int(counts[1])
+            states.dirty_count = int(counts[1])
+            for step, values in zip(out[: counts[0]].tolist(), out_values, strict=False):
+                found.append(self._transition(step, values, arrived))
+            if why == k.OUTPUT_FULL:
+                room = 2 * room + int(what)
+            self._make_room(why, int(what))
         return found
 
+    def _make_room(self, why: int, what: int) -> None:
+        """Give the kernel what it stopped for."""
+        if why == k.MEMORY_FULL:
+            self._memory.ensure_blocks(what)
+        elif why == k.RECORDS_FULL:
+            self._states.ensure_records(what)
+        elif why == k.OUTPUT_FULL:
+            self._states.ensure_dirty(what)
+        elif why == k.PANES_WANTED:
+            rows, memory = self._series.rows, self._memory
+            rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
+            w.fill_panes(rows, what, memory.words, memory.numbers, self._shapes.classes)
+
     def take_dirty(self) -> bytes:
-        """The records of every state changed since the last call."""
-        places = self._dirty[: self._dirty_count].copy()
-        self._dirty_count = 0
-        return self._pack(places)
+        """The stored form of every state changed since the last call."""
+        return self._states.take_dirty()
 
     def dump(self) -> bytes:
-        """The records of every state that is not as new."""
-        states = self._states.rows
-        known = (states[:, j.W_PHASE] != j.IDLE) | (states[:, j.W_OPENED] != w.NEVER)
-        return self._pack(np.flatnonzero(known))
+        """The stored form of every state that is not as new."""
+        return self._states.dump()
 
     def restore(self, packed: bytes) -> None:
-        """Apply records in order, later ones winning; other versions are ignored."""
-        versions = {rule.rule_no: rule.version for rule in self.rules}
-        for record in np.frombuffer(packed, RECORD).tolist():
-            rule_no, version, sensor_no, phase, level, _, since, opened, last = record
-            place = self._where.get((rule_no, sensor_no))
-            if place is None or versions.get(rule_no) != version:
-                continue
-            self._states.rows[place] = (phase, level, since, opened, last, 0)
+        """Apply stored states in order, later ones winning; other versions are ignored."""
+        self._states.restore(packed)
 
     def close(self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
         """Close every open alert of a rule at its sensor's clock, in the order of sensors."""
         closed = []
-        for place, (sensor, rule) in enumerate(self._owner):
-            state = self._states.rows[place]
-            if rule.rule_no != rule_no or state[j.W_PHASE] < j.OPEN:
-                continue
+        unknown = np.full(self._shapes.most_atoms, np.nan)
+        for place in self._states.open_places(rule_no):
+            sensor = self._states.owners[place][0]
+            level, opened = self._states.close(place)
             at = int(self._sensor_table.rows[sensor, k.S_CLOCK])
-            step = [sensor, place, j.CLEARED, int(state[j.W_LEVEL]), at, int(state[j.W_OPENED])]
-            unknown = np.full(self._shapes.most_atoms, np.nan)
-            closed.append(attrs.evolve(self._transition(step, unknown, arrived), reason=reason))
-            state[j.W_PHASE] = j.IDLE
-            self._mark(place)
+            step = self._transition([sensor, place, j.CLEARED, level, at, opened], unknown, arrived)
+            closed.append(attrs.evolve(step, reason=reason))
         return closed
-
-    def _mark(self, place: int) -> None:
-        if self._dirty_count == len(self._dirty):
-            self._dirty = np.concatenate([self._dirty, np.empty_like(self._dirty)])
-        self._dirty[self._dirty_count] = place
-        self._dirty_count += 1
-        self._states.rows[place, j.W_DIRTY] = 1
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
         sensor_slot, place, kind, level, at, opened = step
-        sensor, rule = self._sensors[sensor_slot], self._owner[place][1]
+        sensor, rule = self._sensors[sensor_slot], self._states.owners[place][2]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
             Evidence(str(aggregate), None if math.isnan(value) else value)
@@ -227,45 +198,6 @@ class TenantRules:
             evidence=evidence,
             reason="condition" if KINDS[kind] == "cleared" else None,
         )
-
-    def _pack(self, places: Int64s) -> bytes:
-        if not len(places):
-            return b""
-        states = self._states.rows[places]
-        records: Any = np.zeros(len(places), RECORD)
-        owners = [self._owner[place] for place in places.tolist()]
-        records["rule_no"] = [rule.rule_no for _, rule in owners]
-        records["version"] = [rule.version for _, rule in owners]
-        records["sensor_no"] = [self._sensors[sensor].sensor_no for sensor, _ in owners]
-        for name, column in (
-            ("phase", j.W_PHASE),
-            ("level", j.W_LEVEL),
-            ("since", j.W_SINCE),
-            ("opened", j.W_OPENED),
-            ("last", j.W_LAST),
-        ):
-            records[name] = states[:, column]
-        self._states.rows[places, j.W_DIRTY] = 0
-        return bytes(records.tobytes())
-
-    def _grow_ring(self, series: int) -> None:
-        """Double the ring of one series; one that outgrows FEW readings gets panes."""
-        row, arena = self._series.rows[series], self._arena
-        old, offset = int(row[w.R_CAPACITY]), int(row[w.R_OFFSET])
-        capacity = max(2 * old, FIRST_RING)
-        start = arena.take(w.READING * capacity)
-        positions = np.arange(row[w.R_TAIL], row[w.R_HEAD])
-        if len(positions):
-            source = offset + w.READING * (positions & (old - 1))
-            target = start + w.READING * (positions & (capacity - 1))
-            for word in range(w.READING):
-                arena.words[target + word] = arena.words[source + word]
-        if old:
-            arena.give_back(offset, w.READING * old)
-        row[w.R_OFFSET], row[w.R_CAPACITY] = start, capacity
-        if capacity > w.FEW and row[w.R_PANES] < 0:
-            row[w.R_PANES] = arena.take(w.PANE * w.PANES * int(row[w.R_CLASSES]))
-            w.fill_panes(row, arena.words, arena.numbers, self._shapes.classes)
 
 
 def compile_kernel() -> None:

@@ -1,0 +1,148 @@
+"""The states of the rules at the sensors of one tenant: a word each, and records for the few
+whose condition holds. What is stored of a state is one packed record, whatever it is inside.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from atalaia.model.batch import Int64s
+from atalaia.model.ids import SensorNo
+from atalaia.rules import judging as j
+from atalaia.rules.growing import Table
+from atalaia.rules.program import ActiveRule
+from atalaia.rules.windows import NEVER
+
+STORED = np.dtype(
+    [
+        ("rule_no", "<i4"),
+        ("version", "<i4"),
+        ("sensor_no", "<i4"),
+        ("phase", "u1"),
+        ("level", "u1"),
+        ("spare", "<u2"),
+        ("since", "<i8"),
+        ("opened", "<i8"),
+        ("last", "<i8"),
+    ]
+)
+"""The stored state of one rule at one sensor. Times in µs; NEVER stands for none."""
+
+
+@attrs.define(eq=False)
+class States:
+    """State number n belongs to `owners[n]`. Grows; nothing is removed."""
+
+    owners: list[tuple[int, SensorNo, ActiveRule]] = attrs.field(factory=list)
+    """Slot and number of the sensor, and the rule."""
+    pool: Int64s = attrs.field(factory=lambda: np.array([-1, 0], np.int64))
+    records: Int64s = attrs.field(factory=lambda: np.empty((0, j.RECORD), np.int64))
+    dirty: Int64s = attrs.field(factory=lambda: np.empty(64, np.int64))
+    dirty_count: int = 0
+    _words: Table = attrs.field(factory=lambda: Table(1))
+    _place: dict[tuple[int, int], int] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    @property
+    def words(self) -> Int64s:
+        return self._words.rows[:, 0]
+
+    def add(self, slot: int, sensor_no: SensorNo, rules: Sequence[ActiveRule]) -> None:
+        """States as new for these rules at a sensor, one after the other."""
+        for rule in rules:
+            self._place[rule.rule_no, sensor_no] = len(self.owners)
+            self.owners.append((slot, sensor_no, rule))
+            self._words.add((j.NEVER_OPENED << j.PAYLOAD_SHIFT,))
+
+    def ensure_records(self, count: int) -> None:
+        """Grow until `count` records can be taken."""
+        while self.pool[j.POOL_COUNT] < count:
+            used, room = len(self.records), max(len(self.records), 16)
+            self.records = np.concatenate([self.records, np.empty((room, j.RECORD), np.int64)])
+            self.records[used:, j.SINCE] = np.arange(used + 1, used + room + 1)
+            self.records[-1, j.SINCE] = self.pool[j.POOL_FREE]
+            self.pool[j.POOL_FREE] = used
+            self.pool[j.POOL_COUNT] += room
+
+    def ensure_dirty(self, more: int) -> None:
+        """Grow until so many more states can be marked."""
+        if self.dirty_count + more > len(self.dirty):
+            self.dirty = np.concatenate([self.dirty, np.empty(len(self.dirty) + more, np.int64)])
+
+    def take_dirty(self) -> bytes:
+        """The stored form of every state changed since the last call."""
+        places = self.dirty[: self.dirty_count].copy()
+        self.dirty_count = 0
+        self.words[places] &= ~j.DIRTY
+        return self._pack(places)
+
+    def dump(self) -> bytes:
+        """The stored form of every state that is not as new."""
+        return self._pack(
+            np.flatnonzero(self.words & ~j.DIRTY != j.NEVER_OPENED << j.PAYLOAD_SHIFT)
+        )
+
+    def restore(self, packed: bytes) -> None:
+        """Apply stored states in order, later ones winning; other versions are ignored."""
+        for stored in np.frombuffer(packed, STORED).tolist():
+            rule_no, version, sensor_no, phase, level, _, since, opened, last = stored
+            place = self._place.get((rule_no, sensor_no))
+            if place is None or self.owners[place][2].version != version:
+                continue
+            word = int(self.words[place])
+            if word & j.PHASE != j.IDLE:
+                j.give_record(self.records, self.pool, word >> j.PAYLOAD_SHIFT)
+            payload = j.NEVER_OPENED if opened == NEVER else opened
+            if phase != j.IDLE:
+                self.ensure_records(1)
+                record = j.take_record(self.records, self.pool)
+                self.records[record] = (since, payload, last)
+                payload = record
+            self.words[place] = j.pack(phase, level, payload) & ~j.DIRTY
+
+    def open_places(self, rule_no: int) -> list[int]:
+        """The states of a rule that have an open alert, in the order of sensors."""
+        return [
+            place
+            for place in np.flatnonzero(self.words & j.PHASE >= j.OPEN).tolist()
+            if self.owners[place][2].rule_no == rule_no
+        ]
+
+    def close(self, place: int) -> tuple[int, int]:
+        """Take an open alert back to idle; returns its level and when it was opened."""
+        word = int(self.words[place])
+        level, record = word >> j.LEVEL_SHIFT & j.LEVEL, word >> j.PAYLOAD_SHIFT
+        opened = int(self.records[record, j.OPENED_AT])
+        j.give_record(self.records, self.pool, record)
+        if not word & j.DIRTY:
+            self.ensure_dirty(1)
+            self.dirty[self.dirty_count] = place
+            self.dirty_count += 1
+        self.words[place] = j.pack(j.IDLE, level, opened)
+        return level, opened
+
+    def _pack(self, places: Int64s) -> bytes:
+        if not len(places):
+            return b""
+        words = self.words[places]
+        payload = words >> j.PAYLOAD_SHIFT
+        held = words & j.PHASE != j.IDLE
+        since, last = np.full(len(places), NEVER), np.full(len(places), NEVER)
+        since[held] = self.records[payload[held], j.SINCE]
+        last[held] = self.records[payload[held], j.LAST_AT]
+        opened = payload.copy()
+        opened[held] = self.records[payload[held], j.OPENED_AT]
+        owners = [self.owners[place] for place in places.tolist()]
+        stored: Any = np.zeros(len(places), STORED)
+        stored["rule_no"] = [rule.rule_no for _, _, rule in owners]
+        stored["version"] = [rule.version for _, _, rule in owners]
+        stored["sensor_no"] = [sensor_no for _, sensor_no, _ in owners]
+        stored["phase"] = words & j.PHASE
+        stored["level"] = words >> j.LEVEL_SHIFT & j.LEVEL
+        stored["since"], stored["last"] = since, last
+        stored["opened"] = np.where(opened == j.NEVER_OPENED, NEVER, opened)
+        return bytes(stored.tobytes())
