@@ -224,8 +224,11 @@ def judge_rule(
 
     Takes a record at most.
     """
-    first = rules[r, 4]
-    truth = run_program(ops, programs[first, 0], programs[first, 1], constants, values, stack)
+    start, length = programs[rules[r, 4], 0], programs[rules[r, 4], 1]
+    if length == 1 and ops[start, 0] >= COMPARE:  # most rules; a call would cost more than it
+        truth = _compare(ops[start, 0] - COMPARE, values[ops[start, 1]], constants[ops[start, 2]])
+    else:
+        truth = run_program(ops, start, length, constants, values, stack)
     word = states[at]
     if word & PHASE == IDLE and truth != 1.0:
         return -1

@@ -51,6 +51,12 @@ class States:
     def words(self) -> Int64s:
         return self._words.rows[:, 0]
 
+    @property
+    def used_bytes(self) -> int:
+        """Words, and the records that are taken."""
+        taken = len(self.records) - int(self.pool[j.POOL_COUNT])
+        return self.words.nbytes + 8 * j.RECORD * taken
+
     def add(self, slot: int, sensor_no: SensorNo, rules: Sequence[ActiveRule]) -> None:
         """States as new for these rules at a sensor, one after the other."""
         for rule in rules:

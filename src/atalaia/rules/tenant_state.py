@@ -96,6 +96,14 @@ class TenantRules:
             clock[k.S_CLOCK] = max(clock[k.S_CLOCK], newest)
         return slot
 
+    @property
+    def used_bytes(self) -> int:
+        """Memory of the windows and states, room to grow left out."""
+        tables = (self._sensor_table, self._series, self._series_of)
+        return (
+            self._memory.used_bytes + self._states.used_bytes + sum(t.rows.nbytes for t in tables)
+        )
+
     def window_us(self, series: int) -> int:
         """How far before a series' newest reading its windows can reach; 0 when none look."""
         return int(self._series.rows[series, w.R_REACH])
