@@ -24,6 +24,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.http.app import create_app, listen, run_server
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
+from atalaia.rules.backtest import compile_tally
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.security.api_keys import new_key, parse_key
 from atalaia.security.passwords import hash_password, new_password
@@ -56,6 +57,7 @@ async def run(
         async with AsyncExitStack() as stack:
             progress("compiling the rule kernel (some seconds the first time)")
             await trio.to_thread.run_sync(compile_kernel)
+            await trio.to_thread.run_sync(compile_tally)
             progress("starting Postgres" if settings.database_url is None else "asking Postgres")
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())

@@ -6,7 +6,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID, uuid5
 
 import attrs
@@ -30,7 +30,7 @@ __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 
 ALERT_NAMESPACE = UUID("6f5f6d0e-2f0b-5a3e-9d7c-2a8f1c4be1a7")
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
-FIRST_ROOM = 64
+FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 
 
 @attrs.frozen
@@ -121,8 +121,20 @@ class TenantRules:
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
         """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
+        return [
+            self._transition(step, values, arrived)
+            for steps, numbers in self.fold_columns(series, ts, value)
+            for step, values in zip(steps.tolist(), numbers, strict=True)
+        ]
+
+    def fold_columns(
+        self, series: Int64s, ts: Int64s, value: Floats
+    ) -> Iterator[tuple[Int64s, Floats]]:
+        """As `fold`, for who does not want an object per step: some steps at a time.
+
+        Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
+        """
         shapes, states, memory = self._shapes, self._states, self._memory
-        found: list[Transition] = []
         row, room = 0, FIRST_ROOM
         counts = np.array([0, states.dirty_count], np.int64)
         while row < len(series):
@@ -140,12 +152,11 @@ class TenantRules:
                 shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
             states.dirty_count = int(counts[1])
-            for step, values in zip(out[: counts[0]].tolist(), out_values, strict=False):
-                found.append(self._transition(step, values, arrived))
+            if counts[0]:
+                yield out[: counts[0]], out_values[: counts[0]]
             if why == k.OUTPUT_FULL:
-                room = 2 * room + int(what)
+                room = min(2 * room, MOST_ROOM) + int(what)
             self._make_room(why, int(what))
-        return found
 
     def _make_room(self, why: int, what: int) -> None:
         """Give the kernel what it stopped for."""
@@ -159,6 +170,17 @@ class TenantRules:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
             w.fill_panes(rows, what, memory.words, memory.numbers, self._shapes.classes)
+
+    def state_columns(self) -> tuple[Int64s, Int64s]:
+        """Per state: the number of its rule, and where the rule's first aggregate stands among
+        the values of its sensor.
+        """
+        numbers, firsts = [], []
+        for sensor in self._sensors:
+            for rule, atoms in zip(sensor.shape.rules, sensor.shape.rule_atoms, strict=True):
+                numbers.append(rule.rule_no)
+                firsts.append(int(atoms[0]))
+        return np.array(numbers, np.int64), np.array(firsts, np.int64)
 
     def take_dirty(self) -> bytes:
         """The stored form of every state changed since the last call."""
@@ -192,10 +214,9 @@ class TenantRules:
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        name = f"{self.tenant_id}/{rule.rule_id}/{rule.version}/{sensor.sensor_id}/{opened}"
         return Transition(
             kind=KINDS[kind],
-            alert_id=uuid5(ALERT_NAMESPACE, name),
+            alert_id=alert_id(self.tenant_id, rule, sensor.sensor_id, opened),
             rule_no=rule.rule_no,
             rule_version=rule.version,
             sensor_no=sensor.sensor_no,
@@ -206,6 +227,12 @@ class TenantRules:
             evidence=evidence,
             reason="condition" if KINDS[kind] == "cleared" else None,
         )
+
+
+def alert_id(tenant_id: UUID, rule: ActiveRule, sensor_id: UUID, opened: int) -> UUID:
+    """The id of the alert of a rule at a sensor that opened at this time."""
+    name = f"{tenant_id}/{rule.rule_id}/{rule.version}/{sensor_id}/{opened}"
+    return uuid5(ALERT_NAMESPACE, name)
 
 
 def compile_kernel() -> None:
