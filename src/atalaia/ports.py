@@ -195,11 +195,34 @@ class Queries(Protocol):
         """The newest reading of each metric of the sensor."""
         ...
 
+    async def register(
+        self, tenant_no: TenantNo
+    ) -> tuple[Sequence[SensorRow], Sequence[SeriesRow]]:
+        """Every living sensor and its series, in the order of their numbers."""
+        ...
+
+    async def history(
+        self,
+        tenant_no: TenantNo,
+        series: Int32s,
+        since: Int64s,
+        until: Int64s,
+        *,
+        late: bool,
+        limit: int,
+    ) -> tuple[Int32s, Int64s, Floats, Int64s]:
+        """(series, ts, value, received_at) of up to `limit` rows with since < ts <= until per
+        series, in no order. late: late readings too.
+        """
+        ...
+
     async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
         """Rules with a number beyond `after`, in the order of creation."""
         ...
 
     async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
+
+    async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None: ...
 
     async def alerts(
         self,

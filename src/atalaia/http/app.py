@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, ops, rules, sensors
+from atalaia.http import alerts, backtest, ops, rules, sensors
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
@@ -58,6 +58,7 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
     app.register_blueprint(rules.blueprint(gate, queries))
+    app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
     face: Any = app  # quart types its events more narrowly than ASGI does

@@ -1,10 +1,13 @@
 """Bodies of management requests: attrs classes, every problem at once, no coercion."""
 
-from typing import Any, TypeVar
+import math
+import re
+from typing import Any, NewType, TypeVar
 
 import attrs
 import cattrs
 import msgspec
+from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import transform_error
 from quart import request
 
@@ -21,6 +24,32 @@ class RuleBody:
     """`{"text": "rule ..."}`: one rule in the rule language."""
 
     text: str
+
+
+TimeText = NewType("TimeText", str)
+"""RFC 3339, or epoch milliseconds as text or number: what `params.time` reads."""
+
+
+@attrs.frozen
+class SweepBody:
+    """What to try: durations of `for`, and numbers that `when` compares with."""
+
+    holds: list[str] = attrs.field(factory=list)
+    threshold: list[float] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class BacktestBody:
+    """`{"text": "rule ...", "rule_id": ..., "from": ..., "to": ..., "order": "event",
+    "sweep": {"for": ["1m"], "threshold": [30]}}`, all but one of the first two optional.
+    """
+
+    text: str | None = None
+    rule_id: str | None = None
+    since: TimeText | None = None
+    until: TimeText | None = None
+    order: str = "event"
+    sweep: SweepBody = SweepBody()
 
 
 def _check_tags(_: Any, __: Any, tags: dict[str, str]) -> None:
@@ -49,7 +78,50 @@ def _strict_text(value: Any, _: Any) -> str:
     return value
 
 
+def _strict_number(value: Any, _: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("expected a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("expected a number")
+    return number
+
+
+def _strict_list(value: Any, kind: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("expected a list")
+    return [_converter.structure(item, kind.__args__[0]) for item in value]
+
+
+def _time_text(value: Any, _: Any) -> TimeText:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError("expected a time")
+    return TimeText(str(value))
+
+
 _converter.register_structure_hook(str, _strict_text)
+_converter.register_structure_hook(float, _strict_number)
+_converter.register_structure_hook(TimeText, _time_text)
+_converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
+_SHOWN = {"since": "from", "until": "to", "holds": "for"}
+"""Names in bodies that are words of Python's."""
+
+_converter.register_structure_hook(
+    SweepBody,
+    make_dict_structure_fn(
+        SweepBody, _converter, _cattrs_forbid_extra_keys=True, holds=override(rename="for")
+    ),
+)
+_converter.register_structure_hook(
+    BacktestBody,
+    make_dict_structure_fn(
+        BacktestBody,
+        _converter,
+        _cattrs_forbid_extra_keys=True,
+        since=override(rename="from"),
+        until=override(rename="to"),
+    ),
+)
 
 
 async def read_body(kind: type[T]) -> T:
@@ -74,4 +146,5 @@ async def read_body(kind: type[T]) -> T:
 def _split(text: str) -> tuple[str, str]:
     """cattrs says "what @ $.path"."""
     detail, _, where = text.rpartition(" @ ")
+    where = re.sub(r"\w+", lambda name: _SHOWN.get(name[0], name[0]), where)
     return where or "$", detail or text

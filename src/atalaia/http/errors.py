@@ -6,6 +6,7 @@ import msgspec
 
 from atalaia.model.errors import (
     AtalaiaError,
+    Busy,
     Conflict,
     Forbidden,
     Invalid,
@@ -30,6 +31,7 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
+    Busy: (429, "Too many at once"),
     Overloaded: (429, "Too many readings"),
     Unavailable: (503, "Not available now"),
 }

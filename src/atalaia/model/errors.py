@@ -97,9 +97,17 @@ class Overloaded(AtalaiaError):
 
     code = "overloaded"
 
-    def __init__(self, detail: str | None = None, *, retry_after_s: int = 1) -> None:
-        super().__init__(detail)
+    def __init__(
+        self, detail: str | None = None, *, code: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
+
+
+class Busy(Overloaded):
+    """As many of these run already as may; try again after the delay."""
+
+    code = "busy"
 
 
 class Unavailable(AtalaiaError):

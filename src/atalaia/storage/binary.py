@@ -58,6 +58,8 @@ _POINT = np.dtype(
     ]
 )
 
+_PAST = np.dtype([*_POINT.descr, ("received_len", ">i4"), ("received", ">i8")])
+
 
 def encode_readings(
     tenant: Int32s, series: Int32s, ts: Int64s, value: Floats, received: Int64s
@@ -74,10 +76,25 @@ def encode_readings(
 
 def decode_points(stream: bytes) -> tuple[Int32s, Int64s, Floats]:
     """The (series, ts, value) columns of a COPY stream of exactly those three fields."""
-    body = memoryview(stream)[len(_SIGNATURE) : len(stream) - len(_TRAILER)]
-    rows = np.frombuffer(body, dtype=_POINT)
+    rows = _rows(stream, _POINT)
     return (
         rows["series"].astype(np.int32),
         rows["ts"].astype(np.int64) + PG_EPOCH_US,
         rows["value"].astype(np.float64),
     )
+
+
+def decode_history(stream: bytes) -> tuple[Int32s, Int64s, Floats, Int64s]:
+    """The (series, ts, value, received_at) columns of a COPY stream of those four fields."""
+    rows = _rows(stream, _PAST)
+    return (
+        rows["series"].astype(np.int32),
+        rows["ts"].astype(np.int64) + PG_EPOCH_US,
+        rows["value"].astype(np.float64),
+        rows["received"].astype(np.int64) + PG_EPOCH_US,
+    )
+
+
+def _rows(stream: bytes, row: np.dtype[Any]) -> npt.NDArray[Any]:
+    body = memoryview(stream)[len(_SIGNATURE) : len(stream) - len(_TRAILER)]
+    return np.frombuffer(body, dtype=row)

@@ -6,16 +6,20 @@ from uuid import UUID
 import asyncpg
 import attrs
 
+from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.ports import SensorRow, SeriesRow
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
-from atalaia.storage.readings import points_aio, range_aio
+from atalaia.storage.readings import history_chunk_aio, points_aio, range_aio
+from atalaia.storage.registry import load_register_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.state import load_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
+HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
 
 
 @attrs.define(eq=False)
@@ -69,6 +73,30 @@ class PostgresQueries:
             if series in points
         }
 
+    async def register(
+        self, tenant_no: TenantNo
+    ) -> tuple[Sequence[SensorRow], Sequence[SeriesRow]]:
+        return await self._database.as_tenant(
+            tenant_no, load_register_aio, timeout_ms=HISTORY_TIMEOUT_MS
+        )
+
+    async def history(
+        self,
+        tenant_no: TenantNo,
+        series: Int32s,
+        since: Int64s,
+        until: Int64s,
+        *,
+        late: bool,
+        limit: int,
+    ) -> tuple[Int32s, Int64s, Floats, Int64s]:
+        async def work(
+            connection: asyncpg.Connection,
+        ) -> tuple[Int32s, Int64s, Floats, Int64s]:
+            return await history_chunk_aio(connection, series, since, until, late=late, limit=limit)
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
+
     async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
         async def work(connection: asyncpg.Connection) -> Sequence[StoredRule]:
             rows = await connection.fetch(
@@ -87,6 +115,16 @@ class PostgresQueries:
                 f"SELECT {COLUMNS} FROM rules"  # noqa: S608
                 " WHERE deleted_at IS NULL AND rule_id = $1",
                 rule_id,
+            )
+            return None if row is None else stored_rule(row)
+
+        return await self._database.as_tenant(tenant_no, work)
+
+    async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None:
+        async def work(connection: asyncpg.Connection) -> StoredRule | None:
+            row = await connection.fetchrow(
+                f"SELECT {COLUMNS} FROM rules WHERE deleted_at IS NULL AND name = $1",  # noqa: S608
+                name,
             )
             return None if row is None else stored_rule(row)
 

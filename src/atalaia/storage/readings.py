@@ -9,7 +9,7 @@ import numpy as np
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo
 from atalaia.model.views import Point
-from atalaia.storage.binary import decode_points
+from atalaia.storage.binary import decode_history, decode_points
 
 
 async def window_chunk_aio(
@@ -19,21 +19,46 @@ async def window_chunk_aio(
 
     Numbers are written into the statement because COPY takes no parameters; they are integers.
     """
-    wanted = ", ".join(
-        f"({number}, {_time(low)}, {_time(high)})"
-        for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True)
-    )
     query = (
-        "SELECT r.series_id, r.ts, r.value"  # noqa: S608 - integers only
-        f" FROM (VALUES {wanted}) AS wanted (series_id, low, high)"
-        " JOIN readings r ON r.series_id = wanted.series_id"
-        " AND r.ts > wanted.low AND r.ts <= wanted.high"
-        f" WHERE r.ts > {_time(int(since.min()))} AND r.ts <= {_time(int(until.max()))}"
+        f"SELECT r.series_id, r.ts, r.value {_wanted(series, since, until)}"
         " AND NOT r.late ORDER BY r.series_id, r.ts"
     )
     sink = BytesIO()
     await connection.copy_from_query(query, output=sink, format="binary")
     return decode_points(sink.getvalue())
+
+
+async def history_chunk_aio(
+    connection: asyncpg.Connection,
+    series: Int32s,
+    since: Int64s,
+    until: Int64s,
+    *,
+    late: bool,
+    limit: int,
+) -> tuple[Int32s, Int64s, Floats, Int64s]:
+    """Up to `limit` rows with since < ts <= until per series, in no order, as columns."""
+    query = (
+        "SELECT r.series_id, r.ts, r.value, r.received_at"
+        f" {_wanted(series, since, until)}{'' if late else ' AND NOT r.late'} LIMIT {limit:d}"
+    )
+    sink = BytesIO()
+    await connection.copy_from_query(query, output=sink, format="binary")
+    return decode_history(sink.getvalue())
+
+
+def _wanted(series: Int32s, since: Int64s, until: Int64s) -> str:
+    """FROM and WHERE of since < ts <= until per series: integers and times, nothing else."""
+    wanted = ", ".join(
+        f"({number}, {_time(low)}, {_time(high)})"
+        for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True)
+    )
+    return (
+        f"FROM (VALUES {wanted}) AS wanted (series_id, low, high)"
+        " JOIN readings r ON r.series_id = wanted.series_id"
+        " AND r.ts > wanted.low AND r.ts <= wanted.high"
+        f" WHERE r.ts > {_time(int(since.min()))} AND r.ts <= {_time(int(until.max()))}"
+    )
 
 
 def _time(us: int) -> str:
