@@ -13,7 +13,8 @@ from atalaia.cli.connection import find_connection
 from atalaia.model.errors import AtalaiaError, RuleInvalid
 from atalaia.rules.language import parse_rules
 
-app = App(name="rules", help="Check rule files and list a server's rules.")
+app = App(name="rules", help="Check rule files, try them on the past, list a server's rules.")
+app.command("atalaia.cli.backtest:backtest", name="backtest")
 
 
 @app.command

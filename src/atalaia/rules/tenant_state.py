@@ -130,7 +130,7 @@ class TenantRules:
     def fold_columns(
         self, series: Int64s, ts: Int64s, value: Floats
     ) -> Iterator[tuple[Int64s, Floats]]:
-        """As `fold`, for who does not want an object per step: some steps at a time.
+        """As `fold`, for those who want no object per step: some steps at a time.
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
