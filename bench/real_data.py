@@ -17,14 +17,15 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import Server
 
 HERE = Path(__file__).parent
 ALERTS = (
@@ -34,49 +35,6 @@ ALERTS = (
     "  FROM alert_events e WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id)"
     " FROM alerts a ORDER BY opened_at, alert_id"
 )
-
-
-class Server:
-    """`atalaia up` on a data directory; may be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "atalaia", "up", "--port", str(self.port),
-             "--data-dir", self.directory],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
-        for line in self.process.stdout or ():
-            if "Ctrl-C" in line:
-                break
-        self.credentials = json.loads((self.directory / "credentials.json").read_text())
-        self.port = int(self.credentials["base_url"].rsplit(":", 1)[1])
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
-
-    def sql(self, statement: str) -> str:
-        url = self.credentials["database_url"]
-        done = subprocess.run(["psql", "-X", "-A", "-t", "-d", url, "-c", statement],
-                              check=True, capture_output=True, text=True)  # fmt: skip
-        return done.stdout
-
-    def call(self, path: str, body: object | None = None) -> dict[str, object]:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"X-API-Key": self.credentials["api_key"]}
-        call = urllib.request.Request(self.credentials["base_url"] + path, data, headers)
-        with urllib.request.urlopen(call) as answer:
-            return json.load(answer)
 
 
 def replay(server: Server, files: list[Path], *more: str) -> dict[str, int]:
