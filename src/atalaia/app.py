@@ -42,14 +42,17 @@ async def run(
     *,
     announce: Callable[[Credentials, DemoTenant | None], None],
     progress: Callable[[str], None],
+    limits: EngineLimits | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then drain and return.
 
     progress hears what is being done during the start; announce is called once when requests
-    are answered. Raises StartupRefused with one sentence that says what to do.
+    are answered. limits: the defaults, but for whoever embeds this; settings decide the
+    retention either way. Raises StartupRefused with one sentence that says what to do.
     """
     clock = SystemClock()
-    limits = EngineLimits(retention_us=settings.retention_days and settings.retention_days * DAY_US)
+    retention_us = settings.retention_days and settings.retention_days * DAY_US
+    limits = attrs.evolve(limits or EngineLimits(), retention_us=retention_us)
     _make_data_dir(settings.data_dir)
     with listen(settings.host, settings.port) as listener:
         base_url = _base_url(settings.host, listener.getsockname()[1])
