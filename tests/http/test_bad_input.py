@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import trio.testing
 
-from tests.stack import NOW_MS, START_MS, Stack, make_tenant, row
+from tests.stack import NOW_MS, START_MS, Stack, make_tenant, open_stack, row
 
 pytestmark = pytest.mark.postgres
 
@@ -179,6 +180,49 @@ async def test_a_client_that_leaves_loses_only_its_answer(stack: Stack) -> None:
     with trio.fail_after(10):
         while (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0:
             await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("sent", "awaited"),
+    [
+        (b"", b""),
+        (b"POST /v1/read", b""),
+        (b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", b'"pass"}'),
+        (b"POST /v1/readings HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", b"}"),
+        (b"no http\r\n\r\n", b" 400 "),
+    ],
+)
+async def test_a_connection_ends_with_its_client(stack: Stack, sent: bytes, awaited: bytes) -> None:
+    """Nothing of it stays in memory until the keep-alive time is over."""
+    living = trio.lowlevel.current_statistics().tasks_living
+    host, port = stack.url.removeprefix("http://").split(":")
+    for _ in range(5):
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(sent)
+            received = b""
+            while awaited not in received:
+                received += await stream.receive_some()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+    with trio.fail_after(5):
+        while trio.lowlevel.current_statistics().tasks_living > living:
+            await trio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /v1/readings HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+    ],
+)
+async def test_an_idle_connection_is_closed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """After the keep-alive time, whichever route answered last."""
+    monkeypatch.setattr("atalaia.http.app.KEEP_ALIVE_S", 0.1)
+    async with open_stack(database_url) as stack:
+        assert (await raw(stack, (sent, b"(closed)"))).endswith(b"(closed)")
 
 
 async def test_hostile_names_stay_text(stack: Stack) -> None:

@@ -16,6 +16,7 @@ from atalaia.engine.engine import Gate
 from atalaia.http import alerts, ops, rules, sensors
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
+from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
@@ -132,6 +133,7 @@ async def run_server(
 
     Closes the listener. task_status reports when connections are accepted.
     """
+    use_connection()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S
