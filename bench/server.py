@@ -20,10 +20,12 @@ from typing import Any
 
 import asyncpg
 
+from atalaia.config.kernel_cache import choose_cache
 from atalaia.security.api_keys import new_key
 from atalaia.storage.accounts import ALL_SCOPES
 
 UP = ("-m", "atalaia", "up")
+KERNELS = Path(__file__).parent / "results"  # compiled once, not for every data directory
 
 
 class Server:
@@ -38,6 +40,7 @@ class Server:
 
     def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
+        environment["NUMBA_CACHE_DIR"] = str(choose_cache(KERNELS))
         self.process = subprocess.Popen(
             [sys.executable, *self.command, "--port", str(self.port),
              "--data-dir", self.directory],
@@ -85,8 +88,15 @@ class Server:
 
     def rss_mib(self) -> float:
         """The server's resident memory; Postgres is another process."""
+        return self._memory_mib("VmRSS:")
+
+    def rss_peak_mib(self) -> float:
+        """The most it ever was."""
+        return self._memory_mib("VmHWM:")
+
+    def _memory_mib(self, name: str) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return int(status.split(name)[1].split()[0]) / 1024
 
     def cpu_s(self) -> float:
         """Seconds of CPU since it started, all its threads; to the nanosecond, unlike /proc."""
