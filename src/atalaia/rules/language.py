@@ -16,6 +16,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 from lark.tree import Meta
 
 from atalaia.model.errors import Invalid, RuleInvalid
+from atalaia.rules.schedule import Schedule, parse_schedule
 from atalaia.rules.syntax import (
     MINUTE_US,
     SEVERITY_ORDER,
@@ -35,7 +36,10 @@ from atalaia.rules.syntax import (
 
 FUNCTIONS = (
     "avg", "min", "max", "sum", "count", "stddev", "first", "last", "delta", "rate",
+    "quantile", "median", "mad", "ewma", "zscore", "anomaly",
 )  # fmt: skip
+ANOMALOUS = 6.0
+"""`when anomaly(...)` alone stands for a score beyond this, in either direction."""
 MIN_WINDOW_US = 1_000_000
 MAX_WINDOW_US = 30 * 86_400_000_000
 BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
@@ -50,7 +54,11 @@ _EXPECTED = {
     "RULE_NAME": "the rule's name",
     "ON": '"on" and which sensors it watches',
     "WHEN": '"when" and a condition',
-    "SENSOR": '"sensor", "sensors" or "all sensors"',
+    "SENSOR": '"sensor", "sensors", "group" or "all sensors"',
+    "DAYS": "days such as weekdays, daily or mon-fri",
+    "ZONE": "a time zone such as America/Sao_Paulo",
+    "NO": '"no data"',
+    "DATA": '"data"',
     "DURATION": "a duration such as 10s, 5m or 2h",
     "STRING": "a quoted text",
     "IDENT": "a name",
@@ -142,10 +150,8 @@ class _Builder(Transformer[Token, Any]):
         return rules
 
     def rule(self, meta: Meta, parts: list[Any]) -> RuleSpec:
-        name, selector, when, hold, clear, severity = parts
-        _need_truth(when, 'after "when"')
-        if clear is not None:
-            _need_truth(clear[0], 'after "clear when"')
+        name, selector, when, hold, during, clear, severity, no_data, cooldown = parts
+        when = _need_truth(when, 'after "when"')
         spec = RuleSpec(
             name=name,
             text=self._text[meta.start_pos : meta.end_pos],
@@ -155,6 +161,9 @@ class _Builder(Transformer[Token, Any]):
             clear=None if clear is None else clear[0].node,
             clear_for_us=0 if clear is None else clear[1] or 0,
             levels=severity or (Level("warning", None),),
+            schedule=during,
+            on_no_data=no_data or "keep",
+            cooldown_us=cooldown or 0,
         )
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
@@ -177,6 +186,9 @@ class _Builder(Transformer[Token, Any]):
     def by_pattern(self, _: Meta, parts: list[Token]) -> Selector:
         return Selector(name=_unquote(parts[0]))
 
+    def by_group(self, _: Meta, parts: list[Token]) -> Selector:
+        return Selector(tags=(TagTest("group", _unquote(parts[0]), exact=True),))
+
     def by_name(self, _: Meta, parts: list[Token]) -> Selector:
         return Selector(name=_unquote(parts[0]), exact=True)
 
@@ -192,8 +204,23 @@ class _Builder(Transformer[Token, Any]):
     def hold(self, _: Meta, parts: list[Token]) -> int:
         return _duration(parts[0])
 
+    def during(self, meta: Meta, parts: list[Any]) -> Schedule:
+        days, clock, zone = parts
+        try:
+            return parse_schedule(str(days), None if clock is None else str(clock), str(zone))
+        except Invalid as error:
+            raise _Fault(error.detail, clock or zone) from error
+
+    def no_data(self, _: Meta, parts: list[Token]) -> str:
+        if parts[0] not in ("keep", "clear", "alert"):
+            raise _Fault('After "on no data" stands keep, clear or alert.', parts[0])
+        return str(parts[0])
+
+    def cooldown(self, _: Meta, parts: list[Token]) -> int:
+        return _duration(parts[0])
+
     def clear(self, _: Meta, parts: list[Any]) -> tuple[_At, int | None]:
-        return parts[0], parts[1]
+        return _need_truth(parts[0], 'after "clear when"'), parts[1]
 
     def severity(self, _: Meta, parts: list[Any]) -> tuple[Level, ...]:
         levels = [Level(_severity(parts[0]), None)]
@@ -206,8 +233,7 @@ class _Builder(Transformer[Token, Any]):
 
     def level(self, _: Meta, parts: list[Any]) -> tuple[Token, _At]:
         token, condition = parts
-        _need_truth(condition, 'after a severity\'s "when"')
-        return token, condition
+        return token, _need_truth(condition, 'after a severity\'s "when"')
 
     def number(self, meta: Meta, parts: list[Token]) -> _At:
         value = float(parts[0])
@@ -234,12 +260,16 @@ class _Builder(Transformer[Token, Any]):
                 f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
                 function,
             )
-        if len(arguments) != 2:
+        share = None
+        if function == "quantile":
+            metric, share, window = self._quantile(function, arguments)
+        elif len(arguments) != 2:
             raise _Fault(
                 f"{function} takes a metric and a window, such as {function}(temperature, 5m).",
                 function,
             )
-        metric, window = arguments
+        else:
+            metric, window = arguments
         named = isinstance(metric, _At) and isinstance(metric.node, Aggregate)
         if not named or metric.node.window_us != BARE_WINDOW_US or metric.node.function != "last":
             raise _Fault(
@@ -250,7 +280,22 @@ class _Builder(Transformer[Token, Any]):
             raise _Fault(
                 f"The second argument of {function} is a window such as 10s, 5m or 2h.", window.meta
             )
-        return _At(Aggregate(str(function), metric.node.metric, _window(window)), meta)
+        return _At(Aggregate(str(function), metric.node.metric, _window(window), share), meta)
+
+    def _quantile(self, function: Token, arguments: list[Any]) -> tuple[Any, float, Any]:
+        if len(arguments) != 3:
+            raise _Fault(
+                "quantile takes a metric, a share and a window: quantile(vibration, 0.95, 10m).",
+                function,
+            )
+        metric, share, window = arguments
+        known = isinstance(share, _At) and isinstance(share.node, Number)
+        if not known or not 0 < share.node.value < 1:
+            raise _Fault(
+                "The second argument of quantile is a number between 0 and 1, such as 0.95.",
+                share.meta if isinstance(share, _At) else share,
+            )
+        return metric, share.node.value, window
 
     def compare(self, meta: Meta, parts: list[Any]) -> _At:
         left, op, right = parts
@@ -265,8 +310,7 @@ class _Builder(Transformer[Token, Any]):
         return _At(Unary("neg", _number(parts[0]).node), meta)
 
     def not_(self, meta: Meta, parts: list[_At]) -> _At:
-        _need_truth(parts[0], 'after "not"')
-        return _At(Unary("not", parts[0].node), meta)
+        return _At(Unary("not", _need_truth(parts[0], 'after "not"').node), meta)
 
 
 def _numbers(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
@@ -279,9 +323,8 @@ def _numbers(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
 
 def _truths(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
     def build(_: _Builder, meta: Meta, parts: list[_At]) -> _At:
-        for part in parts:
-            _need_truth(part, f'beside "{op}"')
-        return _At(Binary(op, parts[0].node, parts[1].node), meta)
+        left, right = (_need_truth(part, f'beside "{op}"') for part in parts)
+        return _At(Binary(op, left.node, right.node), meta)
 
     return build
 
@@ -292,12 +335,16 @@ for _name, _op in (("and_", "and"), ("or_", "or")):
     setattr(_Builder, _name, v_args(meta=True)(_truths(_op)))
 
 
-def _need_truth(part: _At, where: str) -> None:
+def _need_truth(part: _At, where: str) -> _At:
+    """The part as a condition: a bare anomaly score is one."""
+    if isinstance(part.node, Aggregate) and part.node.function == "anomaly":
+        return _At(Binary(">", Unary("abs", part.node), Number(ANOMALOUS)), part.meta)
     if not is_truth(part.node):
         raise _Fault(
             f"A condition is needed {where}, such as avg(temperature, 5m) > 30; this is a number.",
             part.meta,
         )
+    return part
 
 
 def _number(part: _At) -> _At:

@@ -6,8 +6,12 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
-from atalaia.rules.program import ATOM, COMPARE, CONST, ActiveRule, Shape, build_shape
-from atalaia.rules.windows import SUMMARY
+from atalaia.rules.program import ATOM, COMPARE, CONST, RULE, ActiveRule, Shape, build_shape
+from atalaia.rules.schedule import Schedule
+from atalaia.rules.windows import SUMMARY, WINDOW
+
+MARGIN_US = 2 * 86_400_000_000
+"""Schedules are laid out this far beyond what was asked for, so that it is asked rarely."""
 
 
 @attrs.define(eq=False)
@@ -22,15 +26,20 @@ class Shapes:
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
     at: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
-    windows: Int64s = attrs.field(factory=lambda: np.empty((0, 6), np.int64))
+    windows: Int64s = attrs.field(factory=lambda: np.empty((0, WINDOW), np.int64))
     classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
-    rules: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
+    rules: Int64s = attrs.field(factory=lambda: np.empty((0, RULE), np.int64))
     programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
     ops: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
     constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
     summary: Floats = attrs.field(factory=lambda: np.empty((0, SUMMARY), np.float64))
     values: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
+    schedules: list[Schedule] = attrs.field(factory=list)
+    edges: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
+    """Of every schedule its beginnings and ends in turn, ascending."""
+    edges_at: Int64s = attrs.field(factory=lambda: np.zeros((0, 2), np.int64))
+    _laid: tuple[int, int] = (0, 0)
     most_atoms: int = 1
     most_rules: int = 1
 
@@ -46,12 +55,35 @@ class Shapes:
             self._add(build_shape(watching))
         return self._index[key]
 
+    def cover(self, since: int, until: int) -> None:
+        """Lay the schedules out so that this range of times is within them."""
+        low, high = self._laid
+        if low <= since and until <= high and len(self.edges_at) == len(self.schedules):
+            return
+        known = high > low
+        low = min(low, since - MARGIN_US) if known else since - MARGIN_US
+        high = max(high, until + MARGIN_US) if known else until + MARGIN_US
+        edges: list[int] = []
+        places = []
+        for schedule in self.schedules:
+            start = len(edges)
+            for opens, closes in schedule.intervals(low, high):
+                if len(edges) > start and edges[-1] >= opens:
+                    edges[-1] = max(edges[-1], closes)  # midnight to midnight, day after day
+                else:
+                    edges += [opens, closes]
+            places.append((start, len(edges)))
+        self.edges, self.edges_at = np.array(edges, np.int64), np.array(places, np.int64)
+        self._laid = (low, high)
+
     def _add(self, shape: Shape) -> None:
         first_window, first_atom = len(self.windows), len(self.atoms)
         first_rule, first_program = len(self.rules), len(self.programs)
         atoms = shape.atoms + [first_window, 0]
         rules = shape.rule_table.copy()
         rules[:, 4] += first_program
+        rules[rules[:, 8] >= 0, 8] += len(self.schedules)
+        self.schedules += shape.schedules
         programs = shape.programs + [len(self.ops), 0, 0]
         ops = shape.ops.copy()
         ops[ops[:, 0] == CONST, 1] += len(self.constants)

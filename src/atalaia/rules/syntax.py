@@ -6,10 +6,14 @@ Spans are kept apart from meaning: two nodes are equal when they mean the same.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Literal
 
 import attrs
 
 from atalaia.model.errors import Invalid
+from atalaia.rules.schedule import Schedule
+
+NoData = Literal["keep", "clear", "alert"]
 
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
@@ -22,15 +26,17 @@ class Number:
 
 @attrs.frozen
 class Aggregate:
-    """One function of one metric over the window (T-W, T]."""
+    """One function of one metric over the window (T-W, T]. parameter: which quantile."""
 
     function: str
     metric: str
     window_us: int
+    parameter: float | None = None
 
     def __str__(self) -> str:
         metric = self.metric if METRIC_NAME.fullmatch(self.metric) else f'"{self.metric}"'
-        return f"{self.function}({metric}, {duration_text(self.window_us)})"
+        parameter = "" if self.parameter is None else f"{self.parameter:g}, "
+        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)})"
 
 
 @attrs.frozen
@@ -154,6 +160,9 @@ class RuleSpec:
     clear: Node | None
     clear_for_us: int
     levels: tuple[Level, ...]
+    schedule: Schedule | None = None
+    on_no_data: NoData = "keep"
+    cooldown_us: int = 0
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
@@ -175,7 +184,8 @@ class RuleSpec:
     def condition_key(self) -> str:
         """Equal for two specs that judge equally: name, comments and labels are left out."""
         conditions = tuple(level.when for level in self.levels)
-        judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions)
+        judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions,
+                  self.schedule, self.on_no_data)  # fmt: skip
         return repr(judged)
 
 

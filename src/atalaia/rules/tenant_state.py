@@ -124,6 +124,9 @@ class TenantRules:
         shapes, states, memory = self._shapes, self._states, self._memory
         found: list[Transition] = []
         row, room = 0, FIRST_ROOM
+        if shapes.schedules and len(ts):
+            clocks = self._sensor_table.rows[:, k.S_CLOCK]
+            shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
         counts = np.array([0, states.dirty_count], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
@@ -135,7 +138,7 @@ class TenantRules:
                 states.words, states.records, states.pool,
                 memory.words, memory.numbers, memory.control,
                 shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
-                shapes.programs, shapes.ops, shapes.constants,
+                shapes.programs, shapes.ops, shapes.constants, shapes.edges, shapes.edges_at,
                 out, out_values, states.dirty, counts,
                 shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
@@ -155,6 +158,8 @@ class TenantRules:
             self._states.ensure_records(what)
         elif why == k.OUTPUT_FULL:
             self._states.ensure_dirty(what)
+        elif why == k.SCRATCH_FULL:
+            self._scratch = np.empty(what, np.float64)
         elif why == k.PANES_WANTED:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
