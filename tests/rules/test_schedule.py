@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.model.errors import Invalid
-from atalaia.rules.program import ActiveRule, RuleNo
+from atalaia.model.ids import RuleNo
+from atalaia.rules.language import parse_rule
+from atalaia.rules.program import ActiveRule
 from atalaia.rules.schedule import parse_schedule
 from atalaia.rules.shapes import Shapes
-from tests.rules.streams import build, feed, parse_rule
+from tests.rules.streams import build, feed
 
 HOUR_US = 3_600_000_000
 
