@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stack import START_MS, Stack, row
+from tests.stack import START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
 
@@ -97,6 +97,62 @@ async def test_selectors_follow_names_and_tags(stack: Stack) -> None:
     assert {a["sensor"] for a in await stack.alerts()} == {"porto-1", "rio-1"}
     missing = await stack.client.put("/v1/sensors/none/tags", json={"tags": {}})
     assert missing.status_code == 404
+
+
+WIDE = " or ".join(f"{{p}}{n} > 10" for n in range(40))
+
+
+def wide(name: str, sensors: str = "") -> str:
+    """A rule over 40 metrics of its own."""
+    return f"rule {name} on sensors {sensors} when " + WIDE.format(p=name)
+
+
+async def test_more_metrics_than_a_sensor_may_have_watched_are_refused(stack: Stack) -> None:
+    """409 with a sentence; readings are judged all the while."""
+    await stack.send([row(START_MS, 1)])
+    first = await stack.rule(wide("a"))
+
+    async def refused(method: str, path: str, body: object = None) -> bool:
+        answer = await stack.client.request(method, path, json=body)
+        return (answer.status_code, answer.json()["code"]) == (409, "too_many_metrics")
+
+    assert await refused("POST", "/v1/rules", {"text": wide("b")})
+    tagged = await stack.rule(wide("b", 'where type = "x"'))
+    path, tags = f"/v1/rules/{tagged['id']}", {"tags": {"type": "x"}}
+    assert await refused("PUT", path, {"text": wide("b")})
+    await stack.client.post(f"{path}/disable")
+    assert (await stack.client.put("/v1/sensors/s/tags", json=tags)).status_code == 200
+    assert await refused("POST", f"{path}/enable")
+    await stack.send([row(START_MS + 1, 11, "a39")])
+    assert [alert["rule"]["name"] for alert in await stack.alerts()] == ["a"]
+    assert (await stack.client.delete(f"/v1/rules/{first['id']}")).status_code == 204
+    assert (await stack.client.post(f"{path}/enable")).status_code == 200
+    rest = " and ".join(f"c{n} > 10" for n in range(24))
+    await stack.rule(f"rule c on sensors when {rest}")
+    assert await refused("POST", "/v1/rules", {"text": "rule d on sensors when d > 10"})
+    await stack.send([row(START_MS + 2, 11, f"c{n}") for n in range(24)])
+    assert [alert["rule"]["name"] for alert in await stack.alerts("&state=open")] == ["c"]
+    lone = "rule e on sensors when " + " or ".join(f"x{n} > y{n}" for n in range(33))
+    answer = await stack.client.post("/v1/rules", json={"text": lone})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_rule")
+
+
+async def test_a_new_sensor_leaves_out_the_newest_rules_that_do_not_fit(
+    database_url: str,
+) -> None:
+    """Nothing fails, now or after a restart; the newer rule watches when the older one goes."""
+    rows = [row(START_MS, 1), row(START_MS + 1, 11, "a0"), row(START_MS + 1, 11, "b0")]
+    async with open_stack(database_url) as stack:
+        first = await stack.rule(wide("a"))
+        await stack.rule(wide("b"))
+        assert (await stack.send(rows)).json()["accepted"] == 3
+        assert [alert["rule"]["name"] for alert in await stack.alerts()] == ["a"]
+    async with open_stack(database_url, api_key=stack.api_key) as again:
+        assert (await again.send([row(START_MS + 2, 11, "b0")])).json()["accepted"] == 1
+        assert len(await again.alerts("&state=open")) == 1
+        await again.client.delete(f"/v1/rules/{first['id']}")
+        await again.send([row(START_MS + 3, 11, "b0")])
+        assert [a["rule"]["name"] for a in await again.alerts("&state=open")] == ["b"]
 
 
 @pytest.mark.parametrize(

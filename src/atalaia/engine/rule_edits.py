@@ -16,6 +16,8 @@ from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.language import parse_rule
+from atalaia.rules.syntax import MAX_METRICS
+from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
 
@@ -29,7 +31,7 @@ class Edited:
 
 
 def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
-    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken."""
+    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many."""
     match edit:
         case CreateRule(text):
             spec = parse_rule(text)
@@ -81,6 +83,23 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
             rule = _find(rules, rule_id)
             gone = attrs.evolve(rule, enabled=False, revision=rule.revision + 1, updated_at=now)
             return Edited(RuleWrite(gone, deleted=True), "rule_deleted")
+
+
+def check_metrics(state: TenantRules, rule: StoredRule) -> None:
+    """Raises Conflict when a rule that judges anew would not fit beside the others of a sensor."""
+    sensor = state.crowded_by(
+        ActiveRule(rule.rule_no, rule.rule_id, rule.version, parse_rule(rule.text))
+    )
+    if sensor is not None:
+        raise too_many_metrics(sensor)
+
+
+def too_many_metrics(sensor: str) -> Conflict:
+    return Conflict(
+        f'The rules that watch the sensor "{sensor}" would look at more than {MAX_METRICS} of its '
+        "metrics; let one of them watch fewer sensors or metrics first.",
+        code="too_many_metrics",
+    )
 
 
 def _find(rules: Sequence[StoredRule], rule_id: UUID) -> StoredRule:

@@ -27,8 +27,8 @@ from atalaia.engine.messages import (
     Work,
 )
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.engine.recover import recover
-from atalaia.engine.rule_edits import Edited, apply_edit
+from atalaia.engine.recover import add_sensors, recover
+from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError
@@ -138,8 +138,7 @@ class TenantActor:
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            for sensor in sensors:
-                state.add_sensor(sensor)
+            add_sensors(state, sensors)
             for row in series:
                 state.add_series(row, None)
         slots = state.table.slots(batch.names)[batch.idx]
@@ -159,6 +158,8 @@ class TenantActor:
         arrived = state.next_arrival(self.clock.now_us())
         try:
             edited = apply_edit(image.rules, image.next_rule_no, request.edit, arrived)
+            if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
+                check_metrics(state.rules, edited.write.rule)
         except AtalaiaError as error:
             request.receipt.fail(error)
             return False

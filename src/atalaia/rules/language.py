@@ -18,6 +18,7 @@ from lark.tree import Meta
 from atalaia.model.errors import Invalid, RuleInvalid
 from atalaia.rules.schedule import Schedule, parse_schedule
 from atalaia.rules.syntax import (
+    MAX_METRICS,
     MINUTE_US,
     SEVERITY_ORDER,
     Aggregate,
@@ -172,6 +173,8 @@ class _Builder(Transformer[Token, Any]):
             raise _Fault(
                 "The rule looks at no metric; name one, such as avg(temperature, 5m).", meta
             )
+        if len(spec.metrics) > MAX_METRICS:
+            raise _Fault(f"A rule may look at {MAX_METRICS} metrics.", meta)
         return spec
 
     def name(self, meta: Meta, parts: list[Token]) -> str:

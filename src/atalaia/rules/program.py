@@ -14,7 +14,16 @@ from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import RuleNo
 from atalaia.rules.scanning import ANOMALY, EWMA, MAD, QUANTILE, ZSCORE, scan_shift
 from atalaia.rules.schedule import Schedule
-from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate, Binary, Node, Number, RuleSpec, Unary
+from atalaia.rules.syntax import (
+    MAX_METRICS,
+    SEVERITY_ORDER,
+    Aggregate,
+    Binary,
+    Node,
+    Number,
+    RuleSpec,
+    Unary,
+)
 from atalaia.rules.windows import (
     NEEDS_ENDS,
     NEEDS_EXTREMES,
@@ -57,9 +66,6 @@ _NEEDS = {
 
 RULE = 9
 """Columns of the table of rules."""
-
-MAX_METRICS = 64
-"""Per sensor and rule set: which metrics a rule looks at is a mask of int64."""
 
 
 @attrs.frozen
@@ -194,8 +200,21 @@ class _Builder:
         return len(self.constants) - 1
 
 
+def fitting(rules: Sequence[ActiveRule]) -> int:
+    """How many of these rules, from the first on, look at no more metrics than a mask holds.
+
+    To take out any rule lets others in and none out; so does a rule that fits beside all others.
+    """
+    metrics: set[str] = set()
+    for count, rule in enumerate(rules):
+        metrics.update(rule.spec.metrics)
+        if len(metrics) > MAX_METRICS:
+            return count
+    return len(rules)
+
+
 def build_shape(rules: Sequence[ActiveRule]) -> Shape:
-    """Raises ValueError when the rules look at more metrics of a sensor than the mask holds."""
+    """The arrays of rules that fit (`fitting`)."""
     builder = _Builder()
     rows = []
     schedules: list[Schedule] = []
@@ -207,8 +226,6 @@ def build_shape(rules: Sequence[ActiveRule]) -> Shape:
         builder.program(spec.clear, severities[0])
         for level, severity in zip(spec.levels[1:], severities[1:], strict=True):
             builder.program(level.when, severity)
-        if len(builder.metrics) > MAX_METRICS:
-            raise ValueError(f"rules may look at {MAX_METRICS} metrics of one sensor")
         mask = 0
         for metric in spec.metrics:
             mask |= 1 << builder.metrics[metric]

@@ -6,7 +6,16 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
-from atalaia.rules.program import ATOM, COMPARE, CONST, RULE, ActiveRule, Shape, build_shape
+from atalaia.rules.program import (
+    ATOM,
+    COMPARE,
+    CONST,
+    RULE,
+    ActiveRule,
+    Shape,
+    build_shape,
+    fitting,
+)
 from atalaia.rules.schedule import Schedule
 from atalaia.rules.windows import SUMMARY, WINDOW
 
@@ -16,7 +25,7 @@ MARGIN_US = 2 * 86_400_000_000
 
 @attrs.define(eq=False)
 class Shapes:
-    """Grows by a shape whenever a sensor matches a new set of rules.
+    """Grows by a shape whenever a sensor matches a new set of rules, those of `matching[s]`.
 
     at[s] = (first window, end, first atom, end, first rule, end, first class). summary, values:
     where the kernel keeps what it makes of a window and an atom.
@@ -25,6 +34,7 @@ class Shapes:
     active: Sequence[ActiveRule]
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
+    matching: list[tuple[ActiveRule, ...]] = attrs.field(factory=list)
     at: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
     windows: Int64s = attrs.field(factory=lambda: np.empty((0, WINDOW), np.int64))
     classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
@@ -46,13 +56,18 @@ class Shapes:
     def __getitem__(self, index: int) -> Shape:
         return self._shapes[index]
 
+    def match(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
+        """The rules whose selectors match a sensor with this name and these tags."""
+        return tuple(rule for rule in self.active if rule.spec.selector.matches(name, tags))
+
     def find(self, name: str, tags: Mapping[str, str]) -> int:
-        """The shape of a sensor with this name and these tags."""
-        watching = [rule for rule in self.active if rule.spec.selector.matches(name, tags)]
-        key = tuple(rule.rule_no for rule in watching)
+        """The shape of such a sensor. Of rules that do not fit together the newest are left out."""
+        matching = self.match(name, tags)
+        key = tuple(rule.rule_no for rule in matching)
         if key not in self._index:
             self._index[key] = len(self._shapes)
-            self._add(build_shape(watching))
+            self.matching.append(matching)
+            self._add(build_shape(matching[: fitting(matching)]))
         return self._index[key]
 
     def cover(self, since: int, until: int) -> None:

@@ -18,6 +18,9 @@ NoData = Literal["keep", "clear", "alert"]
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
 
+MAX_METRICS = 64
+"""Of one sensor, over all the rules that watch it: a set of metrics is a mask of int64."""
+
 
 @attrs.frozen
 class Number:

@@ -21,7 +21,7 @@ from atalaia.rules import windows as w
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
-from atalaia.rules.program import ActiveRule, Shape
+from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
 from atalaia.rules.syntax import SEVERITY_ORDER
@@ -37,6 +37,8 @@ FIRST_ROOM = 64
 class _Sensor:
     sensor_no: SensorNo
     sensor_id: UUID
+    name: str
+    tags: Mapping[str, str]
     shape: Shape
 
 
@@ -62,7 +64,9 @@ class TenantRules:
     def add_sensor(
         self, sensor_no: SensorNo, sensor_id: UUID, name: str, tags: Mapping[str, str]
     ) -> int:
-        """Returns the sensor's slot. Its rules are those whose selectors match now."""
+        """Returns the sensor's slot. Its rules are those whose selectors match now, but for
+        those that `left_out` names.
+        """
         index = self._shapes.find(name, tags)
         shape = self._shapes[index]
         slot = len(self._sensors)
@@ -74,9 +78,31 @@ class TenantRules:
         looks = self._memory.take(w.LOOK * len(shape.windows))
         self._memory.words[looks : looks + w.LOOK * len(shape.windows)] = w.NEVER
         self._memory.words[looks + w.L_POS : looks + w.LOOK * len(shape.windows) : w.LOOK] = 0
-        self._sensors.append(_Sensor(sensor_no, sensor_id, shape))
+        self._sensors.append(_Sensor(sensor_no, sensor_id, name, tags, shape))
         self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
+
+    def left_out(self, sensor: int) -> Sequence[ActiveRule]:
+        """The rules that match a sensor and do not watch it: it would be too many metrics."""
+        return self._shapes.matching[self._shape(sensor)][len(self._sensors[sensor].shape.rules) :]
+
+    def crowded_by(self, edited: ActiveRule) -> str | None:
+        """The name of a sensor whose rules do not fit together with this one among them."""
+        fits: dict[int, bool] = {}  # per shape
+        for slot, sensor in enumerate(self._sensors):
+            if not edited.spec.selector.matches(sensor.name, sensor.tags):
+                continue
+            shape = self._shape(slot)
+            if shape not in fits:
+                matching = self._shapes.matching[shape]
+                others = [rule for rule in matching if rule.rule_no != edited.rule_no]
+                fits[shape] = fitting([*others, edited]) > len(others)
+            if not fits[shape]:
+                return sensor.name
+        return None
+
+    def _shape(self, sensor: int) -> int:
+        return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
     def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
         """Returns the series' slot. newest restores the clock of its sensor after a restart."""
