@@ -77,9 +77,17 @@ class RuleWrite:
     deleted: bool = False
 
 
+@attrs.frozen
+class TagsWrite:
+    """A sensor's tags as they are to stand after this commit."""
+
+    sensor_no: SensorNo
+    tags: Mapping[str, str]
+
+
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one rule change) of one tenant, judged and ready to be stored.
+    """One batch (or one change of rules or tags) of one tenant, judged and ready to be stored.
 
     fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
@@ -101,6 +109,7 @@ class CommitItem:
     rule_states: bytes
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
+    tags_write: TagsWrite | None = None
     snapshot: bool = False
 
     @property
@@ -132,10 +141,6 @@ class EngineStore(Protocol):
         Returns the new sensors and a row for every name that exists now; names beyond the
         tenant's quota are left out.
         """
-        ...
-
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        """Replace a sensor's tags. Raises NotFound for an unknown sensor."""
         ...
 
     async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:

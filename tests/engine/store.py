@@ -1,13 +1,12 @@
 """The engine's port in dicts, with faults that a real database does not make to order."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
-from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage
@@ -93,12 +92,6 @@ class FaultyStore:
             t.series.setdefault(name, row)
         return list(t.sensors.values()), [t.series[name] for name in names]
 
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        t = self.tenant(tenant_no)
-        if sensor not in t.sensors:
-            raise NotFound
-        t.sensors[sensor] = attrs.evolve(t.sensors[sensor], tags=dict(tags))
-
     async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
         raise AssertionError("every time is covered here")
 
@@ -145,6 +138,10 @@ class FaultyStore:
         t.last_received = item.received_at
         if item.rule_write is not None:
             t.rules[item.rule_write.rule.rule_no] = item.rule_write.rule
+        if item.tags_write is not None:
+            for sensor in t.sensors.values():
+                if sensor.sensor_no == item.tags_write.sensor_no:
+                    t.sensors[sensor.name] = attrs.evolve(sensor, tags=item.tags_write.tags)
         return late
 
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from atalaia.engine.limits import EngineLimits
 from tests.stack import START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
@@ -99,6 +100,49 @@ async def test_selectors_follow_names_and_tags(stack: Stack) -> None:
     assert missing.status_code == 404
 
 
+async def test_an_alert_closes_when_its_rule_no_longer_watches_the_sensor(
+    database_url: str,
+) -> None:
+    """With the tags, in one commit; watched again, the rule opens another alert."""
+    async with open_stack(database_url, limits=EngineLimits(snapshot_every=2)) as stack:
+        await stack.send([row(START_MS, 1)])
+
+        async def tag(kind: str) -> None:
+            path, body = "/v1/sensors/s/tags", {"tags": {"type": kind}}
+            assert (await stack.client.put(path, json=body)).status_code == 200
+
+        await tag("boiler")
+        rule = await stack.rule('rule boil on sensors where type = "boiler" when t > 10')
+        await stack.send([row(START_MS + 1, 11)])
+        await tag("fridge")
+        (closed,) = await stack.alerts()
+        assert (closed["state"], closed["clear_reason"]) == ("cleared", "rule_changed")
+        for n in range(2, 8):  # beyond a snapshot
+            await stack.send([row(START_MS + n, 12)])
+        await tag("boiler")
+        for n in range(8, 10):
+            assert (await stack.send([row(START_MS + n, 13)])).status_code == 200
+        assert [alert["state"] for alert in await stack.alerts()] == ["open", "cleared"]
+        await tag("fridge")
+        await stack.client.delete(f"/v1/rules/{rule['id']}")
+        assert [alert["state"] for alert in await stack.alerts()] == ["cleared", "cleared"]
+        assert await stack.sql("SELECT FROM dead_letters") == []
+
+
+async def test_a_rule_that_watches_again_opens_no_alert_twice(database_url: str) -> None:
+    """At one time of the sensor, which another metric has set, though snapshots lie between."""
+    async with open_stack(database_url, limits=EngineLimits(snapshot_every=2)) as stack:
+        await stack.send([row(START_MS + 1000, 1), row(START_MS, 1, "u")])
+        await stack.rule('rule r on sensors where type = "x" when u > 10')
+        for at, kind in enumerate("xyyyyx", start=START_MS + 1):
+            await stack.client.put("/v1/sensors/s/tags", json={"tags": {"type": kind}})
+            answer = (await stack.send([row(at, 12, "u")])).json()
+            assert answer["accepted"] == 1
+        assert [alert["state"] for alert in await stack.alerts()] == ["cleared"]
+        await stack.send([row(START_MS + 1001, 1), row(START_MS + 1001, 12, "u")])
+        assert len(await stack.alerts("&state=open")) == 1
+
+
 WIDE = " or ".join(f"{{p}}{n} > 10" for n in range(40))
 
 
@@ -108,7 +152,7 @@ def wide(name: str, sensors: str = "") -> str:
 
 
 async def test_more_metrics_than_a_sensor_may_have_watched_are_refused(stack: Stack) -> None:
-    """409 with a sentence; readings are judged all the while."""
+    """409 with a sentence, for edits and for tags; readings are judged all the while."""
     await stack.send([row(START_MS, 1)])
     first = await stack.rule(wide("a"))
 
@@ -120,6 +164,7 @@ async def test_more_metrics_than_a_sensor_may_have_watched_are_refused(stack: St
     tagged = await stack.rule(wide("b", 'where type = "x"'))
     path, tags = f"/v1/rules/{tagged['id']}", {"tags": {"type": "x"}}
     assert await refused("PUT", path, {"text": wide("b")})
+    assert await refused("PUT", "/v1/sensors/s/tags", tags)
     await stack.client.post(f"{path}/disable")
     assert (await stack.client.put("/v1/sensors/s/tags", json=tags)).status_code == 200
     assert await refused("POST", f"{path}/enable")
@@ -147,6 +192,8 @@ async def test_a_new_sensor_leaves_out_the_newest_rules_that_do_not_fit(
         await stack.rule(wide("b"))
         assert (await stack.send(rows)).json()["accepted"] == 3
         assert [alert["rule"]["name"] for alert in await stack.alerts()] == ["a"]
+        path = "/v1/sensors/s/tags"
+        assert (await stack.client.put(path, json={"tags": {"type": "x"}})).status_code == 200
     async with open_stack(database_url, api_key=stack.api_key) as again:
         assert (await again.send([row(START_MS + 2, 11, "b0")])).json()["accepted"] == 1
         assert len(await again.alerts("&state=open")) == 1

@@ -40,6 +40,13 @@ class TenantState:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
         return self.rules.left_out(self._sensors[sensor.sensor_no][0])
 
+    def find_sensor(self, name: str) -> tuple[SensorNo, int] | None:
+        """Number and slot of the sensor with this name."""
+        for sensor_no, (slot, known) in self._sensors.items():
+            if known == name:
+                return sensor_no, slot
+        return None
+
     def add_series(self, series: SeriesRow, newest: Micros | None) -> None:
         """After its sensor; a second time changes nothing."""
         sensor, sensor_name = self._sensors[series.sensor_no]

@@ -28,12 +28,12 @@ from atalaia.engine.messages import (
 )
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import add_sensors, recover
-from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics
+from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError
+from atalaia.model.errors import AtalaiaError, NotFound
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import CommitItem, EngineStore, RuleWrite, TenantImage
+from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
 
 log = structlog.get_logger()
 
@@ -83,7 +83,7 @@ class TenantActor:
                     if await self._edit_rule(state, image, request):
                         return True
                 case TagsRequest() as request:
-                    if await self._tag(request):
+                    if await self._tag(state, request):
                         return True
 
     async def _admit(self, state: TenantState, submission: Submission) -> None:
@@ -182,14 +182,27 @@ class TenantActor:
             rule_write=edited.write,
         )
 
-    async def _tag(self, request: TagsRequest) -> bool:
+    async def _tag(self, state: TenantState, request: TagsRequest) -> bool:
+        """Commit the tags after everything before them; True when they were changed."""
         await self.incarnation.settled()
-        try:
-            await self.store.set_tags(self.tenant_no, request.sensor, request.tags)
-        except AtalaiaError as error:
-            request.receipt.fail(error)
+        found = state.find_sensor(request.sensor)
+        if found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
             return False
-        request.receipt.settle(None)
+        sensor_no, slot = found
+        if state.rules.crowds(slot, request.tags):
+            request.receipt.fail(too_many_metrics(request.sensor))
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
+        item = self._bare_item(
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            transitions=closings,
+            tags_write=TagsWrite(sensor_no, request.tags),
+        )
+        await self._hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
         return True
 
     async def _retire(self, state: TenantState) -> bool:
@@ -217,6 +230,7 @@ class TenantActor:
         newest: Int64s | None = None,
         transitions: list[Transition] | None = None,
         rule_write: RuleWrite | None = None,
+        tags_write: TagsWrite | None = None,
         snapshot: bool = False,
     ) -> CommitItem:
         """An item without readings."""
@@ -237,6 +251,7 @@ class TenantActor:
             rule_states=rule_states,
             transitions=transitions or [],
             rule_write=rule_write,
+            tags_write=tags_write,
             snapshot=snapshot,
         )
 

@@ -101,6 +101,13 @@ class TenantRules:
                 return sensor.name
         return None
 
+    def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
+        """Whether these tags give a sensor more rules, and rules that do not fit together."""
+        matching = self._shapes.match(self._sensors[sensor].name, tags)
+        before = {rule.rule_no for rule in self._shapes.matching[self._shape(sensor)]}
+        more = any(rule.rule_no not in before for rule in matching)
+        return more and fitting(matching) < len(matching)
+
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
@@ -201,19 +208,60 @@ class TenantRules:
 
     def restore(self, packed: bytes) -> None:
         """Apply stored states in order, later ones winning; other versions are ignored."""
-        self._states.restore(packed)
+        slots = {sensor.sensor_no: slot for slot, sensor in enumerate(self._sensors)}
+        self._states.restore(packed, slots, {rule.rule_no: rule for rule in self.rules})
 
     def close(self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
         """Close every open alert of a rule at its sensor's clock, in the order of sensors."""
+        return self._close(self._states.open_places(rule_no), arrived, reason)
+
+    def leave(
+        self, sensor: int, tags: Mapping[str, str], *, arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
+        """Close the alerts of the rules that will not watch a sensor any more under these tags.
+
+        They watch it until this state has been rebuilt with the tags.
+        """
+        row = self._sensors[sensor]
+        matching = self._shapes.match(row.name, tags)
+        staying = {rule.rule_no for rule in matching[: fitting(matching)]}
+        first = int(self._sensor_table.rows[sensor, k.S_STATE])
+        places = [
+            first + n for n, rule in enumerate(row.shape.rules) if rule.rule_no not in staying
+        ]
+        return self._close(places, arrived, reason)
+
+    def _close(
+        self, places: Sequence[int], arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
         closed = []
-        unknown = np.full(self._shapes.most_atoms, np.nan)
-        for place in self._states.open_places(rule_no):
-            sensor = self._states.owners[place][0]
-            level, opened = self._states.close(place)
-            at = int(self._sensor_table.rows[sensor, k.S_CLOCK])
-            step = self._transition([sensor, place, j.CLEARED, level, at, opened], unknown, arrived)
-            closed.append(attrs.evolve(step, reason=reason))
+        for place in places:
+            alert = self._states.close(place)
+            if alert is None:
+                continue
+            level, opened = alert
+            slot, sensor_no, rule = self._states.owners[place]
+            closed.append(
+                Transition(
+                    kind="cleared",
+                    alert_id=self._alert_id(rule, slot, opened),
+                    rule_no=rule.rule_no,
+                    rule_version=rule.version,
+                    sensor_no=sensor_no,
+                    severity=SEVERITY_ORDER[level],
+                    at=Micros(int(self._sensor_table.rows[slot, k.S_CLOCK])),
+                    arrived=arrived,
+                    value=None,
+                    evidence=(),
+                    reason=reason,
+                )
+            )
         return closed
+
+    def _alert_id(self, rule: ActiveRule, sensor: int, opened: int) -> UUID:
+        sensor_id = self._sensors[sensor].sensor_id
+        name = f"{self.tenant_id}/{rule.rule_id}/{rule.version}/{sensor_id}/{opened}"
+        return uuid5(ALERT_NAMESPACE, name)
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
         sensor_slot, place, kind, level, at, opened = step
@@ -223,10 +271,9 @@ class TenantRules:
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        name = f"{self.tenant_id}/{rule.rule_id}/{rule.version}/{sensor.sensor_id}/{opened}"
         return Transition(
             kind=KINDS[kind],
-            alert_id=uuid5(ALERT_NAMESPACE, name),
+            alert_id=self._alert_id(rule, sensor_slot, opened),
             rule_no=rule.rule_no,
             rule_version=rule.version,
             sensor_no=sensor.sensor_no,

@@ -1,4 +1,4 @@
-"""One group, one transaction: readings, alerts, rule state, rules, group id, fencing epoch.
+"""One group, one transaction: readings, alerts, rule state, rules, tags, group id, fencing epoch.
 
 The group id goes in first under a unique key, together with the check of the lease: a retry
 after an unknown outcome runs into that key and reads the stored answer; a commit under a lost
@@ -16,7 +16,7 @@ from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.partitions import Partitions
-from atalaia.storage.rule_writes import write_rules_aio
+from atalaia.storage.rule_writes import write_rules_aio, write_tags_aio
 from atalaia.storage.state import pack_series, pack_times
 
 SHARD = 0
@@ -57,6 +57,7 @@ async def commit_group_aio(
     await _copy_fresh_aio(connection, partitions, items)
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
     await write_rules_aio(connection, items)
+    await write_tags_aio(connection, items)
     await write_alerts_aio(connection, items)
     await _write_state_aio(connection, items)
     await connection.execute(

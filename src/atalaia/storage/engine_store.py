@@ -1,6 +1,6 @@
 """The engine's port on Postgres."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -11,7 +11,6 @@ import numpy as np
 import structlog
 
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
-from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros, RuleNo, TenantNo
 from atalaia.ports import (
     CommitItem,
@@ -89,19 +88,6 @@ class PostgresEngineStore:
         return await self._database.as_tenant(
             tenant_no, lambda connection: register_aio(connection, tenant_no, names, now)
         )
-
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        async def work(connection: asyncpg.Connection) -> str:
-            return str(
-                await connection.execute(
-                    "UPDATE sensors SET tags = $2 WHERE deleted_at IS NULL AND name = $1",
-                    sensor,
-                    dict(tags),
-                )
-            )
-
-        if await self._database.as_tenant(tenant_no, work) == "UPDATE 0":
-            raise NotFound(f'There is no sensor named "{sensor}".')
 
     async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
         await self._partitions.ensure(ts, now)

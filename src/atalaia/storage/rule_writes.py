@@ -1,4 +1,6 @@
-"""Rule changes travel with the commit of the batch position from which they judge."""
+"""Changes of rules, and of the tags that say which rules watch a sensor, travel with the commit of
+the batch position from which they judge.
+"""
 
 from collections.abc import Sequence
 
@@ -45,3 +47,15 @@ async def write_rules_aio(connection: asyncpg.Connection, items: Sequence[Commit
             rule.text,
             rule.active_from,
         )
+
+
+async def write_tags_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
+    """Replace the tags of the sensors of this group."""
+    for item in items:
+        if item.tags_write is not None:
+            await connection.execute(
+                "UPDATE sensors SET tags = $3 WHERE tenant_id = $1 AND sensor_id = $2",
+                item.tenant_no,
+                item.tags_write.sensor_no,
+                dict(item.tags_write.tags),
+            )
