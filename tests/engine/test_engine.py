@@ -13,7 +13,14 @@ from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.model.batch import Batch, SeriesName
-from atalaia.model.errors import Closing, Invalid, NotFound, Overloaded, Unavailable
+from atalaia.model.errors import (
+    Closing,
+    Invalid,
+    NotFound,
+    Overloaded,
+    RuleInvalid,
+    Unavailable,
+)
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import Fenced, StoreRefused, StoreUnavailable
 from tests.engine.store import FaultyStore
@@ -225,6 +232,38 @@ async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClo
         with pytest.raises(NotFound):
             await gate.set_tags(ONE, "nobody", {}).wait()
     assert any(store.tenant(ONE).states)
+
+
+async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: MockClock) -> None:
+    """429 beyond the bound, 503 at the deadline; room returns when they are done."""
+    store = FaultyStore(faults=[DOWN] * 25)
+    async with engine(store, inbox_edits=3, commit_retry_s=60.0) as gate:
+        edits = [
+            gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > 1")) for n in range(2)
+        ]
+        tags = gate.set_tags(ONE, "nobody", {})
+        with pytest.raises(Overloaded):
+            gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 1"))
+        with pytest.raises(Overloaded):
+            gate.set_tags(ONE, "nobody", {})
+        gate.edit_rule(TWO, CreateRule("rule r on sensors when t > 1"))
+        began = trio.current_time()
+        with pytest.raises(Unavailable, match="look before you send it again"):
+            await edits[0].answer()
+        assert trio.current_time() - began == 10
+        assert [(await edit.wait()).name for edit in edits] == ["r0", "r1"]
+        with pytest.raises(NotFound):
+            await tags.wait()
+        gate.set_tags(ONE, "nobody", {})
+
+
+async def test_a_text_that_is_no_rule_takes_no_room(autojump_clock: MockClock) -> None:
+    """It is refused at the gate."""
+    async with engine(FaultyStore(), inbox_edits=1) as gate:
+        for _ in range(2):
+            with pytest.raises(RuleInvalid):
+                gate.edit_rule(ONE, CreateRule("rule"))
+        await gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 1")).wait()
 
 
 async def test_arrival_times_grow_though_the_clock_stands(autojump_clock: MockClock) -> None:

@@ -17,7 +17,15 @@ from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.messages import RuleEdit, RuleRequest, Submission, TagsRequest, Work
+from atalaia.engine.messages import (
+    CreateRule,
+    ReplaceRule,
+    RuleEdit,
+    RuleRequest,
+    Submission,
+    TagsRequest,
+    Work,
+)
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
@@ -26,6 +34,7 @@ from atalaia.model.errors import Closing, Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, StoreRefused, StoreUnavailable
+from atalaia.rules.language import parse_rule
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
 log = structlog.get_logger()
@@ -61,15 +70,28 @@ class Gate:
         return receipt
 
     def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
-        """A rule change, in order with the tenant's batches. Raises Unavailable, Closing."""
-        receipt: Receipt[StoredRule] = Receipt()
-        self._supervisor(tenant_no).inbox.put(RuleRequest(edit, receipt))
+        """A rule change, in order with the tenant's batches.
+
+        Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
+        Closing.
+        """
+        if isinstance(edit, CreateRule | ReplaceRule):
+            parse_rule(edit.text)
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[StoredRule] = Receipt(inbox.release_edit)
+        inbox.put(RuleRequest(edit, receipt))
         return receipt
 
     def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
-        """New tags for a sensor, in order with the tenant's batches."""
-        receipt: Receipt[None] = Receipt()
-        self._supervisor(tenant_no).inbox.put(TagsRequest(sensor, tags, receipt))
+        """New tags for a sensor, in order with the tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[None] = Receipt(inbox.release_edit)
+        inbox.put(TagsRequest(sensor, tags, receipt))
         return receipt
 
     def observe(self) -> None:
@@ -106,7 +128,7 @@ class Gate:
         return supervisor
 
     def _start(self, tenant_no: TenantNo) -> Supervisor:
-        inbox = Inbox(self._limits.inbox_rows, self._budget)
+        inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
             TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works
         )

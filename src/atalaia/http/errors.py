@@ -30,7 +30,7 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
-    Overloaded: (429, "Too many readings"),
+    Overloaded: (429, "Too much at once"),
     Unavailable: (503, "Not available now"),
 }
 

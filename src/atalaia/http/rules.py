@@ -31,7 +31,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:
         require(g.principal, "admin")
         body = await read_body(RuleBody)
-        rule = await gate.edit_rule(g.principal.tenant_no, CreateRule(body.text)).wait()
+        rule = await gate.edit_rule(g.principal.tenant_no, CreateRule(body.text)).answer()
         return render.rule(rule), 201, {"location": f"/v1/rules/{rule.rule_id}"}
 
     @routes.get("/<rule>")
@@ -47,25 +47,25 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
         require(g.principal, "admin")
         body = await read_body(RuleBody)
         edit = ReplaceRule(_id(rule), body.text)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
 
     @routes.delete("/<rule>")
     async def delete_rule(rule: str) -> tuple[str, int]:
         require(g.principal, "admin")
-        await gate.edit_rule(g.principal.tenant_no, DeleteRule(_id(rule))).wait()
+        await gate.edit_rule(g.principal.tenant_no, DeleteRule(_id(rule))).answer()
         return "", 204
 
     @routes.post("/<rule>/enable")
     async def enable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
         edit = SwitchRule(_id(rule), enabled=True)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
 
     @routes.post("/<rule>/disable")
     async def disable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
         edit = SwitchRule(_id(rule), enabled=False)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
 
     return routes
 

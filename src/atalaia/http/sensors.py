@@ -45,7 +45,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def replace_tags(sensor: str) -> dict[str, Any]:
         require(g.principal, "admin")
         body = await read_body(TagsBody)
-        await gate.set_tags(g.principal.tenant_no, sensor, body.tags).wait()
+        await gate.set_tags(g.principal.tenant_no, sensor, body.tags).answer()
         return render.sensor(await find(sensor))
 
     @routes.get("/<sensor>/latest")
