@@ -80,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "memory-stays-ahead", "3 restart", "engine/flush.py",
-        "            work.incarnation.break_off()\n", "",
+        "        work.incarnation.break_off()\n", "        pass\n",
         ENGINE + "test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt",
     ),
     Mutant(
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         "poison-fails-the-group", "4 apart", "engine/flush.py",
-        "        if len(tenants) > 1:", "        if len(tenants) > 9:",
+        "parts.extendleft((part[half:], part[:half]))", "_break_off(part, Unavailable())",
         ENGINE + "test_a_poisoned_batch_is_buried_and_hurts_nobody_else",
     ),
     Mutant(

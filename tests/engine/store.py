@@ -26,7 +26,7 @@ class Tenant:
 
 @attrs.define(eq=False)
 class FaultyStore:
-    """faults: errors to raise, one per commit attempt (None: go on); poison: tenants refused.
+    """faults: errors to raise, one per commit attempt (None: go on); poison: values refused.
 
     after_commit: the error is raised although the group was stored: the unknown outcome.
     """
@@ -35,7 +35,7 @@ class FaultyStore:
     faults: list[Exception | None] = attrs.field(factory=list)
     after_commit: bool = False
     load_faults: list[Exception | None] = attrs.field(factory=list)
-    poison: dict[TenantNo, Exception] = attrs.field(factory=dict)
+    poison: dict[float, Exception] = attrs.field(factory=dict)
     groups: dict[UUID, list[int]] = attrs.field(factory=dict)
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
@@ -105,8 +105,9 @@ class FaultyStore:
         if fault is not None and not self.after_commit:
             raise fault
         for item in items:
-            if item.tenant_no in self.poison:
-                raise self.poison[item.tenant_no]
+            for value in item.fresh_value.tolist():
+                if value in self.poison:
+                    raise self.poison[value]
         self.sizes.append(len(items))
         self.groups[group_id] = [self._store(item) for item in items]
         if fault is not None:

@@ -39,11 +39,14 @@ class Ticks:
 _times = itertools.count(1)
 
 
-def batch(rows: int = 1, sensor: str = "s") -> Batch:
+BAD = 6.66
+
+
+def batch(rows: int = 1, sensor: str = "s", value: float = 1.0) -> Batch:
     ts = np.array([next(_times) for _ in range(rows)], np.int64)
     return Batch(
         names=(SeriesName(sensor, "t"),), idx=np.zeros(rows, np.int32), ts=ts,
-        value=np.ones(rows), row=np.arange(rows, dtype=np.int32), rejects=(), sent=rows,
+        value=np.full(rows, value), row=np.arange(rows, dtype=np.int32), rejects=(), sent=rows,
     )  # fmt: skip
 
 
@@ -86,27 +89,58 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
 
 
 async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
-    """The group is tried tenant by tenant; the culprit gets a dead letter with its reason."""
-    store = FaultyStore(faults=[DOWN], poison={TWO: StoreRefused("22P05 no such character")})
+    """The refused group is tried in halves; the culprit gets a dead letter with its reason."""
+    store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})
     async with engine(store) as gate:
-        good, bad = gate.submit(ONE, batch()), gate.submit(TWO, batch())
-        assert (await good.wait()).accepted == 1
+        first = gate.submit(TenantNo(3), batch())  # the others gather while it is retried
+        good, bad = gate.submit(ONE, batch()), gate.submit(TWO, batch(value=BAD))
+        assert (await first.wait()).accepted == (await good.wait()).accepted == 1
         with pytest.raises(Invalid) as caught:
             await bad.wait()
         assert caught.value.code == "dead_lettered"
         assert store.buried == ["22P05 no such character"]
-        store.poison.clear()
         assert (await gate.submit(TWO, batch()).wait()).accepted == 1
 
 
+@pytest.mark.parametrize("place", range(5))
+async def test_a_poisoned_batch_takes_no_good_one_of_its_tenant_with_it(
+    autojump_clock: MockClock, place: int
+) -> None:
+    """Those before it are committed, those after it are to be sent again."""
+    store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})
+    batches = [batch(value=BAD if n == place else 1.0) for n in range(5)]
+    async with engine(store) as gate:
+        first = gate.submit(TWO, batch())
+        receipts = [gate.submit(ONE, b) for b in batches]
+        await first.wait()
+        for n, receipt in enumerate(receipts):
+            if n < place:
+                assert (await receipt.wait()).accepted == 1
+                continue
+            with pytest.raises(Invalid if n == place else Unavailable):
+                await receipt.wait()
+        for late in batches[place + 1 :]:
+            assert (await gate.submit(ONE, late).wait()).accepted == 1
+    assert len(store.buried) == 1
+    assert len(store.tenant(ONE).rows) == 4
+
+
 async def test_a_lost_lease_ends_the_process(autojump_clock: MockClock) -> None:
-    """Loudly: whoever is fenced must not go on."""
+    """Loudly, and after everybody who waits was told to send it again."""
     store = FaultyStore(faults=[Fenced("epoch 1")])
+    told = []
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the body is what is cancelled
         async with engine(store, drain_s=1.0) as gate:
-            gate.submit(ONE, batch())
+            receipts = [gate.submit(TenantNo(n % 3 + 1), batch()) for n in range(9)]
+            for receipt in receipts:
+                with pytest.raises(Closing):
+                    await receipt.wait()
+                told.append(receipt)
+            with pytest.raises(Closing):
+                gate.submit(ONE, batch())
             await trio.sleep_forever()
     assert caught.group_contains(Fenced)
+    assert len(told) == 9
 
 
 async def test_a_full_inbox_refuses_with_a_delay_and_frees_itself(
