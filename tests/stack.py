@@ -62,10 +62,10 @@ class Stack:
 
     async def sql(self, statement: str, *args: object) -> list[dict[str, Any]]:
         """Rows as the powerful role sees them."""
-        return await self.bridge.call(_fetch_aio, self.database_url, statement, args)
+        return await self.bridge.call(fetch_aio, self.database_url, statement, args)
 
 
-async def _fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list[dict[str, Any]]:
+async def fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list[dict[str, Any]]:
     import asyncpg
 
     connection = await asyncpg.connect(url)

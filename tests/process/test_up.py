@@ -1,5 +1,6 @@
 """`atalaia up` as its users meet it: starts, restarts, crashes, refusals, signals."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.server import ROOT, data_directory, run_to_end, start
-from tests.stack import START_MS, row
+from tests.stack import START_MS, fetch_aio, row
 
 pytestmark = pytest.mark.process
 
@@ -79,6 +80,22 @@ def test_a_second_start_on_the_same_directory_is_refused(data_dir: Path) -> None
     code, said = run_to_end(data_dir)
     assert (code, f"in use by process {server.process.pid}" in said) == (1, True)
     server.stop()
+
+
+def test_a_process_whose_lease_was_taken_ends_with_a_sentence(data_dir: Path) -> None:
+    """Whoever waits is told to send it again; exit code 1, no traceback."""
+    server = start(data_dir)
+    with server.client as client:
+        assert client.post("/v1/readings", json=[row(START_MS, 1)]).status_code == 200
+        asyncio.run(
+            fetch_aio(server.credentials["database_url"], "UPDATE engine_lease SET epoch = 99", ())
+        )
+        answer = client.post("/v1/readings", json=[row(START_MS + 1, 1)])
+        assert (answer.status_code, answer.json()["code"]) == (503, "closing")
+    said, _ = server.process.communicate(timeout=60)
+    assert server.process.returncode == 1
+    assert "another process serves this database now" in said
+    assert "Traceback" not in said
 
 
 def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from atalaia.config.kernel_cache import choose_cache
 from atalaia.config.settings import Credentials, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
+from atalaia.ports import Fenced
 
 if TYPE_CHECKING:
     from atalaia.demo import DemoTenant
@@ -65,6 +66,13 @@ def up(
         print(f"atalaia: {refused.detail}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BaseExceptionGroup) as stop:
+        if isinstance(stop, BaseExceptionGroup) and stop.split(Fenced)[1] is None:
+            print(
+                "atalaia: another process serves this database now, so this one has ended. "
+                "Run one of them.",
+                file=sys.stderr,
+            )
+            return 1
         if isinstance(stop, BaseExceptionGroup) and stop.split(KeyboardInterrupt)[1] is not None:
             raise
         print("atalaia: stopped at once", file=sys.stderr)

@@ -33,7 +33,7 @@ from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.ports import EngineStore, StoreRefused, StoreUnavailable
+from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 WORKS_AHEAD = 1_000  # judged items waiting for a commit; their readings count as unsettled
 HOUSEKEEPING_S = 60.0
+LAST_ANSWERS_S = 1.0  # for the faces to send them, when the lease is lost
 
 
 @attrs.define(eq=False)
@@ -153,22 +154,30 @@ async def open_engine(
 ) -> AsyncIterator[Gate]:
     """Run the flusher and the actors; leaving drains for at most `limits.drain_s`.
 
-    A failing flusher (a lost lease) cancels the body and is raised: the process must end.
+    A lost lease (Fenced) cancels the body and is raised, after whoever waits was told to send it
+    again: the process must end.
     """
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         flusher = Flusher(store, clock, limits, receive, Queue(limits))
+        gate = Gate(store, clock, limits, nursery, send, Budget(limits.total_rows))
         flushed = trio.Event()
 
         async def flush() -> None:
             try:
                 await flusher.run()
+            except Fenced:
+                log.error("lease_lost", advice="another process serves this database now")
+                gate.close()
+                with trio.move_on_after(LAST_ANSWERS_S):
+                    await flusher.refuse()
+                    await trio.sleep_forever()
+                raise
             finally:
                 flushed.set()
 
         nursery.start_soon(flush)
         nursery.start_soon(_keep_house, store, clock, limits)
-        gate = Gate(store, clock, limits, nursery, send, Budget(limits.total_rows))
         try:
             yield gate
         finally:
