@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+import structlog
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from atalaia.engine.engine import Gate, open_engine
@@ -23,6 +25,7 @@ from atalaia.model.errors import (
 )
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import Fenced, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import REGISTRY
 from tests.engine.store import FaultyStore
 
 ONE, TWO = TenantNo(1), TenantNo(2)
@@ -307,3 +310,49 @@ async def test_arrival_times_grow_though_the_clock_stands(autojump_clock: MockCl
         for _ in range(5):
             await gate.submit(ONE, batch()).wait()
     assert store.tenant(ONE).last_received == 1_000_000_004
+
+
+async def test_a_person_reads_one_line_a_second_at_most(autojump_clock: MockClock) -> None:
+    """The sum of what was committed; nothing while nothing comes; the rest at the end."""
+    with capture_logs() as lines:
+        async with engine(FaultyStore()) as gate:
+            for _ in range(5):
+                for _ in range(10):
+                    await gate.submit(ONE, batch(2)).wait()
+                    await trio.sleep(0.05)
+            await trio.sleep(60)
+            await gate.submit(TWO, batch()).wait()
+    told = [line for line in lines if line["log_level"] != "debug"]
+    assert {line["event"] for line in told} == {"readings_committed"}
+    assert 3 <= len(told) <= 5
+    assert sum(line["rows"] for line in told) == 101
+    assert [line["tenants"] for line in told] == [1] * len(told)
+
+
+async def test_an_actor_says_nothing_in_the_name_of_a_request(autojump_clock: MockClock) -> None:
+    """Its lines carry the tenant, not the request whose task happened to start it."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    with (
+        structlog.contextvars.bound_contextvars(request_id="r"),
+        capture_logs([structlog.contextvars.merge_contextvars]) as lines,
+    ):
+        async with engine(store) as gate:
+            with pytest.raises(Unavailable):
+                await gate.submit(ONE, batch()).wait()
+    (crashed,) = [line for line in lines if line["event"] == "actor_crashed"]
+    assert crashed["tenant_no"] == ONE
+    assert "request_id" not in crashed
+
+
+async def test_committed_transitions_are_counted(autojump_clock: MockClock) -> None:
+    """By kind, after the commit."""
+
+    def opened() -> float:
+        labels = {"kind": "opened"}
+        return REGISTRY.get_sample_value("atalaia_alert_transitions_total", labels) or 0.0
+
+    before = opened()
+    async with engine(FaultyStore()) as gate:
+        await gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 0")).wait()
+        await gate.submit(ONE, batch(3)).wait()
+        assert opened() == before + 1

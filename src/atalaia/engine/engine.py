@@ -177,6 +177,7 @@ async def open_engine(
                 flushed.set()
 
         nursery.start_soon(flush)
+        nursery.start_soon(flusher.tally.run)
         nursery.start_soon(_keep_house, store, clock, limits)
         try:
             yield gate

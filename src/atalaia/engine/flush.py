@@ -19,10 +19,11 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import Work
+from atalaia.engine.tally import Tally
 from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
 from atalaia.model.ids import uuid7
-from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
-from atalaia.telemetry.metrics import COMMIT_ROWS, COMMIT_SECONDS, COMMITS, READINGS
+from atalaia.ports import CommitItem, EngineStore, Fenced, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import ALERTS, COMMIT_ROWS, COMMIT_SECONDS, COMMITS, READINGS
 
 log = structlog.get_logger()
 
@@ -39,6 +40,7 @@ class Flusher:
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
     queue: Queue
+    tally: Tally = attrs.field(factory=Tally)
 
     async def run(self) -> None:
         """Commit what arrives until every sender has closed, then return.
@@ -115,15 +117,25 @@ class Flusher:
                 await trio.sleep(delay_s)
                 delay_s = min(2 * delay_s, LAST_RETRY_S)
         took_s = trio.current_time() - began
-        rows = sum(item.rows for item in items)
-        COMMITS.inc()
-        COMMIT_SECONDS.observe(took_s)
-        COMMIT_ROWS.observe(rows)
+        self._note(items, took_s)
         READINGS.labels("late").inc(sum(late))
         READINGS.labels("stored").inc(sum(len(item.fresh_ts) for item in items))
         for work, count in zip(group, late, strict=True):
             work.incarnation.ended()
             work.settle(count)
+
+    def _note(self, items: Sequence[CommitItem], took_s: float) -> None:
+        rows = sum(item.rows for item in items)
+        COMMITS.inc()
+        COMMIT_SECONDS.observe(took_s)
+        COMMIT_ROWS.observe(rows)
+        for step in chain.from_iterable(item.transitions for item in items):
+            ALERTS.labels(step.kind).inc()
+        tenants = {item.tenant_no for item in items}
+        log.debug(
+            "group_committed", rows=rows, tenants=len(tenants), took_ms=round(1e3 * took_s, 1)
+        )
+        self.tally.add(rows, tenants, took_s)
 
     async def _bury(self, work: Work, error: StoreRefused) -> None:
         log.error("batch_refused", tenant_no=work.item.tenant_no, reason=str(error))

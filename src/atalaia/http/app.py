@@ -53,6 +53,13 @@ def create_app(gate: Gate, queries: Queries) -> Front:
         route = request.url_rule.rule if request.url_rule is not None else "unknown"
         took_s = trio.current_time() - g.began
         REQUEST_SECONDS.labels(route, str(response.status_code)).observe(took_s)
+        log.debug(
+            "request_answered",
+            method=request.method,
+            route=route,
+            status=response.status_code,
+            took_ms=round(1e3 * took_s, 1),
+        )
         response.headers["x-request-id"] = g.request_id
         return response
 

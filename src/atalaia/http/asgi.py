@@ -11,10 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import attrs
+import structlog
 import trio
 
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, problem, status_of
 from atalaia.model.errors import AtalaiaError, TooLarge
+
+log = structlog.get_logger()
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -45,6 +48,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         request_id = uuid4().hex
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         try:
             with trio.fail_after(BODY_DEADLINE_S):
@@ -119,6 +123,7 @@ async def refuse(
 ) -> None:
     """Answer a body that was not read to its end, and close."""
     known = as_error(error)
+    log.debug("request_refused", status=status or status_of(known)[0])
     body = problem(known, request_id)
     if status is not None:
         body |= {"status": status, "title": "Too slow", "code": "timeout"}

@@ -5,6 +5,7 @@ guesser costs a query per request. A revoked key stops within KEEP_S.
 """
 
 import attrs
+import structlog
 import trio
 
 from atalaia.model.errors import Forbidden, Unauthenticated
@@ -38,6 +39,7 @@ class Authenticator:
         record = await self._find(presented.key_id)
         if record is None or not presented.matches(record.hash):
             raise Unauthenticated
+        structlog.contextvars.bind_contextvars(tenant_no=record.tenant_no)
         return Principal(record.tenant_no, record.tenant_id, presented.key_id, record.scopes)
 
     async def _find(self, key_id: str) -> KeyRecord | None:

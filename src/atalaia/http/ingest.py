@@ -45,7 +45,16 @@ class IngestRoute:
             status, content_type, rendered, outcome = _render(answer, request_id)
             extra = []
         BATCHES.labels(outcome).inc()
-        REQUEST_SECONDS.labels("/v1/readings", str(status)).observe(trio.current_time() - began)
+        took_s = trio.current_time() - began
+        REQUEST_SECONDS.labels("/v1/readings", str(status)).observe(took_s)
+        log.debug(
+            "request_answered",
+            method="POST",
+            route="/v1/readings",
+            status=status,
+            bytes=len(body),
+            took_ms=round(1e3 * took_s, 1),
+        )
         await respond(
             send, status, content_type, encode(rendered), [*extra, ("x-request-id", request_id)]
         )

@@ -19,8 +19,11 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, An
     return event
 
 
-def configure_logging(style: Literal["console", "json"], level: str = "info") -> None:
-    """Called once, before anything else starts."""
+def configure_logging(style: Literal["console", "json"]) -> None:
+    """Called once, before anything else starts.
+
+    A machine gets a line for every request and commit (debug), a person their sum once a second.
+    """
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -39,7 +42,7 @@ def configure_logging(style: Literal["console", "json"], level: str = "info") ->
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
+            logging.DEBUG if style == "json" else logging.INFO
         ),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
