@@ -38,6 +38,7 @@ class SensorRow:
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
+    registered_at: Micros
 
 
 @attrs.frozen
@@ -71,10 +72,14 @@ class TenantImage:
 
 @attrs.frozen
 class RuleWrite:
-    """A rule as it is to stand after this commit; deleted rules keep their row and history."""
+    """A rule as it is to stand after this commit; deleted rules keep their row and history.
+
+    waits: it opens alerts without a reading, so that its tenant must be awake.
+    """
 
     rule: StoredRule
     deleted: bool = False
+    waits: bool = False
 
 
 @attrs.frozen
@@ -122,6 +127,16 @@ class EngineStore(Protocol):
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         """The committed state of one tenant. Raises StoreUnavailable."""
+        ...
+
+    async def last_heard(
+        self, tenant_no: TenantNo, image: TenantImage
+    ) -> Mapping[SensorNo, Micros]:
+        """When the newest reading of each sensor arrived; sensors without one are left out."""
+        ...
+
+    async def waiting_tenants(self) -> Sequence[TenantNo]:
+        """Tenants with a rule in service that opens alerts without a reading."""
         ...
 
     def window_rows(

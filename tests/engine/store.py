@@ -5,7 +5,9 @@ from uuid import UUID
 
 import attrs
 import numpy as np
+import trio
 
+from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
@@ -20,6 +22,8 @@ class Tenant:
     newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
     states: list[bytes] = attrs.field(factory=list)
     rules: dict[int, StoredRule] = attrs.field(factory=dict)
+    heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
+    waits: set[int] = attrs.field(factory=set)
     last_received: int = 0
     deltas: int = 0
 
@@ -39,8 +43,10 @@ class FaultyStore:
     groups: dict[UUID, list[int]] = attrs.field(factory=dict)
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
+    register_s: float = 0.0
     loads: int = 0
     snapshots: int = 0
+    transitions: list[Transition] = attrs.field(factory=list)
 
     def tenant(self, tenant_no: TenantNo) -> Tenant:
         return self.tenants.setdefault(tenant_no, Tenant())
@@ -62,6 +68,12 @@ class FaultyStore:
             deltas=t.deltas,
         )
 
+    async def last_heard(self, tenant_no: TenantNo, image: TenantImage) -> dict[SensorNo, Micros]:
+        return dict(self.tenant(tenant_no).heard)
+
+    async def waiting_tenants(self) -> list[TenantNo]:
+        return [tenant_no for tenant_no, tenant in self.tenants.items() if tenant.waits]
+
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
     ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
@@ -82,10 +94,11 @@ class FaultyStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         t = self.tenant(tenant_no)
+        await trio.sleep(self.register_s)
         for name in names:
             number = SensorNo(len(t.sensors) + 1)
             t.sensors.setdefault(
-                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {})
+                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {}, now)
             )
             sensor = t.sensors[name.sensor].sensor_no
             row = SeriesRow(SeriesNo(1000 * tenant_no + len(t.series)), sensor, name.metric)
@@ -129,8 +142,12 @@ class FaultyStore:
         ):
             late += (s, ts) not in t.rows
             t.rows.setdefault((s, ts), (value, True))
+        sensors = {row.series_no: row.sensor_no for row in t.series.values()}
+        for s in item.fresh_series.tolist():
+            t.heard[sensors[s]] = item.received_at
         for s, newest in zip(item.touched.tolist(), item.newest.tolist(), strict=True):
             t.newest[s] = newest
+        self.transitions += item.transitions
         if item.snapshot:
             self.snapshots += 1
             t.states.clear()
@@ -138,7 +155,10 @@ class FaultyStore:
         t.deltas = 0 if item.snapshot else t.deltas + 1
         t.last_received = item.received_at
         if item.rule_write is not None:
-            t.rules[item.rule_write.rule.rule_no] = item.rule_write.rule
+            number = item.rule_write.rule.rule_no
+            t.rules[number] = item.rule_write.rule
+            waits = item.rule_write.waits and item.rule_write.rule.enabled
+            t.waits = t.waits | {number} if waits else t.waits - {number}
         if item.tags_write is not None:
             for sensor in t.sensors.values():
                 if sensor.sensor_no == item.tags_write.sensor_no:

@@ -1,6 +1,7 @@
 """Rules over HTTP: every edit is committed before it is answered, and acts from there on."""
 
 import pytest
+import trio
 
 from atalaia.engine.limits import EngineLimits
 from tests.stack import START_MS, Stack, open_stack, row
@@ -217,3 +218,17 @@ async def test_bad_rule_bodies_are_named(stack: Stack, body: bytes, code: str) -
     response = await stack.client.post("/v1/rules", content=body)
     assert (response.status_code, response.json()["code"]) == (400, code)
     assert (await stack.client.get("/v1/rules")).json()["data"] == []
+
+
+async def test_silence_of_a_sensor_opens_and_clears(stack: Stack) -> None:
+    """By the real clock, through the real database; the tenant is one that waits."""
+    await stack.rule('rule silent on sensor "s" when no data for 1s severity info')
+    await stack.send([row(START_MS, 1)])
+    with trio.fail_after(10):
+        while not (opened := await stack.alerts("&state=open")):
+            await trio.sleep(0.1)
+    assert opened[0]["evidence"][0]["expression"] == "no data for 1s"
+    assert await stack.store.waiting_tenants() == [await stack.tenant_no()]
+    await stack.send([row(START_MS + 1000, 1)])
+    (alert,) = await stack.alerts()
+    assert (alert["state"], alert["id"]) == ("cleared", opened[0]["id"])

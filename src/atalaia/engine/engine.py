@@ -31,7 +31,7 @@ from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
@@ -42,6 +42,7 @@ log = structlog.get_logger()
 WORKS_AHEAD = 1_000  # judged items waiting for a commit; their readings count as unsettled
 HOUSEKEEPING_S = 60.0
 LAST_ANSWERS_S = 1.0  # for the faces to send them, when the lease is lost
+RETRY_S = 5.0
 
 
 @attrs.define(eq=False)
@@ -54,6 +55,7 @@ class Gate:
     _nursery: trio.Nursery
     _works: trio.MemorySendChannel[Work]
     _budget: Budget
+    _listening_since: Micros
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
@@ -95,6 +97,15 @@ class Gate:
         inbox.put(TagsRequest(sensor, tags, receipt))
         return receipt
 
+    async def wake_waiting(self) -> None:
+        """Start the actors of tenants whose rules wait for silence: nobody else would.
+
+        Raises StoreUnavailable, StoreRefused.
+        """
+        for tenant_no in await self._store.waiting_tenants():
+            if not self._closing and tenant_no not in self._tenants:
+                self._start(tenant_no)
+
     def observe(self) -> None:
         """Bring the gauges up to date."""
         ACTORS.set(len(self._tenants))
@@ -131,8 +142,9 @@ class Gate:
     def _start(self, tenant_no: TenantNo) -> Supervisor:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
-            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works
-        )
+            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
+            self._listening_since,
+        )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor)
         self._tenants[tenant_no] = supervisor
         self._nursery.start_soon(self._live, supervisor)
@@ -160,7 +172,8 @@ async def open_engine(
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         flusher = Flusher(store, clock, limits, receive, Queue(limits))
-        gate = Gate(store, clock, limits, nursery, send, Budget(limits.total_rows))
+        budget, since = Budget(limits.total_rows), clock.now_us()
+        gate = Gate(store, clock, limits, nursery, send, budget, since)
         flushed = trio.Event()
 
         async def flush() -> None:
@@ -178,7 +191,7 @@ async def open_engine(
 
         nursery.start_soon(flush)
         nursery.start_soon(flusher.tally.run)
-        nursery.start_soon(_keep_house, store, clock, limits)
+        nursery.start_soon(_keep_house, gate, store, clock, limits)
         try:
             yield gate
         finally:
@@ -192,10 +205,14 @@ async def open_engine(
             nursery.cancel_scope.cancel()
 
 
-async def _keep_house(store: EngineStore, clock: WallClock, limits: EngineLimits) -> None:
+async def _keep_house(
+    gate: Gate, store: EngineStore, clock: WallClock, limits: EngineLimits
+) -> None:
     while True:
-        await trio.sleep(HOUSEKEEPING_S)
         try:
+            await gate.wake_waiting()
+            await trio.sleep(HOUSEKEEPING_S)
             await store.housekeep(clock.now_us(), limits.keep_groups_us)
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))
+            await trio.sleep(RETRY_S)

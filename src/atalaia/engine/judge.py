@@ -28,11 +28,11 @@ class TenantState:
     table: SeriesTable = attrs.field(factory=SeriesTable)
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
 
-    def add_sensor(self, sensor: SensorRow) -> None:
-        """Once per sensor; a second time changes nothing."""
+    def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
+        """Once per sensor; a second time changes nothing. heard: when its silence began."""
         if sensor.sensor_no not in self._sensors:
             slot = self.rules.add_sensor(
-                sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags
+                sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags, heard
             )
             self._sensors[sensor.sensor_no] = (slot, sensor.name)
 

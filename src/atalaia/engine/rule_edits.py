@@ -16,7 +16,7 @@ from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.language import parse_rule
-from atalaia.rules.syntax import MAX_METRICS
+from atalaia.rules.syntax import MAX_METRICS, RuleSpec
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
@@ -50,7 +50,7 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 created_at=now,
                 updated_at=now,
             )
-            return Edited(RuleWrite(created), None)
+            return Edited(_write(created, spec), None)
         case ReplaceRule(rule_id, text):
             rule = _find(rules, rule_id)
             spec = parse_rule(text)
@@ -65,7 +65,7 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 active_from=now if changed else rule.active_from,
                 updated_at=now,
             )
-            return Edited(RuleWrite(replaced), "rule_changed" if changed else None)
+            return Edited(_write(replaced, spec), "rule_changed" if changed else None)
         case SwitchRule(rule_id, enabled):
             rule = _find(rules, rule_id)
             # Back in service it judges as a new version: what it knew is out of date.
@@ -78,7 +78,8 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 active_from=now if again else rule.active_from,
                 updated_at=now,
             )
-            return Edited(RuleWrite(switched), None if enabled else "rule_disabled")
+            write = _write(switched, parse_rule(rule.text))
+            return Edited(write, None if enabled else "rule_disabled")
         case DeleteRule(rule_id):
             rule = _find(rules, rule_id)
             gone = attrs.evolve(rule, enabled=False, revision=rule.revision + 1, updated_at=now)
@@ -100,6 +101,10 @@ def too_many_metrics(sensor: str) -> Conflict:
         "metrics; let one of them watch fewer sensors or metrics first.",
         code="too_many_metrics",
     )
+
+
+def _write(rule: StoredRule, spec: RuleSpec) -> RuleWrite:
+    return RuleWrite(rule, waits=spec.silence is not None)
 
 
 def _find(rules: Sequence[StoredRule], rule_id: UUID) -> StoredRule:

@@ -34,8 +34,12 @@ from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, NotFound
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
+from atalaia.rules.absence import GRID_US
 
 log = structlog.get_logger()
+
+BUSY_S = 5.0
+"""So long after its time a tick goes before the messages that wait: they may be endless."""
 
 
 @attrs.define(eq=False)
@@ -48,6 +52,7 @@ class TenantActor:
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
+    listening_since: Micros
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
@@ -59,7 +64,7 @@ class TenantActor:
         failed) the caller rebuilds; messages still in the inbox are untouched.
         """
         while True:
-            state, image = await recover(self.store, self.tenant_no)
+            state, image = await recover(self.store, self.tenant_no, self.listening_since)
             if not await self._serve(state, image):
                 return
 
@@ -68,10 +73,12 @@ class TenantActor:
         while True:
             self.current = None
             try:
-                with trio.fail_after(self.limits.idle_s):
+                with trio.fail_after(self._patience_s(state)):
                     self.current = await self.inbox.receive()
             except trio.TooSlowError:
-                if await self._retire(state):
+                if state.rules.waits:
+                    await self._tick(state)
+                elif await self._retire(state):
                     return False
                 continue
             except trio.EndOfChannel:
@@ -85,6 +92,30 @@ class TenantActor:
                 case TagsRequest() as request:
                     if await self._tag(state, request):
                         return True
+            if state.rules.waits and self._overdue_s(state) > BUSY_S:
+                await self._tick(state)
+
+    def _overdue_s(self, state: TenantState) -> float:
+        return (self.clock.now_us() - state.rules.next_tick()) / 1e6
+
+    def _patience_s(self, state: TenantState) -> float:
+        """How long to wait for a message; what has arrived goes before what is due."""
+        if not state.rules.waits or not self.inbox.empty():
+            return self.limits.idle_s
+        return min(max(0.0, -self._overdue_s(state)), self.limits.idle_s)
+
+    async def _tick(self, state: TenantState) -> None:
+        """Commit the alerts of silence that are due now, if any."""
+        arrived = state.next_arrival(self.clock.now_us())
+        line = Micros(arrived // GRID_US * GRID_US)
+        transitions = state.rules.tick(line, arrived)
+        if not transitions:
+            return
+        item = self._bare_item(
+            arrived, rule_states=rule_states(state.rules, snapshot=False), transitions=transitions
+        )
+        state.deltas += 1
+        await self._hand_over(item, Receipt(), lambda _: None)
 
     async def _admit(self, state: TenantState, submission: Submission) -> None:
         batch = submission.batch
@@ -138,7 +169,7 @@ class TenantActor:
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            add_sensors(state, sensors)
+            add_sensors(state, sensors, {}, self.listening_since)
             for row in series:
                 state.add_series(row, None)
         slots = state.table.slots(batch.names)[batch.idx]

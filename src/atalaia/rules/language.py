@@ -28,6 +28,7 @@ from atalaia.rules.syntax import (
     Number,
     RuleSpec,
     Selector,
+    Silence,
     TagTest,
     Unary,
     is_truth,
@@ -55,6 +56,7 @@ _EXPECTED = {
     "RULE_NAME": "the rule's name",
     "ON": '"on" and which sensors it watches',
     "WHEN": '"when" and a condition',
+    "NO_DATA_FOR": '"no data for"',
     "SENSOR": '"sensor", "sensors", "group" or "all sensors"',
     "DAYS": "days such as weekdays, daily or mon-fri",
     "ZONE": "a time zone such as America/Sao_Paulo",
@@ -169,6 +171,14 @@ class _Builder(Transformer[Token, Any]):
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
             raise _Fault(f"A rule may have {MAX_NODES} numbers, aggregates and operators.", meta)
+        if spec.silence is not None:
+            if hold or during or clear or no_data or len(spec.levels) > 1:
+                raise _Fault(
+                    "A rule of silence has a severity and a cooldown besides; it clears by itself "
+                    "with the next reading.",
+                    meta,
+                )
+            return spec
         if not spec.aggregates:
             raise _Fault(
                 "The rule looks at no metric; name one, such as avg(temperature, 5m).", meta
@@ -203,6 +213,12 @@ class _Builder(Transformer[Token, Any]):
 
     def tag_like(self, _: Meta, parts: list[Token]) -> TagTest:
         return TagTest(str(parts[0]), _unquote(parts[1]), exact=False)
+
+    def silence(self, meta: Meta, parts: list[Token]) -> _At:
+        after = _duration(parts[1])
+        if after < MIN_WINDOW_US or after % 1_000_000:
+            raise _Fault("Silence is counted in whole seconds, at least one.", parts[1])
+        return _At(Silence(after), meta)
 
     def hold(self, _: Meta, parts: list[Token]) -> int:
         return _duration(parts[0])

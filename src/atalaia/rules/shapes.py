@@ -57,8 +57,14 @@ class Shapes:
         return self._shapes[index]
 
     def match(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
-        """The rules whose selectors match a sensor with this name and these tags."""
-        return tuple(rule for rule in self.active if rule.spec.selector.matches(name, tags))
+        """The rules on readings whose selectors match a sensor with this name and these tags."""
+        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
+        return tuple(rule for rule in matching if rule.spec.silence is None)
+
+    def match_silence(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
+        """The rules of silence for such a sensor: no shape holds them."""
+        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
+        return tuple(rule for rule in matching if rule.spec.silence is not None)
 
     def find(self, name: str, tags: Mapping[str, str]) -> int:
         """The shape of such a sensor. Of rules that do not fit together the newest are left out."""

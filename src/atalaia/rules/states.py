@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from atalaia.model.batch import Int64s
-from atalaia.model.ids import RuleNo, SensorNo
+from atalaia.model.batch import Bools, Int64s
+from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules.growing import Table
 from atalaia.rules.program import ActiveRule
@@ -119,6 +119,18 @@ class States:
                 payload = record
             self.words[place] = j.pack(phase, level, payload) & ~j.DIRTY
 
+    def is_open(self, places: Int64s) -> Bools:
+        """Which of these states have an open alert."""
+        return self.words[places] & j.PHASE >= j.OPEN
+
+    def open(self, place: int, level: int, at: Micros) -> None:
+        """Open an alert at a state that has none."""
+        self.ensure_records(1)
+        record = j.take_record(self.records, self.pool)
+        self.records[record] = (at, at, at)
+        self._mark(place)
+        self.words[place] = j.pack(j.OPEN, level, record)
+
     def open_places(self, rule_no: int) -> list[int]:
         """The states of a rule that have an open alert, in the order of sensors."""
         return [
@@ -135,12 +147,15 @@ class States:
         level, record = word >> j.LEVEL_SHIFT & j.LEVEL, word >> j.PAYLOAD_SHIFT
         opened = int(self.records[record, j.OPENED_AT])
         j.give_record(self.records, self.pool, record)
-        if not word & j.DIRTY:
+        self._mark(place)
+        self.words[place] = j.pack(j.IDLE, level, opened)
+        return (level, opened) if word & j.PHASE >= j.OPEN else None
+
+    def _mark(self, place: int) -> None:
+        if not self.words[place] & j.DIRTY:
             self.ensure_dirty(1)
             self.dirty[self.dirty_count] = place
             self.dirty_count += 1
-        self.words[place] = j.pack(j.IDLE, level, opened)
-        return (level, opened) if word & j.PHASE >= j.OPEN else None
 
     def _pack(self, places: Int64s) -> bytes:
         if not len(places):

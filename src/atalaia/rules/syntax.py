@@ -59,7 +59,17 @@ class Binary:
     right: "Node"
 
 
-Node = Number | Aggregate | Unary | Binary
+@attrs.frozen
+class Silence:
+    """No reading of the sensor for this long, by arrival. Stands alone in a rule."""
+
+    after_us: int
+
+    def __str__(self) -> str:
+        return f"no data for {duration_text(self.after_us)}"
+
+
+Node = Number | Aggregate | Unary | Binary | Silence
 
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TRUTH_OPS = frozenset({"<", "<=", ">", ">=", "and", "or", "not"})
@@ -67,7 +77,7 @@ TRUTH_OPS = frozenset({"<", "<=", ">", ">=", "and", "or", "not"})
 
 def is_truth(node: Node) -> bool:
     """Whether the node says true or false rather than a number."""
-    return isinstance(node, Unary | Binary) and node.op in TRUTH_OPS
+    return isinstance(node, Silence) or (isinstance(node, Unary | Binary) and node.op in TRUTH_OPS)
 
 
 def aggregates(node: Node) -> Iterator[Aggregate]:
@@ -181,7 +191,12 @@ class RuleSpec:
     @property
     def gap_us(self) -> int:
         """Silence longer than this resets a pending opening or clearing: the longest window."""
-        return max(aggregate.window_us for aggregate in self.aggregates)
+        return max((aggregate.window_us for aggregate in self.aggregates), default=0)
+
+    @property
+    def silence(self) -> Silence | None:
+        """What an absence rule waits for; None for rules that judge readings."""
+        return self.when if isinstance(self.when, Silence) else None
 
     @property
     def condition_key(self) -> str:

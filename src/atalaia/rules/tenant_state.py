@@ -18,6 +18,7 @@ from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
+from atalaia.rules.absence import Absence
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
@@ -31,6 +32,7 @@ __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 ALERT_NAMESPACE = UUID("6f5f6d0e-2f0b-5a3e-9d7c-2a8f1c4be1a7")
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM = 64
+LONG_AGO = Micros(0)
 
 
 @attrs.frozen
@@ -54,24 +56,33 @@ class TenantRules:
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
     _states: States = attrs.field(factory=States)
+    _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
     def __attrs_post_init__(self) -> None:
         self._shapes = Shapes(self.rules)
+        self._absence = Absence(self._states)
 
     def add_sensor(
-        self, sensor_no: SensorNo, sensor_id: UUID, name: str, tags: Mapping[str, str]
+        self,
+        sensor_no: SensorNo,
+        sensor_id: UUID,
+        name: str,
+        tags: Mapping[str, str],
+        heard: Micros = LONG_AGO,
     ) -> int:
         """Returns the sensor's slot. Its rules are those whose selectors match now, but for
-        those that `left_out` names.
+        those that `left_out` names. heard: when its silence began, at the earliest.
         """
         index = self._shapes.find(name, tags)
         shape = self._shapes[index]
         slot = len(self._sensors)
         states = len(self._states)
-        self._states.add(slot, sensor_no, shape.rules)
+        silence = self._shapes.match_silence(name, tags)
+        self._states.add(slot, sensor_no, [*shape.rules, *silence])
+        self._absence.add_sensor(heard, silence, states + len(shape.rules))
         series = len(self._series_of)
         for _ in shape.metrics:
             self._series_of.add((-1,))
@@ -88,6 +99,8 @@ class TenantRules:
 
     def crowded_by(self, edited: ActiveRule) -> str | None:
         """The name of a sensor whose rules do not fit together with this one among them."""
+        if edited.spec.silence is not None:
+            return None
         fits: dict[int, bool] = {}  # per shape
         for slot, sensor in enumerate(self._sensors):
             if not edited.spec.selector.matches(sensor.name, sensor.tags):
@@ -181,7 +194,68 @@ class TenantRules:
             if why == k.OUTPUT_FULL:
                 room = 2 * room + int(what)
             self._make_room(why, int(what))
+        if len(self._absence):
+            found += self._hear(np.unique(self._series.rows[series, w.R_SENSOR]), arrived)
         return found
+
+    @property
+    def waits(self) -> bool:
+        """Whether silence may open an alert here: then `tick` must be called."""
+        return len(self._absence) > 0
+
+    def next_tick(self) -> Micros:
+        """When `tick` will open an alert if nobody is heard of before."""
+        return self._absence.next_deadline()
+
+    def tick(self, now: Micros, arrived: Micros) -> list[Transition]:
+        """Open the alerts of silence that are due at `now`, a line of the grid.
+
+        arrived: the received_at under which this is committed.
+        """
+        found = []
+        for place in self._absence.due(now):
+            slot, _, rule = self._states.owners[place]
+            level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
+            self._states.open(place, level, now)
+            silent_s = (now - self._absence.heard(slot)) / 1e6
+            found.append(self._silence("opened", place, level, now, now, arrived, silent_s))
+        return found
+
+    def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
+        """Clear the alerts of silence of these sensors: their readings arrived just now."""
+        found = []
+        for place in self._absence.hear(sensors, arrived):
+            closed = self._states.close(place)
+            if closed is None:
+                raise AssertionError("an open state has an alert")
+            level, opened = closed
+            found.append(self._silence("cleared", place, level, arrived, opened, arrived, 0.0))
+        return found
+
+    def _silence(
+        self,
+        kind: TransitionKind,
+        place: int,
+        level: int,
+        at: Micros,
+        opened: int,
+        arrived: Micros,
+        silent_s: float,
+    ) -> Transition:
+        slot, sensor_no, rule = self._states.owners[place]
+        return Transition(
+            kind=kind,
+            alert_id=self._alert_id(rule, slot, opened),
+            rule_no=rule.rule_no,
+            rule_version=rule.version,
+            sensor_no=sensor_no,
+            severity=SEVERITY_ORDER[level],
+            at=at,
+            arrived=arrived,
+            value=silent_s,
+            evidence=(Evidence(str(rule.spec.when), silent_s),),
+            reason="condition" if kind == "cleared" else None,
+        )
 
     def _make_room(self, why: int, what: int) -> None:
         """Give the kernel what it stopped for."""
@@ -225,10 +299,10 @@ class TenantRules:
         row = self._sensors[sensor]
         matching = self._shapes.match(row.name, tags)
         staying = {rule.rule_no for rule in matching[: fitting(matching)]}
+        staying |= {rule.rule_no for rule in self._shapes.match_silence(row.name, tags)}
+        watching = (*row.shape.rules, *self._shapes.match_silence(row.name, row.tags))
         first = int(self._sensor_table.rows[sensor, k.S_STATE])
-        places = [
-            first + n for n, rule in enumerate(row.shape.rules) if rule.rule_no not in staying
-        ]
+        places = [first + n for n, rule in enumerate(watching) if rule.rule_no not in staying]
         return self._close(places, arrived, reason)
 
     def _close(

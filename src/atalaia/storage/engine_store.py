@@ -1,7 +1,8 @@
 """The engine's port on Postgres."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -11,7 +12,7 @@ import numpy as np
 import structlog
 
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
-from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
     CommitItem,
     SensorRow,
@@ -23,7 +24,7 @@ from atalaia.ports import (
 from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
 from atalaia.storage.database import Database
 from atalaia.storage.partitions import Partitions
-from atalaia.storage.readings import window_chunk_aio
+from atalaia.storage.readings import points_aio, window_chunk_aio
 from atalaia.storage.registry import load_register_aio, register_aio
 from atalaia.storage.rules import load_rules_aio
 from atalaia.storage.state import load_state_aio
@@ -64,6 +65,34 @@ class PostgresEngineStore:
             )
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
+
+    async def last_heard(
+        self, tenant_no: TenantNo, image: TenantImage
+    ) -> Mapping[SensorNo, Micros]:
+        sensor_of = {row.series_no: row.sensor_no for row in image.series}
+        newest = [(series, ts) for series, ts in image.newest.items() if series in sensor_of]
+        heard: dict[SensorNo, Micros] = {}
+        for start in range(0, len(newest), CHUNK_SERIES):
+            chunk = newest[start : start + CHUNK_SERIES]
+            points = await self._database.as_tenant(
+                tenant_no,
+                partial(points_aio, at=chunk),
+                timeout_ms=RECOVERY_TIMEOUT_MS,
+            )
+            for series, point in points.items():
+                sensor = sensor_of[series]
+                heard[sensor] = max(heard.get(sensor, point.received_at), point.received_at)
+        return heard
+
+    async def waiting_tenants(self) -> Sequence[TenantNo]:
+        async def work(connection: asyncpg.Connection) -> list[TenantNo]:
+            rows = await connection.fetch(
+                "SELECT DISTINCT tenant_id FROM rules"
+                " WHERE waits AND enabled AND deleted_at IS NULL ORDER BY tenant_id"
+            )
+            return [TenantNo(row["tenant_id"]) for row in rows]
+
+        return await self._database.as_writer(work)
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s

@@ -10,7 +10,9 @@ from atalaia.ports import SensorRow, SeriesRow
 
 
 def _sensor(row: asyncpg.Record) -> SensorRow:
-    return SensorRow(row["sensor_id"], row["sensor_uuid"], row["name"], row["tags"])
+    return SensorRow(
+        row["sensor_id"], row["sensor_uuid"], row["name"], row["tags"], row["registered_at"]
+    )
 
 
 def _series(row: asyncpg.Record) -> SeriesRow:
@@ -22,7 +24,7 @@ async def load_register_aio(
 ) -> tuple[list[SensorRow], list[SeriesRow]]:
     """Every living sensor and series of the tenant that this transaction is set to."""
     sensors = await connection.fetch(
-        "SELECT sensor_id, sensor_uuid, name, tags FROM sensors"
+        "SELECT sensor_id, sensor_uuid, name, tags, registered_at FROM sensors"
         " WHERE deleted_at IS NULL ORDER BY sensor_id"
     )
     series = await connection.fetch(
@@ -75,7 +77,7 @@ async def register_aio(
             [name.metric for name in new],
         )
     sensor_rows = await connection.fetch(
-        "SELECT sensor_id, sensor_uuid, name, tags FROM sensors"
+        "SELECT sensor_id, sensor_uuid, name, tags, registered_at FROM sensors"
         " WHERE deleted_at IS NULL AND name = ANY($1) ORDER BY sensor_id",
         list({name.sensor for name in names}),
     )
