@@ -99,7 +99,7 @@ class FaultyStore:
             raise NotFound
         t.sensors[sensor] = attrs.evolve(t.sensors[sensor], tags=dict(tags))
 
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         raise AssertionError("every time is covered here")
 
     def uncovered(self, ts: Int64s) -> Int64s:

@@ -12,14 +12,13 @@ from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import DAY_US, Micros, TenantNo
+from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.commit import take_lease_aio
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query
 from atalaia.storage.migrate import load_migrations
-from atalaia.storage.partitions import Partition, parse_partition
 from tests.stack import START_MS, Stack, make_tenant, row
 
 pytestmark = pytest.mark.postgres
@@ -200,26 +199,6 @@ def test_eight_processes_migrate_one_empty_database(cluster: Cluster) -> None:
         assert int(count) == len(load_migrations())
     finally:
         query(cluster, "DROP DATABASE together WITH (FORCE)")
-
-
-async def test_partitions_are_days_near_and_months_far(stack: Stack) -> None:
-    """And a month that has a day already goes on in days."""
-    ensure = "SELECT name FROM ensure_partition($1, $2)"
-
-    async def name(at: int, now: int) -> str:
-        return str(await stack.database.as_writer(lambda c: c.fetchval(ensure, at, now)))
-
-    day = parse_partition("readings_d20240115").from_us
-    assert await name(day, day + DAY_US) == "readings_d20240115"
-    assert await name(day + 400 * DAY_US, day + 800 * DAY_US) == "readings_m202502"
-    assert await name(day + DAY_US, day + 800 * DAY_US) == "readings_d20240116"
-
-
-def test_partition_names_say_their_range() -> None:
-    """A December ends with the year."""
-    assert parse_partition("readings_m202312") == Partition(
-        1_701_388_800_000_000, 1_704_067_200_000_000, "readings_m202312"
-    )
 
 
 async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None:
