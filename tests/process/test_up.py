@@ -57,20 +57,36 @@ def test_kill_9_of_it_and_of_its_postgres_loses_nothing(data_dir: Path) -> None:
     server = start(data_dir)
     assert server.postmaster() == postmaster
     key = server.credentials["api_key"]
-    os.kill(postmaster, signal.SIGKILL)
-    with server.client as client:
-        answer = client.post("/v1/readings", json=[row(START_MS + 1, 1)])
-        assert answer.status_code == 503
-        assert int(answer.headers["retry-after"]) >= 1
-        assert client.get("/health/live").status_code == 200
-        assert client.get("/health/ready").status_code == 503
     server.kill()
+    os.kill(postmaster, signal.SIGKILL)
     server = start(data_dir)
     assert server.credentials["api_key"] == key
     with server.client as client:
         points = client.get("/v1/sensors/s/readings?metric=t").json()["data"]
         assert [point["value"] for point in points] == [1.0]
     server.stop()
+
+
+def test_a_postgres_that_dies_while_we_serve_is_started_again(data_dir: Path) -> None:
+    """503 with a delay at worst, then service goes on; the log says it once and does not flood."""
+    server = start(data_dir)
+    postmaster = server.postmaster()
+    with server.client as client:
+        assert client.post("/v1/readings", json=[row(START_MS, 1)]).status_code == 200
+        os.kill(postmaster, signal.SIGKILL)
+        deadline = time.monotonic() + 15
+        while (answer := client.post("/v1/readings", json=[row(START_MS + 1, 2)])).is_error:
+            assert (answer.status_code, time.monotonic() < deadline) == (503, True)
+            assert int(answer.headers["retry-after"]) >= 1
+            assert client.get("/health/live").status_code == 200
+            time.sleep(0.1)
+        points = client.get("/v1/sensors/s/readings?metric=t").json()["data"]
+        assert [point["value"] for point in points] == [1.0, 2.0]
+        assert client.get("/health/ready").status_code == 200
+    assert server.postmaster() != postmaster
+    said = server.stop()
+    assert (said.count("postgres_died"), said.count("postgres_restarted")) == (1, 1)
+    assert "Traceback" not in said
 
 
 def test_a_second_start_on_the_same_directory_is_refused(data_dir: Path) -> None:
