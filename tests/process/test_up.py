@@ -106,6 +106,25 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
     assert not (data_dir / "postgres").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["--port", "99999"], {}, "0 to 65535"),
+        (["--port=-1"], {}, "0 to 65535"),
+        (["--host", "a..b"], {}, "Check --host"),
+        ([], {"ATALAIA_RETENTION_DAYS": "x"}, "ATALAIA_RETENTION_DAYS must be"),
+        ([], {"ATALAIA_RETENTION_DAYS": "9999999999"}, "ATALAIA_RETENTION_DAYS must be"),
+    ],
+)
+def test_settings_that_cannot_be_are_a_clear_refusal(
+    data_dir: Path, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    """One sentence, no traceback, nothing started."""
+    code, output = run_to_end(data_dir, *arguments, **environment)
+    assert (code, said in output, "Traceback" in output) == (1, True, False), output
+    assert not (data_dir / "postgres").exists()
+
+
 def test_a_directory_that_cannot_be_written_is_a_clear_refusal() -> None:
     """A file where the directory should be."""
     code, said = run_to_end(Path("/dev/null/data"))
