@@ -1,6 +1,7 @@
 """The database's own walls: roles, policies, group ids, leases, partitions, refusals."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
 import asyncpg
@@ -28,7 +29,7 @@ NONE = np.empty(0, np.int64)
 
 
 def item(
-    tenant: int, series: list[int], ts: list[int], received: int, **more: object
+    tenant: int, series: Sequence[int], ts: list[int], received: int, **more: object
 ) -> CommitItem:
     return CommitItem(
         **{  # type: ignore[arg-type]

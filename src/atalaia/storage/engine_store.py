@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 CHUNK_SERIES = 500  # series per recovery query: bounds memory while windows are rebuilt
 RECOVERY_TIMEOUT_MS = 120_000
+REGISTER_TIMEOUT_MS = 30_000  # a body of 50,000 new series takes 2 s on a quiet machine
 
 
 @attrs.define(eq=False)
@@ -87,7 +88,9 @@ class PostgresEngineStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: register_aio(connection, tenant_no, names, now)
+            tenant_no,
+            lambda connection: register_aio(connection, tenant_no, names, now),
+            timeout_ms=REGISTER_TIMEOUT_MS,
         )
 
     async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
