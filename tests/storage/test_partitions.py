@@ -58,7 +58,7 @@ async def test_commits_and_new_partitions_do_not_meet(stack: Stack) -> None:
     async with trio.open_nursery() as nursery:
         for n in range(3):
             nursery.start_soon(write, f"s{n}")
-        for number in range(40):
+        for number in range(80):
             at = month_ms(2023 - number // 12, 12 - number % 12)
             statuses[(await stack.send([row(at, 1, sensor="old")])).status_code] += 1
         opened.set()
