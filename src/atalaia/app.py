@@ -15,26 +15,23 @@ from pathlib import Path
 import attrs
 import trio
 
-from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import Credentials, Settings, load_credentials, save_credentials
+from atalaia.bridge import open_bridge
+from atalaia.config.settings import Credentials, Settings
 from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.engine import open_engine
 from atalaia.engine.limits import EngineLimits
+from atalaia.first_start import open_credentials
 from atalaia.http.app import create_app, listen, run_server
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.tenant_state import compile_kernel
-from atalaia.security.api_keys import new_key, parse_key
-from atalaia.security.passwords import hash_password, new_password
-from atalaia.storage.accounts import NewTenant, create_tenant, key_is_known
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.queries import PostgresQueries
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
-ADMIN_EMAIL = "admin@atalaia.local"
 
 
 async def run(
@@ -63,7 +60,7 @@ async def run(
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
             database = await stack.enter_async_context(open_database(bridge, url))
-            credentials = await _first_tenant(bridge, url, base_url, settings.data_dir, clock)
+            credentials = await open_credentials(bridge, url, base_url, settings.data_dir, clock)
             store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
             gate = await stack.enter_async_context(open_engine(store, clock, limits))
             queries = PostgresQueries(database)
@@ -131,24 +128,3 @@ def _base_url(host: str, port: int) -> str:
     """How a client on this machine reaches the listener."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
     return f"http://{reachable}:{port}"
-
-
-async def _first_tenant(
-    bridge: Bridge, url: str, base_url: str, data_dir: Path, clock: SystemClock
-) -> Credentials:
-    """The credentials of the first tenant, which is made when this database has none of ours."""
-    known = load_credentials(data_dir)
-    if known is not None:
-        key = parse_key(known.api_key)
-        if key is not None and await key_is_known(bridge, url, key.key_id):
-            current = attrs.evolve(known, base_url=base_url, database_url=url)
-            if current != known:
-                save_credentials(data_dir, current)
-            return current
-    key_made, password = new_key(), new_password()
-    password_hash = await trio.to_thread.run_sync(hash_password, password)
-    tenant = NewTenant("first", ADMIN_EMAIL, password_hash, key_made)
-    tenant_id = await create_tenant(bridge, url, tenant, clock.now_us())
-    made = Credentials(base_url, str(tenant_id), ADMIN_EMAIL, password, key_made.text, url)
-    save_credentials(data_dir, made)
-    return made

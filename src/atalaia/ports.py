@@ -158,8 +158,11 @@ class EngineStore(Protocol):
         """
         ...
 
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
-        """Make the partitions that these times need and that do not exist, at most 8."""
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
+        """Make the partitions that these times need and that do not exist, at most 8.
+
+        Raises Overloaded when the tenant has opened more than its share of new ones.
+        """
         ...
 
     def uncovered(self, ts: Int64s) -> Int64s:

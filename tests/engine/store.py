@@ -105,7 +105,7 @@ class FaultyStore:
             t.series.setdefault(name, row)
         return list(t.sensors.values()), [t.series[name] for name in names]
 
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         raise AssertionError("every time is covered here")
 
     def uncovered(self, ts: Int64s) -> Int64s:

@@ -1,6 +1,7 @@
 """`atalaia up`: everything in one process, with a short banner for the newcomer."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -51,16 +52,16 @@ def up(
     from atalaia.telemetry.logging import configure_logging
 
     configure_logging(log)
-    settings = Settings(
-        host=host,
-        port=port,
-        data_dir=data_dir or default_data_dir(),
-        role=role,
-        database_url=os.environ.get("DATABASE_URL") or None,
-        retention_days=_retention(),
-        demo=demo,
-    )
     try:
+        settings = Settings(
+            host=host,
+            port=port,
+            data_dir=data_dir or default_data_dir(),
+            role=role,
+            database_url=os.environ.get("DATABASE_URL") or None,
+            retention_days=_retention(),
+            demo=demo,
+        )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
     except StartupRefused as refused:
         print(f"atalaia: {refused.detail}", file=sys.stderr)
@@ -84,8 +85,8 @@ def _retention() -> int | None:
     text = os.environ.get("ATALAIA_RETENTION_DAYS")
     if not text:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 or more.")
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 to 99999.")
     return int(text)
 
 

@@ -31,7 +31,7 @@ from atalaia.engine.recover import add_sensors, recover
 from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError, NotFound
+from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
 from atalaia.rules.absence import GRID_US
@@ -125,7 +125,11 @@ class TenantActor:
             oldest=self.limits.oldest(arrived),
             newest=arrived + self.limits.future_skew_us,
         )
-        batch = await self._cover(batch)
+        try:
+            batch = await self._cover(batch)
+        except Overloaded as error:
+            submission.receipt.fail(error)
+            return
         batch, slots = await self._register(state, batch)
         if not len(batch):
             rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
@@ -141,18 +145,26 @@ class TenantActor:
         )
 
     async def _cover(self, batch: Batch) -> Batch:
-        """Make the partitions these times need; refuse for now what is beyond a request's share."""
+        """Make the partitions these times need; refuse for now what is beyond a request's share.
+
+        Raises Overloaded when the tenant's share of new ones is used up and nothing is left.
+        """
         missing = self.store.uncovered(batch.ts)
         if not len(missing):
             return batch
-        await self.store.ensure_partitions(batch.ts[missing], self.clock.now_us())
+        try:
+            now = self.clock.now_us()
+            await self.store.ensure_partitions(self.tenant_no, batch.ts[missing], now)
+        except Overloaded:
+            if len(self.store.uncovered(batch.ts)) == len(batch):
+                raise
         keep = np.ones(len(batch), np.bool_)
         keep[self.store.uncovered(batch.ts)] = False
         return refuse(
             batch,
             keep,
             "retry_later",
-            "the batch spans more days than one request may open; send these rows again",
+            "these rows need more new days or months than may be opened now; send them again",
         )
 
     async def _register(self, state: TenantState, batch: Batch) -> tuple[Batch, Int64s]:

@@ -109,7 +109,7 @@ def _problem(status: int, body: dict[str, Any], extra: list[tuple[str, str]]) ->
 def listen(host: str, port: int) -> socket.socket:
     """Take the address now, before anything slow starts; port 0 takes any free one.
 
-    Raises StartupRefused when it is taken, unknown, or not ours to take.
+    Raises StartupRefused when it is taken, unknown, no address at all, or not ours to take.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -117,12 +117,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
         advice = (
             f"Port {port} on {host} is taken. Choose another with --port, or stop what uses it."
-            if error.errno == errno.EADDRINUSE
-            else f"Cannot listen on {host}:{port}: {error.strerror or error}. Check --host, --port."
+            if getattr(error, "errno", None) == errno.EADDRINUSE
+            else f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}. "
+            "Check --host, and --port (0 to 65535)."
         )
         raise StartupRefused(advice) from error
     listener.setblocking(False)

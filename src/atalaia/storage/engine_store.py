@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 CHUNK_SERIES = 500  # series per recovery query: bounds memory while windows are rebuilt
 RECOVERY_TIMEOUT_MS = 120_000
+REGISTER_TIMEOUT_MS = 30_000  # a body of 50,000 new series takes 2 s on a quiet machine
 
 
 @attrs.define(eq=False)
@@ -115,22 +116,29 @@ class PostgresEngineStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: register_aio(connection, tenant_no, names, now)
+            tenant_no,
+            lambda connection: register_aio(connection, tenant_no, names, now),
+            timeout_ms=REGISTER_TIMEOUT_MS,
         )
 
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
-        await self._partitions.ensure(ts, now)
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
+        await self._partitions.ensure(tenant_no, ts, now)
 
     def uncovered(self, ts: Int64s) -> Int64s:
-        return np.flatnonzero(self._partitions.locate(ts) < 0).astype(np.int64)
+        return np.flatnonzero(self._partitions.map.uncovered(ts)).astype(np.int64)
 
     async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        known = self._partitions.map
+
         async def commit(connection: asyncpg.Connection) -> list[int]:
-            return await commit_group_aio(connection, self._partitions, self.epoch, group_id, items)
+            return await commit_group_aio(connection, known, self.epoch, group_id, items)
 
         try:
             return await self._database.as_writer(commit)
         except StoreRefused as error:
+            if _is_not_the_datas_fault(error.__cause__):
+                await self._partitions.reload()
+                raise StoreUnavailable(f"the tables are not as known: {error}") from error
             if not _is_same_group(error.__cause__):
                 raise
         answer = await self._database.as_writer(
@@ -166,6 +174,13 @@ def _is_same_group(cause: BaseException | None) -> bool:
     return (
         isinstance(cause, asyncpg.UniqueViolationError)
         and cause.constraint_name == "commit_groups_pkey"
+    )
+
+
+def _is_not_the_datas_fault(cause: BaseException | None) -> bool:
+    """A partition that somebody dropped, or that no longer covers its times (no named check)."""
+    return isinstance(cause, asyncpg.UndefinedTableError) or (
+        isinstance(cause, asyncpg.CheckViolationError) and cause.constraint_name is None
     )
 
 

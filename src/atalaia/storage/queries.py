@@ -13,7 +13,7 @@ from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.readings import points_aio, range_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
-from atalaia.storage.state import load_state_aio
+from atalaia.storage.state import newest_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 
@@ -125,7 +125,7 @@ async def _sensors_aio(
         name,
         limit,
     )
-    newest = (await load_state_aio(connection)).newest if rows else {}
+    newest = await newest_aio(connection, [number for row in rows for number in row["series"]])
     return [
         SensorView(
             sensor_id=row["sensor_uuid"],
