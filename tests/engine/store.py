@@ -44,6 +44,9 @@ class FaultyStore:
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
     register_s: float = 0.0
+    load_s: float = 0.0
+    loading: int = 0
+    most_loading: int = 0
     loads: int = 0
     snapshots: int = 0
     transitions: list[Transition] = attrs.field(factory=list)
@@ -53,6 +56,10 @@ class FaultyStore:
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         self.loads += 1
+        self.loading += 1
+        self.most_loading = max(self.most_loading, self.loading)
+        await trio.sleep(self.load_s)
+        self.loading -= 1
         if self.load_faults and (fault := self.load_faults.pop(0)):
             raise fault
         t = self.tenant(tenant_no)

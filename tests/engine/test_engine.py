@@ -356,3 +356,13 @@ async def test_committed_transitions_are_counted(autojump_clock: MockClock) -> N
         await gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 0")).wait()
         await gate.submit(ONE, batch(3)).wait()
         assert opened() == before + 1
+
+
+async def test_a_crowd_that_returns_is_rebuilt_a_few_at_a_time(autojump_clock: MockClock) -> None:
+    """And everybody is answered."""
+    store = FaultyStore(load_s=1.0)
+    async with engine(store, recoveries=3) as gate:
+        receipts = [gate.submit(TenantNo(n), batch()) for n in range(1, 11)]
+        for receipt in receipts:
+            assert (await receipt.wait()).accepted == 1
+    assert store.most_loading == 3

@@ -56,6 +56,7 @@ class Gate:
     _works: trio.MemorySendChannel[Work]
     _budget: Budget
     _listening_since: Micros
+    _recoveries: trio.CapacityLimiter
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
@@ -143,7 +144,7 @@ class Gate:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
             TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening_since,
+            self._listening_since, self._recoveries,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor)
         self._tenants[tenant_no] = supervisor
@@ -173,7 +174,8 @@ async def open_engine(
     async with trio.open_nursery() as nursery:
         flusher = Flusher(store, clock, limits, receive, Queue(limits))
         budget, since = Budget(limits.total_rows), clock.now_us()
-        gate = Gate(store, clock, limits, nursery, send, budget, since)
+        recoveries = trio.CapacityLimiter(limits.recoveries)
+        gate = Gate(store, clock, limits, nursery, send, budget, since, recoveries)
         flushed = trio.Event()
 
         async def flush() -> None:

@@ -53,6 +53,7 @@ class TenantActor:
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
     listening_since: Micros
+    recoveries: trio.CapacityLimiter
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
@@ -64,7 +65,8 @@ class TenantActor:
         failed) the caller rebuilds; messages still in the inbox are untouched.
         """
         while True:
-            state, image = await recover(self.store, self.tenant_no, self.listening_since)
+            async with self.recoveries:
+                state, image = await recover(self.store, self.tenant_no, self.listening_since)
             if not await self._serve(state, image):
                 return
 
