@@ -23,7 +23,7 @@ def _usage(error: CycloptsError) -> str:
     return f"atalaia: {error} See --help."
 
 
-def _default(value: object) -> str | None:
+def show_default(value: object) -> str | None:
     """Nothing for what is off or empty until somebody says otherwise."""
     return None if value is None or value is False or value == () else str(value)
 
@@ -32,7 +32,7 @@ app = App(
     name="atalaia",
     help="A watchtower for sensor data: readings in, rules, alerts out, durable in Postgres.",
     version=version("atalaia"),
-    default_parameter=Parameter(negative=(), show_default=_default),
+    default_parameter=Parameter(negative=(), show_default=show_default),
     error_formatter=_usage,
 )
 for place, (target, text) in enumerate(COMMANDS.items()):

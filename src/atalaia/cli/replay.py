@@ -71,7 +71,7 @@ def replay(
     speed
         60x is an hour in a minute; max is as fast as the server takes it.
     shift_to_now
-        Move all times as far ahead as none lies in the future when it is sent.
+        Move all times to now, as far as no row is sent before its time.
     batch
         Readings per request; the rows of one time stay together.
     connections
