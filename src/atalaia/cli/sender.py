@@ -52,6 +52,9 @@ class Tally:
         """Why rows were rejected, the most frequent first."""
         for code, count in self.codes.most_common():
             yield f"rejected {count:,} as {code}: {self.details[code]}"
+        unlisted = self.rejected - self.codes.total()
+        if unlisted:  # the server lists as many as an answer may hold
+            yield f"rejected {unlisted:,} more that the answers do not list"
 
 
 @attrs.define(eq=False)
