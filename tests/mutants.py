@@ -186,7 +186,7 @@ MUTANTS = (
     ),
     Mutant(
         "unknown-opens", FOLD, "rules/judging.py",
-        "truth != 1.0:", "truth == 0.0:",
+        "truth != 1.0 or closed", "truth == 0.0 or closed",
         RULES + "test_unknown_neither_opens_nor_clears",
     ),
     Mutant(
