@@ -104,7 +104,6 @@ def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
 
     curl -sS {credentials.base_url}/v1/readings -H 'X-API-Key: {credentials.api_key}' \\
       -d '{{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)', "value": 71.5}}'
-
 {"" if demo is None else _demo_lines(credentials, demo)}
   Ctrl-C stops it; nothing that was answered is lost.
 """,
@@ -115,7 +114,7 @@ def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
 def _demo_lines(credentials: Credentials, demo: "DemoTenant") -> str:
     return f"""
   The demo's simulated sensors send once a second. Its key: {demo.api_key}
-  Its alerts, as they open and clear (the first after about a minute):
+  Its alerts, as they open and clear (the first within seconds):
 
     curl -sS '{credentials.base_url}/v1/alerts?limit=5' -H 'X-API-Key: {demo.api_key}'
 """
