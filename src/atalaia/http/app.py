@@ -19,6 +19,7 @@ from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
+from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
@@ -58,7 +59,9 @@ def create_app(gate: Gate, queries: Queries) -> Front:
 
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
-    app.register_blueprint(rules.blueprint(gate, queries))
+    aside = Aside()
+    checks = RuleChecks(queries, gate.retention_us, aside)
+    app.register_blueprint(rules.blueprint(gate, queries, checks))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
     face: Any = app  # quart types its events more narrowly than ASGI does

@@ -13,8 +13,6 @@ from atalaia.rules.memory import BLOCK, FILL
 from atalaia.rules.syntax import Aggregate, Node, RuleSpec, Selector, size
 from atalaia.rules.windows import FEW, GROUP, LOOK, PANE, PANES, pane_shift
 
-DEFAULT_INTERVAL_US = 1_000_000
-
 WORD = 8
 
 # ns, from rule sets that differ in one thing each, on the readings of bench/rules.py (windows full,
