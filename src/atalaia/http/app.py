@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, ops, rules, sensors
+from atalaia.http import alerts, ops, rule_files, rules, sensors
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
@@ -62,6 +62,7 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     aside = Aside()
     checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, checks))
+    app.register_blueprint(rule_files.blueprint(gate, queries, aside))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
     face: Any = app  # quart types its events more narrowly than ASGI does

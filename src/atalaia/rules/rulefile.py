@@ -157,7 +157,9 @@ class _Reader:
                 self._read_list()
             else:
                 self._skip(value)
-                self.note(_place(value), '"rules" is a list; begin each rule with "- name:".')
+                self.note(
+                    _place(value), '"rules" is a list, [] for none; a rule begins with "- name:".'
+                )
         if not found and not self.problems:
             self.note(_place(top), 'There is no key "rules:" in this file.')
         self._next()  # the document ends
