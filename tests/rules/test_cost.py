@@ -34,6 +34,8 @@ def used_bytes(texts: list[str], interval_us: int, readings: int) -> float:
         (["when avg(a, 5m) > 8"], "when max(a, 5m) > 9", 1),
         (["when avg(a, 5m) > 8"], "when max(a, 30m) > 9 or max(a, 3m) > 20", 1),
         (["when avg(a, 30m) > 8", "when b > 9"], "when max(a, 10m) > 9", 5),
+        ([], "when anomaly(a, 30m) and quantile(b, 0.9, 1m) > 3", 1),
+        (["when avg(a, 30m) > 8"], "when median(a, 30m) > 9 and mad(a, 5m) > 1", 1),
     ],
 )
 def test_memory_is_what_the_engine_takes(others: list[str], rule: str, interval_s: int) -> None:
@@ -60,6 +62,20 @@ def test_shared_windows_are_free() -> None:
     assert (first.windows, first.new_windows) == (3, 2)  # b does not watch all of c's sensors
     assert (second.windows, second.new_windows, second.bytes_per_sensor) == (1, 0, 8)
     assert first.ns_per_reading > second.ns_per_reading > 0
+
+
+def test_a_scan_costs_what_it_looks_at() -> None:
+    """By the readings of its window, and no more once it goes by a grid; shared by its kind."""
+    rules = parse_rules(
+        "rule a on sensors when median(t, 1m) > 1 rule b on sensors when mad(t, 4m) > 1"
+        " rule c on sensors when anomaly(t, 1h) rule d on sensors when anomaly(t, 1d)"
+        " rule e on sensors when quantile(t, 0.5, 1m) > 2 rule f on sensors when avg(t, 1m) > 1"
+    )
+    a, b, c, d, e, f = (cost.ns_per_reading for cost in estimate_costs(rules, [], 1_000_000))
+    assert 600 < a < 1_000 < 4_000 < b < 6_000
+    assert 2_000 < c < 6_000
+    assert 0.5 < c / d < 2
+    assert e < 20 < f < 100
 
 
 @pytest.mark.parametrize(

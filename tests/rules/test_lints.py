@@ -30,6 +30,7 @@ def lints(text: str, around: Surroundings | None = None) -> list[Lint]:
         ("when count(t, 5m) < 0", "never_true", 2, 7, "`count(t, 5m) < 0` never holds"),
         ("when t > 1 and stddev(t, 5m) >= 0", "always_true", 2, 17, "always holds"),
         ("when t > 1 or -abs(t) > 2", "never_true", 2, 16, "`-abs(last(t, 5m)) > 2`"),
+        ("when t > 1 and mad(t, 5m) < 0", "never_true", 2, 17, "mad(t, 5m)"),
         ("when t > 1 and 1 > 3", "never_true", 2, 17, "`1 > 3`"),
         ("when max(t, 5m) - max(t, 5m) < 0 or t > 2 - 1 and t < t", "never_true", 2, 52, "t"),
         ("when t > 30 and not t >= 20", "never_fires", 2, 7, "contradicts itself"),
@@ -66,6 +67,7 @@ def test_an_oddity_is_found(text: str, code: str, line: int, column: int, words:
         ("when avg(t, 1m) > 3 clear when avg(t, 1m) < 2\n for 5s", "hold_below_interval", 3, 2),
         ("when avg(t, 5s) > 3\n for 1m", "hold_never_passes", 3, 2),
         ("when t > 3 and rate(t, 10s) > 2", "window_below_interval", 2, 17),
+        ("when anomaly(t, 80s)", "window_below_interval", 2, 7),
     ],
 )
 def test_what_depends_on_the_service_needs_it_known(
@@ -93,6 +95,9 @@ def test_what_depends_on_the_service_needs_it_known(
         "when count(t, 5m) < 1 clear when count(t, 5m) >= 1",
         "when abs(t - u) * 2 > 5 and t / u < 3",
         "when not (t > 1 and t < 2)",
+        "when anomaly(t, 1h) and mad(t, 1h) > 0 for 1m during weekdays 08:00-18:00 UTC",
+        "when t > 3 and t < 2 severity info, warning when t > 0 on no data alert",
+        "when quantile(t, 0.9, 5m) > 3 clear when quantile(t, 0.5, 5m) < 4",
         "when t > u clear when t < u",
         "when " + " or ".join(f"(t > {n} and t < {n}.5)" for n in range(20)),
     ],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from atalaia.rules.memory import BLOCK, FILL
+from atalaia.rules.scanning import EXACT, scan_shift
 from atalaia.rules.syntax import Aggregate, Node, RuleSpec, Selector, size
 from atalaia.rules.windows import FEW, GROUP, LOOK, PANE, PANES, pane_shift
 
@@ -24,8 +25,43 @@ NS_AGGREGATE = 3
 NS_RULE = 5  # one comparison, not in alert
 NS_OPERATION = 2  # each further operator, number or aggregate of a condition
 
-Window = tuple[str, int]
-"""Windows of one metric and width are one, whatever is asked of them."""
+NS_SCANNED = {"quantile": 12, "median": 12, "mad": 21, "ewma": 6, "zscore": 3, "anomaly": 21}
+"""Per reading that such an aggregate looks at: all of the window, or fewer often (scanning.py)."""
+
+
+@attrs.frozen
+class Window:
+    """What is kept once for all who ask. scan: the aggregate that looks at every reading, if any;
+    sums, extremes and ends of one metric and width share a window.
+    """
+
+    metric: str
+    width_us: int
+    scan: tuple[str, float] | None
+
+    @classmethod
+    def of(cls, aggregate: Aggregate) -> "Window":
+        scan = None
+        if aggregate.function in NS_SCANNED:
+            function = "quantile" if aggregate.function == "median" else aggregate.function
+            scan = (function, 0.5 if aggregate.parameter is None else aggregate.parameter)
+        return cls(aggregate.metric, aggregate.window_us, scan)
+
+    @property
+    def step_us(self) -> int:
+        """Of the grid that a scanned window goes by."""
+        return 1 << scan_shift(self.width_us) if self.scan else 0
+
+    def readings(self, interval_us: int) -> int:
+        return -(-self.width_us // interval_us)
+
+    def ns(self, interval_us: int) -> float:
+        """Of one reading."""
+        if self.scan is None:
+            return NS_WINDOW
+        count = self.readings(interval_us)
+        often = 1.0 if count <= EXACT else min(1.0, interval_us / self.step_us)
+        return NS_WINDOW + NS_SCANNED[self.scan[0]] * count * often
 
 
 @attrs.frozen
@@ -72,29 +108,32 @@ def _estimate(rule: RuleSpec, shared: set[Aggregate], interval_us: int) -> Cost:
         windows=len(own),
         new_windows=len(new),
         bytes_per_sensor=added + WORD,
-        ns_per_reading=NS_WINDOW * len(new)
-        + NS_SPREAD * len(spread)
-        + NS_AGGREGATE * len(set(rule.aggregates) - shared)
-        + NS_RULE
-        + NS_OPERATION * _operations(rule.when),
+        ns_per_reading=round(
+            sum(window.ns(interval_us) for window in new)
+            + NS_SPREAD * len(spread)
+            + NS_AGGREGATE * len(set(rule.aggregates) - shared)
+            + NS_RULE
+            + NS_OPERATION * _operations(rule.when)
+        ),
     )
 
 
 def window_bytes(windows: set[Window], interval_us: int) -> int:
     """Of one sensor: rings, panes, looks and suffixes, once its windows are full."""
     total = 0
-    for metric in {metric for metric, _ in windows}:
-        widths = [width for m, width in windows if m == metric]
-        ring = _readings(max(widths), interval_us)
+    for metric in {window.metric for window in windows}:
+        mine = [window for window in windows if window.metric == metric]
+        plain = [window for window in mine if window.scan is None]
+        ring = -(-max(window.width_us + window.step_us for window in mine) // interval_us)
         total += WORD  # which series it is
         total += WORD * BLOCK * (ring + FILL - 1) // FILL  # a ring begins anywhere in a block
         if ring > FEW:
-            classes = len({pane_shift(width) for width in widths})
+            classes = len({pane_shift(window.width_us) for window in plain})
             total += WORD * classes * PANES * PANE
-        for width in widths:
-            total += WORD * LOOK
-            if _readings(width, interval_us) > FEW:
-                groups = (1 << pane_shift(width)) // interval_us // GROUP
+        total += WORD * LOOK * len(mine)
+        for window in plain:
+            if window.readings(interval_us) > FEW:
+                groups = (1 << pane_shift(window.width_us)) // interval_us // GROUP
                 total += WORD * BLOCK * -(-groups // (FILL // 2))
     return total
 
@@ -110,11 +149,7 @@ def covers(wide: Selector, narrow: Selector) -> bool:
 
 
 def _windows(aggregates: Iterable[Aggregate]) -> set[Window]:
-    return {(a.metric, a.window_us) for a in aggregates}
-
-
-def _readings(width_us: int, interval_us: int) -> int:
-    return -(-width_us // interval_us)
+    return {Window.of(aggregate) for aggregate in aggregates}
 
 
 def _operations(when: Node) -> int:

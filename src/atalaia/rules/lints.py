@@ -28,7 +28,8 @@ from atalaia.rules.syntax import (
     duration_text,
 )
 
-_NEED_TWO = frozenset({"stddev", "rate", "delta"})
+_NEEDED = {"stddev": 2, "rate": 2, "delta": 2, "zscore": 9, "anomaly": 9}
+"""Readings without which an aggregate says nothing."""
 
 
 @attrs.frozen
@@ -107,7 +108,8 @@ def _conditions(rule: RuleSpec, places: RulePlaces) -> Iterator[Lint]:
             yield _lint(
                 code, at, f"`{show(comparison)}` {word}; compare with another number or drop it."
             )
-    if rule.when not in odd:
+    # Where unknown counts as true, a condition that never holds opens alerts all the same.
+    if rule.when not in odd and rule.on_no_data != "alert":
         if not cases(rule.when):
             yield _lint(
                 "never_fires", places.when.at,
@@ -232,13 +234,14 @@ def _windows(rule: RuleSpec, places: RulePlaces, around: Surroundings) -> Iterat
                         f"Readings are kept for {duration_text(around.retention_us)}: after a "
                         f"restart the window of {window} would lack the older ones. Shorten it.",
                     )  # fmt: skip
-                few = around.interval_us is not None and aggregate.window_us <= around.interval_us
-                if few and aggregate.function in _NEED_TWO:
+                needed = _NEEDED.get(aggregate.function, 1)
+                held = -(-aggregate.window_us // (around.interval_us or 1))
+                if around.interval_us is not None and held < needed:
                     yield _lint(
                         "window_below_interval", at,
-                        f"A window of {window} holds one reading when they come every "
-                        f"{duration_text(around.interval_us or 0)}: {aggregate} says nothing. "
-                        "Take a longer window.",
+                        f"{aggregate.function} needs {needed} readings; a window of {window} holds "
+                        f"{held} when they come every {duration_text(around.interval_us)}. "
+                        "Take a longer one.",
                     )  # fmt: skip
 
 
