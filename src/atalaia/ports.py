@@ -16,6 +16,7 @@ from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.rules.syntax import Selector
 
 
 class StoreUnavailable(Exception):
@@ -223,6 +224,12 @@ class Queries(Protocol):
         ...
 
     async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
+
+    async def count_sensors(
+        self, tenant_no: TenantNo, selectors: Sequence[Selector]
+    ) -> Sequence[int]:
+        """How many living sensors each selector matches now."""
+        ...
 
     async def alerts(
         self,

@@ -13,7 +13,9 @@ def test_rules_are_checked_before_they_are_sent(here: Here, tmp_path: Path) -> N
     """Line, column and caret of the file."""
     file = tmp_path / "rules.txt"
     file.write_text("rule a on sensors when avg(t, 5m) > 1 and max(t, 5m) > 2\n")
-    assert here("rules", "check", str(file)) == (0, "ok a: t; 1 windows per sensor")
+    code, said = here("rules", "check", str(file))
+    assert code == 0
+    assert said.startswith("ok a: t; 1 windows per sensor")
     file.write_text("\nrule a on sensors when avgg(t, 5m) > 1\n")
     code, said = here("rules", "check", str(file))
     assert code == 1
@@ -41,3 +43,12 @@ async def test_brackets_in_a_rule_are_shown(cli: Runner) -> None:
     await cli.stack.rule('rule hot on sensor "s" when t > 1 # [bold]')
     code, said = await cli("rules", "list")
     assert (code, "[bold]" in said) == (0, True), said
+
+
+def test_a_pack_is_rules_that_can_be_checked(here: Here, tmp_path: Path) -> None:
+    """What one command prints, the other understands; a wrong kind is one sentence."""
+    code, text = here("rules", "pack", "level", "tank/1", "--every", "5m", "--on", 'group "pumps"')
+    assert code == 0
+    assert 'rule "tank/1-low" on group "pumps"' in text
+    code, said = here("rules", "pack", "mood")
+    assert (code, "there are temperature" in said) == (2, True)

@@ -18,7 +18,8 @@ def commands(text: str) -> list[list[str]]:
     """The words after `atalaia` of every command in a code block or between backticks."""
     code = re.findall(r"```sh\n.*?```|^    .*$|(?<!`)`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
     found = [match for part in code for match in COMMAND.findall(part)]
-    return [shlex.split(line, comments=True)[1:] for line in found]
+    alone = (re.split(r"\s(?:\|\||&&|;|\|)\s", line)[0] for line in found)
+    return [shlex.split(line, comments=True)[1:] for line in alone]
 
 
 def test_the_reference_is_the_help() -> None:
@@ -45,9 +46,11 @@ def test_every_command_is_understood(page: Path) -> None:
 def test_commands_are_found() -> None:
     """The test before would not notice an expression that finds nothing."""
     text = (
-        "    ./atalaia up --x\n    A=b ./atalaia rules y\n`atalaia z`\n```sh\n./atalaia w # c\n```"
+        "    ./atalaia up --x\n    A=b ./atalaia rules y\n"
+        "`atalaia z`\n```sh\n./atalaia w # c\n```\n"
+        "    atalaia v || test $? -eq 1\n"
     )
-    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w"]]
+    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w"], ["v"]]
     assert sum(len(commands(page.read_text())) for page in PAGES) > 10
 
 

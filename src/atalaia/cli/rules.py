@@ -1,4 +1,4 @@
-"""`atalaia rules`: check a file before it is sent, list what a server has."""
+"""`atalaia rules`: rules of files and of a running server."""
 
 import sys
 from collections.abc import Iterator
@@ -12,39 +12,37 @@ from rich.table import Table
 from rich.text import Text
 
 from atalaia.cli.connection import Connection, GaveUp, find_connection, no_answer, parse_page
-from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
-from atalaia.rules.language import parse_rules
+from atalaia.model.errors import AtalaiaError, Invalid
 
-app = App(name="rules", help="Check rule files and list a server's rules.")
+app = App(name="rules", help="Check rules, list those of a server, keep them in a file.")
 
 
-@app.command
-def check(file: Path, /) -> int:
-    """Say for each rule of a file whether it can be understood.
+app.command(
+    "atalaia.cli.rule_check:check",
+    name="check",
+    help="Say what is odd about the rules of a file, and what they cost.",
+)
+app.command(
+    "atalaia.cli.rule_files:export_rules",
+    name="export",
+    help="Write all rules of a server as YAML.",
+)
+app.command(
+    "atalaia.cli.rule_files:import_rules",
+    name="import",
+    help="Make a server's rules those of a YAML file.",
+)
+app.command(
+    "atalaia.cli.rule_files:diff_rules",
+    name="diff",
+    help="Compare a YAML file with a server's rules.",
+)
 
-    Parameters
-    ----------
-    file
-        A text with one or more rules.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        print(f"atalaia: {file}: {error.strerror}.", file=sys.stderr)
-        return 2
-    except UnicodeDecodeError:
-        print(f"atalaia: {file}: this is no text in UTF-8.", file=sys.stderr)
-        return 2
-    try:
-        rules = parse_rules(text)
-    except RuleInvalid as error:
-        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
-        print(error.caret, file=sys.stderr)
-        return 1
-    for rule in rules:
-        windows = {(a.metric, a.window_us) for a in rule.aggregates}
-        print(f"ok  {rule.name}: {', '.join(rule.metrics)}; {len(windows)} windows per sensor")
-    return 0
+app.command(
+    "atalaia.cli.rule_packs:pack_of",
+    name="pack",
+    help="Show rules to begin with, for a kind of sensor.",
+)
 
 
 @app.command(name="list")

@@ -61,6 +61,11 @@ class Gate:
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
 
+    @property
+    def retention_us(self) -> int | None:
+        """How long readings are kept; None: for ever."""
+        return self._limits.retention_us
+
     def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 

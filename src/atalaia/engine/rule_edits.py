@@ -33,7 +33,7 @@ class Edited:
 def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
     """Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many."""
     match edit:
-        case CreateRule(text):
+        case CreateRule(text, enabled):
             spec = parse_rule(text)
             if len(rules) >= MAX_RULES:
                 raise Conflict(f"A tenant may have {MAX_RULES} rules.", code="too_many_rules")
@@ -45,7 +45,7 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 text=text,
                 version=1,
                 revision=1,
-                enabled=True,
+                enabled=enabled,
                 active_from=now,
                 created_at=now,
                 updated_at=now,

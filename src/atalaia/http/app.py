@@ -13,12 +13,13 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, ops, rules, sensors
+from atalaia.http import alerts, ops, rule_files, rules, sensors
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
+from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
@@ -65,7 +66,10 @@ def create_app(gate: Gate, queries: Queries) -> Front:
 
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
-    app.register_blueprint(rules.blueprint(gate, queries))
+    aside = Aside()
+    checks = RuleChecks(queries, gate.retention_us, aside)
+    app.register_blueprint(rules.blueprint(gate, queries, checks))
+    app.register_blueprint(rule_files.blueprint(gate, queries, aside))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
     face: Any = app  # quart types its events more narrowly than ASGI does

@@ -23,6 +23,14 @@ class RuleBody:
     text: str
 
 
+@attrs.frozen
+class CheckBody:
+    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
+
+    text: str
+    interval: str | None = None
+
+
 def _check_tags(_: Any, __: Any, tags: dict[str, str]) -> None:
     if len(tags) > MAX_TAGS:
         raise ValueError(f"a sensor may have {MAX_TAGS} tags")

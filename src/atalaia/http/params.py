@@ -71,6 +71,10 @@ def choice(args: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str 
     return value
 
 
+def flag(args: Mapping[str, str], name: str) -> bool:
+    return choice(args, name, ("true", "false")) == "true"
+
+
 def cursor(args: Mapping[str, str], kind: type[T]) -> T | None:
     """What `next_cursor` of the page before said."""
     text = args.get("cursor")

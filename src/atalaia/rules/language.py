@@ -116,8 +116,7 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
         if hidden is not None:
             raise _invalid(text, "Control characters may not stand here.", line, hidden.start() + 1)
     try:
-        tree = _parser().parse(text)
-        return tuple(_Builder(text).transform(tree))
+        return tuple(_Builder(text).transform(parse_tree(text)))
     except UnexpectedInput as error:
         raise _syntax_error(text, error) from None
     except VisitError as error:
@@ -129,6 +128,11 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
         raise
     except RecursionError:
         raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+
+
+def parse_tree(text: str) -> Tree[Token]:
+    """What the grammar makes of a text, with places. Raises as lark does."""
+    return _parser().parse(text)
 
 
 @cache
@@ -437,6 +441,5 @@ def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
 
 
 def _nth_rule_line(text: str, nth: int) -> int:
-    tree: Tree[Token] = _parser().parse(text)
-    rule = tree.children[nth - 1]
+    rule = parse_tree(text).children[nth - 1]
     return int(rule.meta.line) if isinstance(rule, Tree) else 1

@@ -9,10 +9,12 @@ import attrs
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.readings import points_aio, range_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
+from atalaia.storage.selectors import count_sensors_aio
 from atalaia.storage.state import newest_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
@@ -91,6 +93,13 @@ class PostgresQueries:
             return None if row is None else stored_rule(row)
 
         return await self._database.as_tenant(tenant_no, work)
+
+    async def count_sensors(
+        self, tenant_no: TenantNo, selectors: Sequence[Selector]
+    ) -> Sequence[int]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: count_sensors_aio(connection, selectors)
+        )
 
     async def alerts(
         self,
