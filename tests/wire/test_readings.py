@@ -1,6 +1,7 @@
 """Bodies to columns: both roads, every form, every fault."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,6 +58,34 @@ def test_a_bad_row_changes_nothing_but_itself(rows: list[dict[str, Any]]) -> Non
     slow = parse([*rows, {"sensor": "a"}])
     assert readings(slow) == readings(fast)
     assert [(r.index, r.code) for r in slow.rejects] == [(len(rows), "missing_field")]
+
+
+@given(ROWS, st.data())
+def test_times_of_both_kinds_may_stand_in_one_body(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Some senders write text and integers side by side."""
+    texts = [
+        {**row, "ts": datetime.fromtimestamp(row["ts"] // 1000, UTC).isoformat()} for row in rows
+    ]
+    mixed = [data.draw(st.sampled_from(pair)) for pair in zip(rows, texts, strict=True)]
+    lines = "\n".join(json.dumps(row) for row in mixed).encode()
+    for batch in (parse(mixed), parse(lines, format="ndjson")):
+        assert not batch.rejects
+        wanted = [reading for row in mixed for reading in readings(parse([row]))]
+        assert readings(batch) == wanted
+
+
+def test_one_long_text_among_integer_times_costs_its_length_once() -> None:
+    """As one array of texts, each of them would be as wide as the longest."""
+    good = {"sensor": "a", "metric": "b", "ts": 1, "value": 2}
+    body = json.dumps([*[good] * 100, {**good, "ts": "9" * 200_000}]).encode()
+    tracemalloc.start()
+    batch = parse(body)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [reject.code for reject in batch.rejects] == ["bad_ts"]
+    assert peak_bytes < 20 * len(body)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

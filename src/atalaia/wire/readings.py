@@ -5,6 +5,7 @@ row by itself. Whatever it does not understand takes the slow road, which judges
 names what is wrong with each; both give the same batch for the same good body.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -89,11 +90,11 @@ def _from_rows(rows: Sequence[_Row], options: WireOptions) -> Batch | None:
     _check_count(len(rows), options)
     index: dict[tuple[str, str], int] = {}
     idx = [index.setdefault((row.sensor, row.metric), len(index)) for row in rows]
-    times: Int64s | None
-    if rows and isinstance(rows[0].ts, str):
-        times = np.array([parse_rfc3339(row.ts) for row in rows], np.int64)  # type: ignore[arg-type]
+    ticks = [row.ts for row in rows]
+    if ticks and isinstance(ticks[0], str):
+        times = _parse_all(ticks)
     else:
-        times = _scale_all([row.ts for row in rows], options.precision)
+        times = _scale_all(ticks, options.precision)
     if times is None:
         return None
     return _finish(list(index), np.array(idx, np.int32), times, [row.value for row in rows])
@@ -109,12 +110,18 @@ def _from_columns(columns: _Columns, options: WireOptions) -> Batch | None:
     return _finish([name], np.zeros(count, np.int32), times, columns.value)
 
 
+def _parse_all(texts: Sequence[int | str]) -> Int64s | None:
+    """None when one of them is no text, an error when one is no time."""
+    times = [parse_rfc3339(text) for text in texts if isinstance(text, str)]
+    return np.array(times, np.int64) if len(times) == len(texts) else None
+
+
 def _scale_all(ticks: Sequence[Any], precision: Precision) -> Int64s | None:
     """All at once; None when one of them is text, an error when one is beyond int64."""
-    raw = np.array(ticks)
-    if len(raw) and raw.dtype != np.int64:
+    try:
+        times: Int64s = np.frombuffer(array("q", ticks), np.int64)
+    except TypeError:
         return None
-    times: Int64s = raw.astype(np.int64)
     if precision == "ns":
         return times // 1_000
     factor = MICROS_PER[precision]
