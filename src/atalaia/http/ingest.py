@@ -20,6 +20,8 @@ from atalaia.wire.times import Precision
 
 log = structlog.get_logger()
 
+MAX_LISTED = 1_000  # rejects; 50,000 would be an answer of 5 MB to a body of 100 kB
+
 _PRECISIONS: dict[str, Precision] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}
 
 
@@ -97,7 +99,8 @@ def _render(answer: Answer, request_id: str) -> tuple[int, str, dict[str, Any], 
         "accepted": answer.accepted,
         "duplicates": answer.duplicates,
         "late": answer.late,
-        "rejected": [attrs.asdict(reject) for reject in answer.rejects],
+        "rejected": [attrs.asdict(reject) for reject in answer.rejects[:MAX_LISTED]],
+        "rejected_count": len(answer.rejects),
     }
     if answer.accepted or answer.duplicates:
         return 200, "application/json", body | {"durability": "committed"}, "ok"
