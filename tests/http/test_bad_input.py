@@ -1,8 +1,10 @@
 """Nothing a client sends makes a 5xx, wedges a connection, or reveals another tenant."""
 
+import base64
 import json
 import socket
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -12,6 +14,11 @@ import trio.testing
 from tests.stack import NOW_MS, START_MS, Stack, make_tenant, open_stack, row
 
 pytestmark = pytest.mark.postgres
+
+
+def forged(position: object) -> str:
+    """A cursor of the right form."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
 @pytest.mark.parametrize(
@@ -58,15 +65,29 @@ async def test_bad_ingest_requests_have_their_answers(
         ("GET", "/v1/sensors/s/readings?metric=none", 404, "not_found"),
         ("GET", "/v1/sensors/s/readings?metric=t&limit=0", 400, "bad_parameter"),
         ("GET", "/v1/sensors/s/readings?metric=t&limit=x", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&limit=0000000019999", 400, "bad_parameter"),
+        ("GET", f"/v1/sensors?limit={'0' * 5000}1", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&from=--5", 400, "bad_parameter"),
+        ("GET", f"/v1/sensors/s/readings?metric=t&from={10**15}", 400, "bad_parameter"),
         ("GET", "/v1/sensors/s/readings?metric=t&from=yesterday", 400, "bad_parameter"),
         ("GET", "/v1/sensors/s/readings?metric=t&from=2026-01-01T00:00:00", 400, "bad_parameter"),
         ("GET", "/v1/sensors/s/readings?metric=t&cursor=%00", 400, "bad_parameter"),
+        ("GET", f"/v1/sensors/s/readings?metric=t&cursor={forged(2**63)}", 400, "bad_parameter"),
         ("GET", "/v1/sensors?cursor=e30", 400, "bad_parameter"),
+        ("GET", f"/v1/sensors?cursor={forged('a' + chr(0))}", 400, "bad_parameter"),
         ("GET", "/v1/sensors/%00", 404, "not_found"),
         ("GET", "/v1/alerts?state=ajar", 400, "bad_parameter"),
         ("GET", "/v1/alerts?rule=hot", 400, "bad_parameter"),
         ("GET", "/v1/alerts?sensor=%00", 400, "bad_parameter"),
         ("GET", "/v1/alerts?cursor=WzEsIngiXQ", 400, "bad_parameter"),
+        (
+            "GET",
+            f"/v1/alerts?cursor={forged([2**63, str(UUID(int=1))])}",
+            400,
+            "bad_parameter",
+        ),
+        ("GET", f"/v1/rules?cursor={forged(2**31)}", 400, "bad_parameter"),
+        ("GET", f"/v1/rules?cursor={forged(-1)}", 400, "bad_parameter"),
         ("GET", "/v1/alerts/not-a-uuid", 404, "not_found"),
         ("GET", "/v1/alerts/00000000-0000-0000-0000-000000000000", 404, "not_found"),
         ("GET", "/v1/rules/not-a-uuid", 404, "not_found"),
