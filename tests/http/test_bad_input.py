@@ -58,7 +58,10 @@ async def test_bad_ingest_requests_have_their_answers(
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/v1/nowhere", 404, "not_found"),
         ("DELETE", "/v1/sensors", 405, "method_not_allowed"),
-        ("GET", "/v1/readings", 404, "not_found"),
+        ("GET", "/v1/readings", 405, "method_not_allowed"),
+        ("PUT", "/v1/readings", 405, "method_not_allowed"),
+        ("OPTIONS", "/v1/readings", 405, "method_not_allowed"),
+        ("GET", "/v1//sensors", 404, "not_found"),
         ("GET", "/v1/sensors/none", 404, "not_found"),
         ("GET", "/v1/sensors/none/latest", 404, "not_found"),
         ("GET", "/v1/sensors/s/readings", 400, "bad_parameter"),
@@ -103,6 +106,13 @@ async def test_bad_questions_have_their_answers(
     response = await stack.client.request(method, path)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.headers["content-type"] == "application/problem+json"
+    titles = {400: "The request cannot be understood", 404: "Not found", 405: "Method not allowed"}
+    assert response.json()["title"] == titles[status]
+
+
+async def test_the_ingest_route_says_how_it_is_used(stack: Stack) -> None:
+    """405 with Allow."""
+    assert (await stack.client.get("/v1/readings")).headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(

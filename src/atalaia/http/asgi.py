@@ -25,6 +25,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Direct = Callable[[Scope, bytes, Send, str], Awaitable[None]]
 
+INGEST_PATH = "/v1/readings"
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 
 DISCARD_S = 2.0
@@ -61,7 +62,7 @@ class Front:
         except TooLarge as error:
             await refuse(send, error, request_id)
             return
-        if scope["path"] == "/v1/readings" and scope["method"] == "POST":
+        if scope["path"] == INGEST_PATH and scope["method"] == "POST":
             await self.direct(scope, body, send, request_id)
             return
         await self.app(scope, _replay(body, receive), send)
