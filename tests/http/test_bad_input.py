@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from h2.connection import H2Connection
 
 from tests.stack import NOW_MS, START_MS, Stack, make_tenant, open_stack, row
 
@@ -196,6 +197,16 @@ async def test_a_body_beyond_the_limit_closes_the_connection(stack: Stack) -> No
     answer = await raw(stack, (head + bytes(9_000_000), b"}"))
     assert b" 413 " in answer
     assert b"connection: close" in answer
+
+
+async def test_a_connection_that_fails_ends_alone(stack: Stack) -> None:
+    """Hypercorn trips over a path of HTTP/2 that is not ASCII."""
+    client = H2Connection()
+    client.initiate_connection()
+    head = {b":method": b"GET", b":scheme": b"http", b":authority": b"x", b":path": b"/\xff"}
+    client.send_headers(1, head.items(), end_stream=True)
+    assert (await raw(stack, (client.data_to_send(), b"(closed)"))).endswith(b"(closed)")
+    assert (await stack.client.get("/health/live")).status_code == 200
 
 
 async def test_a_client_that_leaves_loses_only_its_answer(stack: Stack) -> None:
