@@ -38,16 +38,12 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # it would answer with a redirect as HTML
-    authenticator = Authenticator(queries)
 
     @app.before_request
     async def identify() -> None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
-        if request.path.startswith("/v1/"):
-            g.principal = await authenticator.principal(
-                request.headers.get("x-api-key"), request.headers.get("authorization")
-            )
+        g.principal = request.scope["state"].get("principal")  # under /v1 there is one
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -72,7 +68,8 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     # The front takes POST; this says to other methods what is allowed.
     app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
     face: Any = app  # quart types its events more narrowly than ASGI does
-    return Front(face, IngestRoute(gate, authenticator, MAX_BODY_BYTES), MAX_BODY_BYTES)
+    route = IngestRoute(gate, MAX_BODY_BYTES)
+    return Front(face, route, Authenticator(queries), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:
