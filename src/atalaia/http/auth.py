@@ -17,15 +17,19 @@ from atalaia.ports import Queries
 from atalaia.security.api_keys import PresentedKey, parse_key
 
 KEEP_S = 5.0
-KEEP_KEYS = 20_000
+KEEP_KEYS = 20_000  # and as many misses
 
 
 @attrs.define(eq=False)
 class Authenticator:
-    """Looks keys up through the port, with a bounded cache."""
+    """Looks keys up through the port, with a bounded cache.
+
+    Misses are kept apart, so that guesses never crowd out the keys in use.
+    """
 
     _queries: Queries
-    _cache: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
+    _known: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
+    _unknown: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
 
     async def principal(self, scope: dict[str, Any]) -> Principal:
         """Raises Unauthenticated; says the same for a malformed, unknown or revoked key."""
@@ -40,13 +44,15 @@ class Authenticator:
 
     async def _find(self, key_id: str) -> KeyRecord | None:
         now = trio.current_time()
-        kept = self._cache.get(key_id)
-        if kept is not None and kept[0] > now:
-            return kept[1]
+        for cache in (self._known, self._unknown):
+            kept = cache.get(key_id)
+            if kept is not None and kept[0] > now:
+                return kept[1]
         record = await self._queries.find_key(key_id)
-        if len(self._cache) >= KEEP_KEYS:
-            self._cache.clear()  # rarer and cheaper than keeping order
-        self._cache[key_id] = (now + KEEP_S, record)
+        cache = self._unknown if record is None else self._known
+        if len(cache) >= KEEP_KEYS:
+            cache.clear()  # rarer and cheaper than keeping order
+        cache[key_id] = (now + KEEP_S, record)
         return record
 
 
