@@ -114,8 +114,8 @@ MUTANTS = (
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
-        "            if size > self.max_body_bytes:", "            if size > 1 << 40:",
-        "tests/http/test_bad_input.py::test_a_body_beyond_the_limit_closes_the_connection",
+        "if len(body) + len(part) > self.max_body_bytes:", "if len(body) > 1 << 40:",
+        "tests/http/test_connections.py::test_a_body_beyond_the_limit_closes_the_connection",
     ),
     Mutant(
         "no-limit-of-inflating", "5 bounded", "wire/inflate.py",

@@ -204,9 +204,35 @@ async def test_a_new_sensor_leaves_out_the_newest_rules_that_do_not_fit(
 
 
 @pytest.mark.parametrize(
+    ("body", "where", "detail"),
+    [
+        ({"tags": {"a": "x" * 129}}, "$.tags", "names of tags have 1 to 128"),
+        ({"tags": {"": "x"}}, "$.tags", "names of tags have 1 to 128"),
+        ({"tags": {"a": "\0"}}, "$.tags", "NUL"),
+        ({"tags": {"a": 1}}, "$.tags", "must be text"),
+        ({"tags": {str(n): "x" for n in range(33)}}, "$.tags", "32 tags"),
+        ({"tags": []}, "$.tags", "expected an object"),
+        ({"tags": {}, "x" * 10_000: 1}, "$", "extra fields found (xx"),
+        ({}, "$.tags", "required field missing"),
+    ],
+)
+async def test_bad_tags_are_named_with_a_cure(
+    stack: Stack, body: object, where: str, detail: str
+) -> None:
+    """Where it is, and what would be right; what was sent is not repeated at length."""
+    response = await stack.client.put("/v1/sensors/s/tags", json=body)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_body")
+    (problem,) = response.json()["problems"]
+    assert problem["where"] == where
+    assert detail in problem["detail"]
+    assert len(response.content) < 2_000
+
+
+@pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"{", "bad_json"),
+        (b'{"text": "\xff"}', "bad_json"),
         (b"[]", "bad_body"),
         (b'{"text": 7}', "bad_body"),
         (b"{}", "bad_body"),

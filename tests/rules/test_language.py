@@ -59,6 +59,24 @@ def test_words_of_clauses_may_be_metrics() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("rule x on sensors when " + "t > 1 and " * 100 + "t", "…", "t"),
+        ("rule x on sensors when " + "t > 1 and " * 50 + "? " + "t > 1 and " * 50, "…", "…"),
+        ("x" * 30_000, "x", "…"),
+    ],
+)
+def test_a_long_line_is_shown_around_its_fault(text: str, start: str, end: str) -> None:
+    """Cut where it goes on, and the caret still under the place."""
+    with pytest.raises(RuleInvalid) as caught:
+        parse_rule(text)
+    line, mark = caught.value.caret.split("\n")
+    assert (line[0], line[-1], len(line) <= 162) == (start, end, True)
+    there = line[mark.index("^") :].removesuffix("…")
+    assert text[caught.value.column - 1 :].startswith(there)
+
+
 def test_defaults_are_plain() -> None:
     """A bare metric is its last value of 5 minutes; the severity is warning."""
     spec = parse_rule("rule x on sensors when t > 1")
@@ -113,7 +131,7 @@ def test_errors_point_at_their_place(text: str, line: int, column: int, words: s
     assert (error.line, error.column) == (line, column)
     assert words in error.detail
     shown, mark = error.caret.split("\n")
-    assert shown == text.split("\n")[line - 1]
+    assert text.split("\n")[line - 1].startswith(shown.removesuffix("…"))
     assert mark == " " * (column - 1) + "^"
 
 

@@ -30,8 +30,9 @@ async def ingest(gate: Gate, tenant_no: TenantNo, body: Body, *, max_bytes: int)
     Raises Invalid, TooLarge, UnsupportedEncoding for the sender's faults, Overloaded and
     Unavailable for ours. Cancellation drops only the wait.
     """
-    inflated = inflate(body.data, body.encoding, max_bytes=max_bytes)
-    batch = parse_readings(inflated, options=body.options)
+    batch = parse_readings(  # what was inflated is not kept while the commit is waited for
+        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
+    )
     if not len(batch):
         answer = Answer(0, 0, 0, batch.rejects)
     else:

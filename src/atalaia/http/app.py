@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
 from atalaia.http import alerts, ops, rule_files, rules, sensors
-from atalaia.http.asgi import Front
+from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
@@ -38,16 +38,13 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     app = QuartTrio("atalaia", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    authenticator = Authenticator(queries)
+    app.url_map.merge_slashes = False  # it would answer with a redirect as HTML
 
     @app.before_request
     async def identify() -> None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
-        if request.path.startswith("/v1/"):
-            g.principal = await authenticator.principal(
-                request.headers.get("x-api-key"), request.headers.get("authorization")
-            )
+        g.principal = request.scope["state"].get("principal")  # under /v1 there is one
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -72,8 +69,11 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
+    # The front takes POST; this says to other methods what is allowed.
+    app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
     face: Any = app  # quart types its events more narrowly than ASGI does
-    return Front(face, IngestRoute(gate, authenticator, MAX_BODY_BYTES), MAX_BODY_BYTES)
+    route = IngestRoute(gate, MAX_BODY_BYTES)
+    return Front(face, route, Authenticator(queries), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -91,7 +91,10 @@ def _handle_errors(app: QuartTrio) -> None:
         status = error.code or 500
         ours: AtalaiaError = NotFound() if status == 404 else AtalaiaError(error.description)
         ours.code = (error.name or "error").lower().replace(" ", "_")
-        body = problem(ours, g.request_id) | {"status": status, "title": error.name}
+        body = problem(ours, g.request_id) | {
+            "status": status,
+            "title": (error.name or "Error").capitalize(),
+        }
         methods = getattr(error, "valid_methods", None)
         kept = [("allow", ", ".join(methods))] if methods else []
         return _problem(status, body, kept)

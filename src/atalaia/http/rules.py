@@ -29,7 +29,7 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
     async def list_rules() -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args)
-        after = params.cursor(request.args, int) or 0
+        after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
         more = params.next_cursor(found[count - 1].rule_no) if len(found) > count else None
         return render.page([render.rule(rule) for rule in found[:count]], more)

@@ -84,6 +84,12 @@ class TooLarge(AtalaiaError):
     code = "too_large"
 
 
+class TooSlow(AtalaiaError):
+    """The body arrived too slowly."""
+
+    code = "timeout"
+
+
 class UnsupportedEncoding(AtalaiaError):
     """Only gzip, deflate and identity bodies are accepted."""
 

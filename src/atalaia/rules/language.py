@@ -46,6 +46,7 @@ MIN_WINDOW_US = 1_000_000
 MAX_WINDOW_US = 30 * 86_400_000_000
 BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
 MAX_TEXT_CHARS = 20_000
+_SHOWN_CHARS = 160  # of a line around a fault
 MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
 
 _MAX_NAME_CHARS = 64
@@ -436,8 +437,12 @@ def _snippet(text: str, error: UnexpectedInput) -> str:
 def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
     lines = text.split("\n")
     shown = lines[line - 1] if line <= len(lines) else ""
-    mark = "".join("\t" if character == "\t" else " " for character in shown[: column - 1])
-    return RuleInvalid(detail, line=line, column=column, caret=f"{shown}\n{mark}^")
+    first = max(0, min(column - 1 - _SHOWN_CHARS // 2, len(shown) - _SHOWN_CHARS))
+    last = first + _SHOWN_CHARS
+    before = ("…" if first else "") + shown[first : column - 1]
+    after = shown[column - 1 : last] + ("…" if last < len(shown) else "")
+    mark = "".join("\t" if character == "\t" else " " for character in before)
+    return RuleInvalid(detail, line=line, column=column, caret=f"{before}{after}\n{mark}^")
 
 
 def _nth_rule_line(text: str, nth: int) -> int:
