@@ -19,15 +19,11 @@ import asyncio
 import json
 import os
 import platform
-import shutil
-import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +32,7 @@ import asyncpg
 
 sys.path.insert(0, str(Path(__file__).parent))
 import loader
+from server import Server, open_server, say, tenant_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "bench" / ".venv-peers"
@@ -117,60 +114,9 @@ def lanes(per_tenant: list[list[tuple[bytes, int]]]) -> list[Iterator[tuple[byte
     return [turns(mine) for mine in lanes]
 
 
-class Ours:
-    """The real command on a data directory of its own."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="atl-bench-"))
-        self.directory.chmod(0o755)
-        environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "atalaia", "up", "--port", "0", "--data-dir", self.directory],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
-        for line in self.process.stdout or ():
-            if "Ctrl-C" in line:
-                break
-        self.credentials = json.loads((self.directory / "credentials.json").read_text())
-        self.url = self.credentials["base_url"]
-        self.database_url = self.credentials["database_url"]
-        host, port = self.url.removeprefix("http://").split(":")
-        self.address = (host, int(port))
-
-    def close(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def tenant_keys(self, count: int) -> list[str]:
-        from atalaia.security.api_keys import new_key
-        from atalaia.storage.accounts import ALL_SCOPES
-
-        keys = [new_key() for _ in range(count)]
-
-        async def make() -> None:
-            connection = await asyncpg.connect(self.database_url)
-            for n, key in enumerate(keys):
-                tenant = await connection.fetchval(
-                    "INSERT INTO tenants (tenant_uuid, name) VALUES (gen_random_uuid(), $1)"
-                    " RETURNING tenant_id", f"bench {n}",
-                )  # fmt: skip
-                await connection.execute(
-                    "INSERT INTO api_keys (tenant_id, key_id, hash, name, scopes)"
-                    " VALUES ($1, $2, $3, 'bench', $4)",
-                    tenant, key.key_id, key.hash, list(ALL_SCOPES),
-                )  # fmt: skip
-            await connection.close()
-
-        asyncio.run(make())
-        return [key.text for key in keys]
-
-    def add_rules(self, key: str, count: int) -> None:
-        for text in rule_texts(count):
-            call = urllib.request.Request(
-                f"{self.url}/v1/rules", json.dumps({"text": text}).encode(), {"X-API-Key": key}
-            )
-            urllib.request.urlopen(call).close()
+def add_rules(server: Server, key: str, count: int) -> None:
+    for text in rule_texts(count):
+        server.call("/v1/rules", {"text": text}, key)
 
 
 class Peer:
@@ -269,10 +215,10 @@ def warm_up(address: tuple[str, int], per_tenant: list[list[Request]]) -> None:
         raise RuntimeError(f"warming up: {outcome.errors}")
 
 
-def ours_once(ours: Ours, case: Case, start_ms: int, most_s: float) -> loader.Outcome:
-    keys = ours.tenant_keys(case.tenants)
+def ours_once(ours: Server, case: Case, start_ms: int, most_s: float) -> loader.Outcome:
+    keys = tenant_keys(ours.database_url, case.tenants)
     for key in keys:
-        ours.add_rules(key, case.rules)
+        add_rules(ours, key, case.rules)
     per_tenant = [requests(case, n, ours.address[0], key, start_ms) for n, key in enumerate(keys)]
     warm_up(ours.address, per_tenant)
     before = count(ours.database_url, "readings")
@@ -309,34 +255,28 @@ def peer_once(
     return outcome
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def measure(case: Case, rounds: int, most_s: float) -> dict[str, object]:
     """One case, copy and both services side by side, `rounds` times; fresh servers for each."""
     copies, mine, theirs = [], [], []
     start_ms = (int(time.time()) // 86_400 * 86_400 - 86_400) * 1000  # yesterday: one partition
-    ours = Ours()
-    peer = None
-    try:
+    with open_server() as ours:
         ensure_peers()
         peer = Peer(ours.database_url)
-        scratch = ours.directory / "rows.tsv"
-        for n in range(rounds):
-            copies.append(copy_rows_per_s(ours.database_url, case, start_ms, scratch))
-            sql(ours.database_url, "DROP TABLE IF EXISTS bench_copy")
-            mine.append(ours_once(ours, case, start_ms, most_s))
-            theirs.append(peer_once(peer, ours.database_url, case, start_ms, most_s))
-            say(
-                f"  {case.batch:>5} rows x {case.tenants:>4} tenants x {case.rules:>2} rules,"
-                f" round {n + 1}/{rounds}: copy {copies[-1]:>9,.0f}/s"
-                f"  ours {mine[-1].rows_per_s:>9,.0f}/s  fastapi {theirs[-1].rows_per_s:>9,.0f}/s"
-            )
-    finally:
-        if peer is not None:
+        try:
+            scratch = ours.directory / "rows.tsv"
+            for n in range(rounds):
+                copies.append(copy_rows_per_s(ours.database_url, case, start_ms, scratch))
+                sql(ours.database_url, "DROP TABLE IF EXISTS bench_copy")
+                mine.append(ours_once(ours, case, start_ms, most_s))
+                theirs.append(peer_once(peer, ours.database_url, case, start_ms, most_s))
+                say(
+                    f"  {case.batch:>5} rows x {case.tenants:>4} tenants x {case.rules:>2} rules,"
+                    f" round {n + 1}/{rounds}: copy {copies[-1]:>9,.0f}/s"
+                    f"  ours {mine[-1].rows_per_s:>9,.0f}/s"
+                    f"  fastapi {theirs[-1].rows_per_s:>9,.0f}/s"
+                )
+        finally:
             peer.close()
-        ours.close()
     to_copy = [o.rows_per_s / c for o, c in zip(mine, copies, strict=True)]
     to_peer = [o.rows_per_s / p.rows_per_s for o, p in zip(mine, theirs, strict=True)]
     return asdict(case) | {

@@ -17,14 +17,16 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import Server
 
 HERE = Path(__file__).parent
 ALERTS = (
@@ -36,55 +38,16 @@ ALERTS = (
 )
 
 
-class Server:
-    """`atalaia up` on a data directory; may be killed and started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "atalaia", "up", "--port", str(self.port),
-             "--data-dir", self.directory],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-        )  # fmt: skip
-        for line in self.process.stdout or ():
-            if "Ctrl-C" in line:
-                break
-        self.credentials = json.loads((self.directory / "credentials.json").read_text())
-        self.port = int(self.credentials["base_url"].rsplit(":", 1)[1])
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(60)
-
-    def sql(self, statement: str) -> str:
-        url = self.credentials["database_url"]
-        done = subprocess.run(["psql", "-X", "-A", "-t", "-d", url, "-c", statement],
-                              check=True, capture_output=True, text=True)  # fmt: skip
-        return done.stdout
-
-    def call(self, path: str, body: object | None = None) -> dict[str, object]:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"X-API-Key": self.credentials["api_key"]}
-        call = urllib.request.Request(self.credentials["base_url"] + path, data, headers)
-        with urllib.request.urlopen(call) as answer:
-            return json.load(answer)
-
-
 def replay(server: Server, files: list[Path], *more: str) -> dict[str, int]:
-    """Run the real command; returns its summary."""
-    done = subprocess.run(
-        [sys.executable, "-m", "atalaia", "replay", *files, "--data-dir", server.directory, *more],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    """Run the real command; returns its summary. Again when the server was away at its start."""
+    command = [sys.executable, "-m", "atalaia", "replay", *files, "--data-dir", server.directory]
+    for _ in range(50):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        if "does not answer" not in done.stderr or done.stdout:
+            raise RuntimeError(done.stdout + done.stderr)
+        time.sleep(0.2)
     lines = re.findall(
         r"^ *(sent|accepted|duplicates|rejected|sent again) +([\d,]+)", done.stdout, re.M
     )
@@ -113,13 +76,15 @@ def register(server: Server, data: Path, scratch: Path) -> None:
     replay_all(server, heads)
 
 
-def disturb(server: Server, kills: int, done: threading.Event) -> int:
-    """Kill and restart, spread over the run, until it ends or kills are used up."""
+def disturb(server: Server, kills: int, first: int, rows: int, done: threading.Event) -> int:
+    """Kill and restart, spread over the rows of the run, until it ends or kills are used up."""
     used = 0
-    while used < kills and not done.wait(1.1 + 0.37 * used):
-        server.kill()
-        server.start()
-        used += 1
+    while used < kills and not done.is_set():
+        stored = int(server.sql("SELECT count(*) FROM readings")) - first
+        if stored > rows * (used + 1) // (kills + 1):
+            server.kill()
+            server.start()
+            used += 1
     return used
 
 
@@ -193,7 +158,9 @@ def main() -> None:
 
         killed = Server(scratch / "killed")
         done, used = threading.Event(), [0]
-        killer = threading.Thread(target=lambda: used.append(disturb(killed, options.kills, done)))
+        killer = threading.Thread(
+            target=lambda: used.append(disturb(killed, options.kills, before, rows, done))
+        )
         killer.start()
         shaken = replay_all(killed, options.data)
         done.set()

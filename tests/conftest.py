@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
@@ -47,9 +48,15 @@ def cluster() -> Iterator[Cluster]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def kernel() -> None:
+    """Compiled before the service runs, as `up` does: no request's deadline may pay for it."""
+    compile_kernel()
+
+
 @pytest.fixture
-def database_url(cluster: Cluster) -> Iterator[str]:
-    """A fresh, migrated database."""
+def database_url(cluster: Cluster, kernel: None) -> Iterator[str]:
+    """A fresh, migrated database, and all that a service on it needs."""
     name = f"t{secrets.token_hex(6)}"
     query(cluster, f"CREATE DATABASE {name} TEMPLATE template_atalaia")
     yield cluster.url(name)

@@ -1,7 +1,8 @@
-"""Make each fault of MUTANTS.md on purpose, in a copy of the source, and see its test turn red.
+"""Faults made on purpose, each in a copy of the source, and the test that turns red at each.
 
     .venv/bin/python tests/mutants.py [NAME...]
 
+Writes the table of MUTANTS.md: a fault stands there when it was caught as it is written here.
 Exits with 1 when a fault goes unnoticed or no longer applies.
 """
 
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "tests" / "MUTANTS.md"
+RULE = "|---|---|---|---|\n"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "memory-stays-ahead", "3 restart", "engine/flush.py",
-        "            work.incarnation.break_off()\n", "",
+        "        work.incarnation.break_off()\n", "        pass\n",
         ENGINE + "test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt",
     ),
     Mutant(
@@ -101,7 +104,7 @@ MUTANTS = (
     ),
     Mutant(
         "poison-fails-the-group", "4 apart", "engine/flush.py",
-        "        if len(tenants) > 1:", "        if len(tenants) > 9:",
+        "parts.extendleft((part[half:], part[:half]))", "_break_off(part, Unavailable())",
         ENGINE + "test_a_poisoned_batch_is_buried_and_hurts_nobody_else",
     ),
     Mutant(
@@ -111,8 +114,8 @@ MUTANTS = (
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
-        "            if size > self.max_body_bytes:", "            if size > 1 << 40:",
-        "tests/http/test_bad_input.py::test_a_body_beyond_the_limit_closes_the_connection",
+        "if len(body) + len(part) > self.max_body_bytes:", "if len(body) > 1 << 40:",
+        "tests/http/test_connections.py::test_a_body_beyond_the_limit_closes_the_connection",
     ),
     Mutant(
         "no-limit-of-inflating", "5 bounded", "wire/inflate.py",
@@ -183,7 +186,7 @@ MUTANTS = (
     ),
     Mutant(
         "unknown-opens", FOLD, "rules/judging.py",
-        "truth != 1.0:", "truth == 0.0:",
+        "truth != 1.0 or closed", "truth == 0.0 or closed",
         RULES + "test_unknown_neither_opens_nor_clears",
     ),
     Mutant(
@@ -209,6 +212,28 @@ MUTANTS = (
 )  # fmt: skip
 
 
+def row(mutant: Mutant) -> str:
+    """The fault as a line of the table."""
+    change = f"becomes {_code(mutant.new)}" if mutant.new.strip() else "is left out"
+    test = mutant.test.removeprefix("tests/")
+    fault = f"`{mutant.file}`: {_code(mutant.old)} {change}"
+    return f"| {mutant.name} | {mutant.promise} | {fault} | `{test}` |\n"
+
+
+def _code(text: str) -> str:
+    """In one line, as markdown shows it in a table."""
+    return "`" + " ".join(text.split()).replace("|", "\\|") + "`"
+
+
+def write_table(caught: set[str], survived: set[str]) -> None:
+    """Keep what was caught before and still reads the same; drop what survived or is gone."""
+    lines = TABLE.read_text().splitlines(keepends=True)
+    head = lines[: lines.index(RULE) + 1]
+    known = set(lines) | {row(mutant) for mutant in MUTANTS if mutant.name in caught}
+    kept = [row(m) for m in MUTANTS if row(m) in known and m.name not in survived]
+    TABLE.write_text("".join([*head, *kept]))
+
+
 def survives(mutant: Mutant) -> str | None:
     """None when the test turned red; else why not."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
@@ -231,17 +256,18 @@ def survives(mutant: Mutant) -> str | None:
 
 def main() -> None:
     wanted = sys.argv[1:]
-    failed = 0
+    unknown = set(wanted) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        sys.exit(f"no such fault: {', '.join(sorted(unknown))}")
+    caught, survived = set[str](), set[str]()
     for mutant in MUTANTS:
         if wanted and mutant.name not in wanted:
             continue
         why = survives(mutant)
-        failed += why is not None
-        print(
-            f"{'caught  ' if why is None else 'SURVIVED'} {mutant.name}"
-            + (f": {why}" if why else "")
-        )
-    sys.exit(1 if failed else 0)
+        (survived if why else caught).add(mutant.name)
+        print(f"SURVIVED {mutant.name}: {why}" if why else f"caught   {mutant.name}", flush=True)
+    write_table(caught, survived)
+    sys.exit(1 if survived else 0)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.http.app import create_app, listen, run_server
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import TenantNo, uuid7
 from atalaia.security.api_keys import new_key, parse_key
 from atalaia.storage.accounts import NewTenant, create_tenant
 from atalaia.storage.database import Database, open_database
@@ -62,10 +62,10 @@ class Stack:
 
     async def sql(self, statement: str, *args: object) -> list[dict[str, Any]]:
         """Rows as the powerful role sees them."""
-        return await self.bridge.call(_fetch_aio, self.database_url, statement, args)
+        return await self.bridge.call(fetch_aio, self.database_url, statement, args)
 
 
-async def _fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list[dict[str, Any]]:
+async def fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list[dict[str, Any]]:
     import asyncpg
 
     connection = await asyncpg.connect(url)
@@ -78,8 +78,9 @@ async def _fetch_aio(url: str, statement: str, args: tuple[object, ...]) -> list
 async def make_tenant(bridge: Bridge, database_url: str, name: str = "test") -> str:
     """Register a tenant; returns its API key."""
     key = new_key()
-    tenant = NewTenant(name, f"{key.key_id}@example.org", "no password", key)
-    await create_tenant(bridge, database_url, tenant, SystemClock().now_us())
+    now = SystemClock().now_us()
+    tenant = NewTenant(uuid7(now), name, f"{key.key_id}@example.org", "no password", key)
+    await create_tenant(bridge, database_url, tenant, now)
     return key.text
 
 

@@ -15,27 +15,24 @@ from pathlib import Path
 import attrs
 import trio
 
-from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import Credentials, Settings, load_credentials, save_credentials
+from atalaia.bridge import open_bridge
+from atalaia.config.settings import Credentials, Settings
 from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.engine import open_engine
 from atalaia.engine.limits import EngineLimits
+from atalaia.first_start import open_credentials
 from atalaia.http.app import create_app, listen, run_server
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
 from atalaia.rules.tenant_state import compile_kernel
-from atalaia.security.api_keys import new_key, parse_key
-from atalaia.security.passwords import hash_password, new_password
-from atalaia.storage.accounts import NewTenant, create_tenant, key_is_known
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.queries import PostgresQueries
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
-ADMIN_EMAIL = "admin@atalaia.local"
 
 
 async def run(
@@ -43,14 +40,17 @@ async def run(
     *,
     announce: Callable[[Credentials, DemoTenant | None], None],
     progress: Callable[[str], None],
+    limits: EngineLimits | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; then drain and return.
 
     progress hears what is being done during the start; announce is called once when requests
-    are answered. Raises StartupRefused with one sentence that says what to do.
+    are answered. limits: the defaults, but for whoever embeds this; settings decide the
+    retention either way. Raises StartupRefused with one sentence that says what to do.
     """
     clock = SystemClock()
-    limits = EngineLimits(retention_us=settings.retention_days and settings.retention_days * DAY_US)
+    retention_us = settings.retention_days and settings.retention_days * DAY_US
+    limits = attrs.evolve(limits or EngineLimits(), retention_us=retention_us)
     _make_data_dir(settings.data_dir)
     with listen(settings.host, settings.port) as listener:
         base_url = _base_url(settings.host, listener.getsockname()[1])
@@ -62,7 +62,7 @@ async def run(
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
             database = await stack.enter_async_context(open_database(bridge, url))
-            credentials = await _first_tenant(bridge, url, base_url, settings.data_dir, clock)
+            credentials = await open_credentials(bridge, url, base_url, settings.data_dir, clock)
             store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
             gate = await stack.enter_async_context(open_engine(store, clock, limits))
             queries = PostgresQueries(database)
@@ -130,24 +130,3 @@ def _base_url(host: str, port: int) -> str:
     """How a client on this machine reaches the listener."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
     return f"http://{reachable}:{port}"
-
-
-async def _first_tenant(
-    bridge: Bridge, url: str, base_url: str, data_dir: Path, clock: SystemClock
-) -> Credentials:
-    """The credentials of the first tenant, which is made when this database has none of ours."""
-    known = load_credentials(data_dir)
-    if known is not None:
-        key = parse_key(known.api_key)
-        if key is not None and await key_is_known(bridge, url, key.key_id):
-            current = attrs.evolve(known, base_url=base_url, database_url=url)
-            if current != known:
-                save_credentials(data_dir, current)
-            return current
-    key_made, password = new_key(), new_password()
-    password_hash = await trio.to_thread.run_sync(hash_password, password)
-    tenant = NewTenant("first", ADMIN_EMAIL, password_hash, key_made)
-    tenant_id = await create_tenant(bridge, url, tenant, clock.now_us())
-    made = Credentials(base_url, str(tenant_id), ADMIN_EMAIL, password, key_made.text, url)
-    save_credentials(data_dir, made)
-    return made

@@ -41,7 +41,8 @@ class Bridge:
 
         Errors arrive with their type and cause. On cancellation the asyncio task is cancelled
         and its clean-up awaited before `Cancelled` is raised; a result that was ready first
-        is returned. Checkpoints.
+        is returned. Raises ConnectionAbortedError when asyncio cancels the task by itself.
+        Checkpoints.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         crossing = _Crossing(trio.lowlevel.current_trio_token(), trio.lowlevel.current_task())
@@ -71,10 +72,11 @@ class Bridge:
         self._loop.call_soon_threadsafe(start)
         try:
             return cast("T", await trio.lowlevel.wait_task_rescheduled(abort))
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if crossing.raise_cancel is not None:
                 crossing.raise_cancel()
-            raise
+            # trio knows nothing of this BaseException: no handler there would stop it.
+            raise ConnectionAbortedError("the call was cancelled on its asyncio side") from error
 
 
 @asynccontextmanager

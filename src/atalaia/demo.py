@@ -13,7 +13,7 @@ from atalaia.engine.engine import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.messages import CreateRule
 from atalaia.model.errors import AtalaiaError, Conflict
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import TenantNo, uuid7
 from atalaia.ports import Queries
 from atalaia.security.api_keys import new_key, parse_key
 from atalaia.security.passwords import hash_password, new_password
@@ -52,10 +52,12 @@ async def open_demo(
     """The demo's tenant with its rules, made on the first time."""
     text = await _find_key(bridge, url, data_dir)
     if text is None:
-        key = new_key()
+        key, now = new_key(), clock.now_us()
         password_hash = await trio.to_thread.run_sync(hash_password, new_password())
-        tenant = NewTenant("demo", f"demo-{key.key_id}@atalaia.local", password_hash, key)
-        await create_tenant(bridge, url, tenant, clock.now_us())
+        tenant = NewTenant(
+            uuid7(now), "demo", f"demo-{key.key_id}@atalaia.local", password_hash, key
+        )
+        await create_tenant(bridge, url, tenant, now)
         text = key.text
         path = data_dir / KEY_FILE
         path.touch(mode=0o600)

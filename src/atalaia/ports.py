@@ -16,6 +16,7 @@ from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.rules.syntax import Selector
 
 
 class StoreUnavailable(Exception):
@@ -38,6 +39,7 @@ class SensorRow:
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
+    registered_at: Micros
 
 
 @attrs.frozen
@@ -71,15 +73,27 @@ class TenantImage:
 
 @attrs.frozen
 class RuleWrite:
-    """A rule as it is to stand after this commit; deleted rules keep their row and history."""
+    """A rule as it is to stand after this commit; deleted rules keep their row and history.
+
+    waits: it opens alerts without a reading, so that its tenant must be awake.
+    """
 
     rule: StoredRule
     deleted: bool = False
+    waits: bool = False
+
+
+@attrs.frozen
+class TagsWrite:
+    """A sensor's tags as they are to stand after this commit."""
+
+    sensor_no: SensorNo
+    tags: Mapping[str, str]
 
 
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one rule change) of one tenant, judged and ready to be stored.
+    """One batch (or one change of rules or tags) of one tenant, judged and ready to be stored.
 
     fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
@@ -101,6 +115,7 @@ class CommitItem:
     rule_states: bytes
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
+    tags_write: TagsWrite | None = None
     snapshot: bool = False
 
     @property
@@ -113,6 +128,16 @@ class EngineStore(Protocol):
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         """The committed state of one tenant. Raises StoreUnavailable."""
+        ...
+
+    async def last_heard(
+        self, tenant_no: TenantNo, image: TenantImage
+    ) -> Mapping[SensorNo, Micros]:
+        """When the newest reading of each sensor arrived; sensors without one are left out."""
+        ...
+
+    async def waiting_tenants(self) -> Sequence[TenantNo]:
+        """Tenants with a rule in service that opens alerts without a reading."""
         ...
 
     def window_rows(
@@ -134,12 +159,11 @@ class EngineStore(Protocol):
         """
         ...
 
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        """Replace a sensor's tags. Raises NotFound for an unknown sensor."""
-        ...
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
+        """Make the partitions that these times need and that do not exist, at most 8.
 
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
-        """Make the partitions that these times need and that do not exist, at most 8."""
+        Raises Overloaded when the tenant has opened more than its share of new ones.
+        """
         ...
 
     def uncovered(self, ts: Int64s) -> Int64s:
@@ -223,6 +247,12 @@ class Queries(Protocol):
     async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
 
     async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None: ...
+
+    async def count_sensors(
+        self, tenant_no: TenantNo, selectors: Sequence[Selector]
+    ) -> Sequence[int]:
+        """How many living sensors each selector matches now."""
+        ...
 
     async def alerts(
         self,

@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.cli.test_replay import Runner
+from tests.cli.runner import Runner
 from tests.stack import START_MS, Stack, row
 
 pytestmark = pytest.mark.postgres
 
 TEXT = "rule hot on sensors when t > 20 for 1m\n"
-
-
-@pytest.fixture
-def cli(stack: Stack) -> Runner:
-    return Runner(stack)
 
 
 @pytest.fixture

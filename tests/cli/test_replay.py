@@ -1,53 +1,19 @@
-"""`atalaia replay` and `atalaia rules` as their users meet them, against the real service."""
+"""`atalaia replay` as its users meet it, against the real service."""
 
-import subprocess
+import signal
 import sys
-from datetime import UTC, timedelta, timezone
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
-from atalaia.cli.csv_source import Choices, Troubles, legal, look, parse_time, parse_zone, read
-from atalaia.model.errors import Invalid
-from tests.stack import Stack
+from atalaia.cli.csv_source import Choices, look
+from atalaia.cli.pace import find_pace, shift_to_now
+from tests.cli.runner import Here, Runner
+from tests.stack import row
 
 pytestmark = pytest.mark.postgres
-
-PUMP = """datetime;Volume Flow RateRMS;Pressure;state;note
-2020-03-09 10:14:33;32.0;0.05;ok;1
-2020-03-09 10:14:34;;0.06;ok;x
-2020-03-09 10:14:35;33.5;oops;ok;3
-soon;1;1;ok;4
-2020-03-09 10:14:35;34.0;0.07;ok;5
-"""
-
-
-@pytest.fixture
-def pump(tmp_path: Path) -> Path:
-    path = tmp_path / "valve 1.csv"
-    path.write_text(PUMP)
-    return path
-
-
-@pytest.fixture
-async def cli(stack: Stack) -> "Runner":
-    return Runner(stack)
-
-
-class Runner:
-    """Runs the real command against the stack's server."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-
-    async def __call__(self, *arguments: object, server: bool = True) -> tuple[int, str]:
-        where = ["--url", self.stack.url, "--key", self.stack.api_key] if server else []
-        command = [sys.executable, "-m", "atalaia", *map(str, arguments), *where]
-        done = await trio.run_process(
-            command, capture_stdout=True, stderr=subprocess.STDOUT, check=False
-        )
-        return done.returncode, " ".join(done.stdout.decode().split())
 
 
 async def test_a_real_file_is_sent_and_accounted_for(cli: Runner, pump: Path) -> None:
@@ -56,6 +22,7 @@ async def test_a_real_file_is_sent_and_accounted_for(cli: Runner, pump: Path) ->
     code, said = await cli("replay", pump)
     assert code == 0, said
     assert 'column "Volume Flow RateRMS" becomes metric Volume_Flow_RateRMS' in said
+    assert "the sensor is named valve_1" in said
     assert 'column "state" holds no numbers and is left out' in said
     for line in ("sent 9", "accepted 7", "duplicates 2", "rejected 0", "empty cells 1",
                  "unreadable cells 3", "alerts opened 1"):  # fmt: skip
@@ -104,15 +71,107 @@ async def test_times_can_be_shifted_to_now(cli: Runner, pump: Path) -> None:
         (["PUMP", "--rename", "Pressure=note"], "two columns become one"),
         (["PUMP", "--batch", "0"], "must be 1 or more"),
         (["PUMP", "--metrics", "state"], "no column holds numbers"),
+        (["PUMP", "--separator", ";;"], "give one character"),
+        (["PUMP", "--separator", '"'], "give one character"),
+        (["PUMP", "--sensor", "pump 1"], '"pump 1" is not 1 to 128 of letters'),
+        (["PUMP", "--rename", "Pressure=p q"], '"p q" is not 1 to 64 of letters'),
+        (["PUMP", "--batch", "many"], 'Invalid value for --batch: unable to convert "many"'),
+        (["PUMP", "--spead", "60x"], "Unknown option: --spead"),
+        (["OPEN_QUOTE"], "field larger than field limit (131072); is a quote left open?"),
     ],
 )
-async def test_wrong_use_is_said_in_one_sentence(
-    cli: Runner, pump: Path, arguments: list[str], words: str
+def test_wrong_use_is_said_in_one_sentence(
+    here: Here, pump: Path, arguments: list[str], words: str
 ) -> None:
-    """Exit code 2, no traceback, nothing sent."""
-    code, said = await cli("replay", *[str(pump) if a == "PUMP" else a for a in arguments])
-    assert (code, words in said, "Traceback" in said) == (2, True, False), said
-    assert (await cli.stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0
+    """Exit code 2 before any server is looked for, which would be 1."""
+    broken = pump.with_name("broken.csv")
+    broken.write_text('time,t\n2020-03-09,"1' + "\n2020-03-09,1" * 20_000)
+    files = {"PUMP": str(pump), "OPEN_QUOTE": str(broken)}
+    code, said = here("replay", *[files.get(a, a) for a in arguments])
+    assert (code, words in said) == (2, True), said
+
+
+def test_an_address_or_key_that_cannot_be_is_said(here: Here, pump: Path) -> None:
+    """Exit code 2, before anything is sent."""
+    for url, key, words in (
+        ("localhost:3000", "x", "such as http://127.0.0.1:3000"),
+        ("http://[::1", "x", "such as http://127.0.0.1:3000"),
+        ("http://127.0.0.1:1", "atl_é", "copy it again"),
+    ):
+        code, said = here("replay", str(pump), "--url", url, "--key", key)
+        assert (code, words in said) == (2, True), said
+
+
+async def test_nothing_stored_is_a_failure(cli: Runner, pump: Path) -> None:
+    """Exit code 1 when the server took no row, and why; duplicates are stored."""
+    file = pump.with_name("future.csv")
+    file.write_text("time,t\n2190-01-01,1\n2190-01-02,2\n")
+    code, said = await cli("replay", file)
+    assert (code, "nothing was stored" in said) == (1, True), said
+    assert "rejected 2 as future_timestamp: the time lies in the future" in said
+    assert "sent 2 accepted 0" in said
+    file.write_text("time,t\n1700000000,1\n")
+    await cli.stack.send(row(1_700_000_000_000, 1, sensor="future"))
+    code, said = await cli("replay", file)
+    assert (code, "accepted 0" in said, "duplicates 1" in said) == (0, True, True), said
+
+
+async def test_a_pace_is_kept_and_nothing_lies_in_the_future(cli: Runner, pump: Path) -> None:
+    """An hour in two seconds, shifted to now: each row is at most as old as it should be."""
+    for name in ("a", "b", "c"):
+        pump.with_name(f"{name}.csv").write_text(
+            "time,t\n2020-01-01 00:00,1\n2020-01-01 00:30,2\n2020-01-01 01:00,3\n"
+        )
+    files = [pump.with_name(f"{name}.csv") for name in ("a", "b", "c")]
+    code, said = await cli("replay", *files, "--speed", "1800x", "--shift-to-now")
+    assert (code, "accepted 9" in said) == (0, True), said
+    rows = await cli.stack.sql(
+        "SELECT extract(epoch FROM ts)::float8 AS ts, value,"
+        " extract(epoch FROM received_at)::float8 AS at FROM readings"
+    )
+    start = min(got["at"] for got in rows)
+    for got in rows:
+        assert got["ts"] <= got["at"]
+        assert -0.2 < got["at"] - start - (got["value"] - 1) < 1.5, "sensors wait for one another"
+    assert max(got["at"] - got["ts"] for got in rows if got["value"] == 3) < 60
+
+
+@pytest.mark.parametrize(("factor", "newest"), [(None, 0), (60.0, 60), (1.0, 3600), (0.5, 3600)])
+def test_no_row_is_sent_before_its_time(tmp_path: Path, factor: float | None, newest: int) -> None:
+    """At any speed some row, the first or the last, is of the moment when it is sent."""
+    path = tmp_path / "t.csv"
+    path.write_text("time,t\n2020-01-01 00:00,1\n2020-01-01 01:00,3\n")
+    choices = Choices()
+    layouts = [look(path, choices)]
+    pace = find_pace(layouts, choices, factor)
+    now_us = time.time_ns() // 1000
+    shifted = shift_to_now(pace, layouts, choices, now_us)
+    times = [pace.first_us, pace.first_us + 3_600_000_000]
+    moved = [(ts + shifted.shift_us - now_us) / 1e6 for ts in times]
+    ahead = [at - shifted.due_s(ts) for at, ts in zip(moved, times, strict=True)]
+    assert max(ahead) == pytest.approx(0, abs=1e-5)
+    assert moved[1] == pytest.approx(newest, abs=1e-5)
+
+
+async def test_ctrl_c_ends_with_the_account(cli: Runner, pump: Path) -> None:
+    """Exit code 130, no traceback; what was answered is counted."""
+    file = pump.with_name("long.csv")
+    file.write_text("time,t\n" + "".join(f"{1_700_000_000 + n},{n}\n" for n in range(100)))
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "atalaia", "replay", str(file), "--speed", "1x",
+         "--url", cli.stack.url, "--key", cli.stack.api_key],
+        stdout=-1, stderr=-2,
+    )  # fmt: skip
+    with trio.fail_after(30):
+        while not (await cli.stack.sql("SELECT FROM readings LIMIT 1")):
+            await trio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        said = b"".join([part async for part in process.stdout]).decode()
+        assert await process.wait() == 130, said
+    assert "accepted" in said
+    assert said.endswith("atalaia: stopped\n")
+    assert "Traceback" not in said
 
 
 async def test_a_server_that_is_not_there_is_said(cli: Runner, pump: Path) -> None:
@@ -127,99 +186,19 @@ async def test_a_server_that_is_not_there_is_said(cli: Runner, pump: Path) -> No
     assert (code, "There are no credentials" in said) == (1, True), said
 
 
-async def test_rules_are_checked_before_they_are_sent(cli: Runner, tmp_path: Path) -> None:
-    """Line, column and caret of the file."""
-    file = tmp_path / "rules.txt"
-    file.write_text("rule a on sensors when avg(t, 5m) > 1 and max(t, 5m) > 2\n")
-    assert await cli("rules", "check", file, server=False) == (0, "ok a: t; 1 windows per sensor")
-    file.write_text("\nrule a on sensors when avgg(t, 5m) > 1\n")
-    code, said = await cli("rules", "check", file, server=False)
-    assert code == 1
-    assert f"{file}:2:24: There is no aggregate" in said
-    assert said.endswith("^")
-    assert (await cli("rules", "check", tmp_path / "none", server=False))[0] == 2
+async def test_something_else_than_atalaia_is_said(cli: Runner, pump: Path) -> None:
+    """A web server that answers everything with 200 and HTML."""
 
+    async def page(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n<ht>")
 
-async def test_rules_of_a_server_are_listed(cli: Runner) -> None:
-    """A table for a person."""
-    await cli.stack.rule("rule hot on sensors when t > 1")
-    code, said = await cli("rules", "list")
-    assert (code, "hot 1 yes rule hot on sensors" in said) == (0, True)
-    code, said = await cli(
-        "rules", "list", "--url", "http://127.0.0.1:1", "--key", "x", server=False
-    )
-    assert (code, "Traceback" in said) == (1, False)
-
-
-@pytest.mark.parametrize(
-    ("text", "micros"),
-    [
-        ("1970-01-01 00:00:01", 1_000_000), ("1970-01-01T00:00:01.5Z", 1_500_000),
-        ("1970-01-01T03:00:00+03:00", 0), ("1700000000", 1_700_000_000_000_000),
-        ("1700000000.25", 1_700_000_000_250_000), ("1700000000123", 1_700_000_000_123_000),
-        ("1700000000123456", 1_700_000_000_123_456),
-        ("1700000000123456789", 1_700_000_000_123_456),
-    ],
-)  # fmt: skip
-def test_times_of_files_are_understood(text: str, micros: int) -> None:
-    """ISO forms and epochs of any unit."""
-    assert parse_time(text, UTC) == micros
-
-
-def test_zones_have_names_and_offsets() -> None:
-    """And a wrong one is named."""
-    assert parse_zone("-0330") == timezone(-timedelta(hours=3, minutes=30))
-    assert str(parse_zone("America/Sao_Paulo")) == "America/Sao_Paulo"
-    with pytest.raises(Invalid):
-        parse_zone("nowhere")
-
-
-def test_files_of_several_sensors_name_them_in_a_column(tmp_path: Path) -> None:
-    """Tabs, a byte order mark, names made legal."""
-    path = tmp_path / "all.tsv"
-    path.write_text("\ufeffwhen\tdevice\tt\n1700000000\tpump 1\t5\n\n1700000001\tpump/2\t6\n")
-    choices = Choices(sensor_column="device")
-    layout = look(path, choices)
-    rows = list(read(layout, UTC, Troubles()))
-    assert [(r.sensor, r.values) for r in rows] == [
-        ("pump_1", (("t", 5.0),)), ("pump_2", (("t", 6.0),)),
-    ]  # fmt: skip
-    assert legal("a b/c", extra="/") == "a_b/c"
-    path.write_text("only\n")
-    with pytest.raises(Invalid, match="header"):
-        look(path, choices)
-
-
-async def test_simulated_sensors_send_until_their_time_is_over(cli: Runner) -> None:
-    """Everything is accounted for; late bursts count as late."""
-    code, said = await cli(
-        "simulate", "--sensors", 3, "--interval", "50ms", "--duration", "2s", "--late", "0.2",
-        "--seed", 5,
-    )  # fmt: skip
-    assert code == 0, said
-    assert "rejected 0" in said
-    stored = await cli.stack.sql(
-        "SELECT count(*) AS n, count(*) FILTER (WHERE late) AS l FROM readings"
-    )
-    assert stored[0]["n"] > 100
-    assert stored[0]["l"] > 0
-    assert f"accepted {stored[0]['n']:,} (late {stored[0]['l']:,})" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [(["--sensors", "0"], "must be 1 or more"), (["--interval", "soon"], "is no duration")],
-)
-async def test_wrong_use_of_simulate_is_said(cli: Runner, arguments: list[str], words: str) -> None:
-    """Exit code 2."""
-    code, said = await cli("simulate", *arguments)
-    assert (code, words in said) == (2, True), said
-
-
-async def test_a_server_that_goes_away_is_waited_for_and_given_up(cli: Runner, pump: Path) -> None:
-    """The batch is tried again until the time is over; then one sentence."""
-    code, said = await cli(
-        "simulate", "--url", "http://127.0.0.1:1", "--key", "x", "--give-up-after", "1",
-        "--duration", "1s", server=False,
-    )  # fmt: skip
-    assert (code, "gave up after 1 s" in said) == (1, True), said
+    async with trio.open_nursery() as nursery:
+        (listener, *_) = await nursery.start(trio.serve_tcp, page, 0)
+        port = listener.socket.getsockname()[1]
+        for command in (["replay", pump], ["rules", "list"]):
+            code, said = await cli(
+                *command, "--url", f"http://127.0.0.1:{port}", "--key", "x", server=False
+            )
+            assert (code, "something else than Atalaia" in said) == (1, True), said
+        nursery.cancel_scope.cancel()

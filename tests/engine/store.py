@@ -1,13 +1,14 @@
 """The engine's port in dicts, with faults that a real database does not make to order."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import attrs
 import numpy as np
+import trio
 
+from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
-from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage
@@ -21,13 +22,15 @@ class Tenant:
     newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
     states: list[bytes] = attrs.field(factory=list)
     rules: dict[int, StoredRule] = attrs.field(factory=dict)
+    heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
+    waits: set[int] = attrs.field(factory=set)
     last_received: int = 0
     deltas: int = 0
 
 
 @attrs.define(eq=False)
 class FaultyStore:
-    """faults: errors to raise, one per commit attempt (None: go on); poison: tenants refused.
+    """faults: errors to raise, one per commit attempt (None: go on); poison: values refused.
 
     after_commit: the error is raised although the group was stored: the unknown outcome.
     """
@@ -36,18 +39,27 @@ class FaultyStore:
     faults: list[Exception | None] = attrs.field(factory=list)
     after_commit: bool = False
     load_faults: list[Exception | None] = attrs.field(factory=list)
-    poison: dict[TenantNo, Exception] = attrs.field(factory=dict)
+    poison: dict[float, Exception] = attrs.field(factory=dict)
     groups: dict[UUID, list[int]] = attrs.field(factory=dict)
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
+    register_s: float = 0.0
+    load_s: float = 0.0
+    loading: int = 0
+    most_loading: int = 0
     loads: int = 0
     snapshots: int = 0
+    transitions: list[Transition] = attrs.field(factory=list)
 
     def tenant(self, tenant_no: TenantNo) -> Tenant:
         return self.tenants.setdefault(tenant_no, Tenant())
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         self.loads += 1
+        self.loading += 1
+        self.most_loading = max(self.most_loading, self.loading)
+        await trio.sleep(self.load_s)
+        self.loading -= 1
         if self.load_faults and (fault := self.load_faults.pop(0)):
             raise fault
         t = self.tenant(tenant_no)
@@ -62,6 +74,12 @@ class FaultyStore:
             last_received=Micros(t.last_received),
             deltas=t.deltas,
         )
+
+    async def last_heard(self, tenant_no: TenantNo, image: TenantImage) -> dict[SensorNo, Micros]:
+        return dict(self.tenant(tenant_no).heard)
+
+    async def waiting_tenants(self) -> list[TenantNo]:
+        return [tenant_no for tenant_no, tenant in self.tenants.items() if tenant.waits]
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
@@ -83,23 +101,18 @@ class FaultyStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         t = self.tenant(tenant_no)
+        await trio.sleep(self.register_s)
         for name in names:
             number = SensorNo(len(t.sensors) + 1)
             t.sensors.setdefault(
-                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {})
+                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {}, now)
             )
             sensor = t.sensors[name.sensor].sensor_no
             row = SeriesRow(SeriesNo(1000 * tenant_no + len(t.series)), sensor, name.metric)
             t.series.setdefault(name, row)
         return list(t.sensors.values()), [t.series[name] for name in names]
 
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        t = self.tenant(tenant_no)
-        if sensor not in t.sensors:
-            raise NotFound
-        t.sensors[sensor] = attrs.evolve(t.sensors[sensor], tags=dict(tags))
-
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         raise AssertionError("every time is covered here")
 
     def uncovered(self, ts: Int64s) -> Int64s:
@@ -112,8 +125,9 @@ class FaultyStore:
         if fault is not None and not self.after_commit:
             raise fault
         for item in items:
-            if item.tenant_no in self.poison:
-                raise self.poison[item.tenant_no]
+            for value in item.fresh_value.tolist():
+                if value in self.poison:
+                    raise self.poison[value]
         self.sizes.append(len(items))
         self.groups[group_id] = [self._store(item) for item in items]
         if fault is not None:
@@ -135,8 +149,12 @@ class FaultyStore:
         ):
             late += (s, ts) not in t.rows
             t.rows.setdefault((s, ts), (value, True))
+        sensors = {row.series_no: row.sensor_no for row in t.series.values()}
+        for s in item.fresh_series.tolist():
+            t.heard[sensors[s]] = item.received_at
         for s, newest in zip(item.touched.tolist(), item.newest.tolist(), strict=True):
             t.newest[s] = newest
+        self.transitions += item.transitions
         if item.snapshot:
             self.snapshots += 1
             t.states.clear()
@@ -144,7 +162,14 @@ class FaultyStore:
         t.deltas = 0 if item.snapshot else t.deltas + 1
         t.last_received = item.received_at
         if item.rule_write is not None:
-            t.rules[item.rule_write.rule.rule_no] = item.rule_write.rule
+            number = item.rule_write.rule.rule_no
+            t.rules[number] = item.rule_write.rule
+            waits = item.rule_write.waits and item.rule_write.rule.enabled
+            t.waits = t.waits | {number} if waits else t.waits - {number}
+        if item.tags_write is not None:
+            for sensor in t.sensors.values():
+                if sensor.sensor_no == item.tags_write.sensor_no:
+                    t.sensors[sensor.name] = attrs.evolve(sensor, tags=item.tags_write.tags)
         return late
 
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:

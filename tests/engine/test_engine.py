@@ -6,16 +6,26 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+import structlog
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.model.batch import Batch, SeriesName
-from atalaia.model.errors import Closing, Invalid, NotFound, Overloaded, Unavailable
+from atalaia.model.errors import (
+    Closing,
+    Invalid,
+    NotFound,
+    Overloaded,
+    RuleInvalid,
+    Unavailable,
+)
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import Fenced, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import REGISTRY
 from tests.engine.store import FaultyStore
 
 ONE, TWO = TenantNo(1), TenantNo(2)
@@ -32,11 +42,14 @@ class Ticks:
 _times = itertools.count(1)
 
 
-def batch(rows: int = 1, sensor: str = "s") -> Batch:
+BAD = 6.66
+
+
+def batch(rows: int = 1, sensor: str = "s", value: float = 1.0) -> Batch:
     ts = np.array([next(_times) for _ in range(rows)], np.int64)
     return Batch(
         names=(SeriesName(sensor, "t"),), idx=np.zeros(rows, np.int32), ts=ts,
-        value=np.ones(rows), row=np.arange(rows, dtype=np.int32), rejects=(), sent=rows,
+        value=np.full(rows, value), row=np.arange(rows, dtype=np.int32), rejects=(), sent=rows,
     )  # fmt: skip
 
 
@@ -79,27 +92,58 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
 
 
 async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
-    """The group is tried tenant by tenant; the culprit gets a dead letter with its reason."""
-    store = FaultyStore(faults=[DOWN], poison={TWO: StoreRefused("22P05 no such character")})
+    """The refused group is tried in halves; the culprit gets a dead letter with its reason."""
+    store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})
     async with engine(store) as gate:
-        good, bad = gate.submit(ONE, batch()), gate.submit(TWO, batch())
-        assert (await good.wait()).accepted == 1
+        first = gate.submit(TenantNo(3), batch())  # the others gather while it is retried
+        good, bad = gate.submit(ONE, batch()), gate.submit(TWO, batch(value=BAD))
+        assert (await first.wait()).accepted == (await good.wait()).accepted == 1
         with pytest.raises(Invalid) as caught:
             await bad.wait()
         assert caught.value.code == "dead_lettered"
         assert store.buried == ["22P05 no such character"]
-        store.poison.clear()
         assert (await gate.submit(TWO, batch()).wait()).accepted == 1
 
 
+@pytest.mark.parametrize("place", range(5))
+async def test_a_poisoned_batch_takes_no_good_one_of_its_tenant_with_it(
+    autojump_clock: MockClock, place: int
+) -> None:
+    """Those before it are committed, those after it are to be sent again."""
+    store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})
+    batches = [batch(value=BAD if n == place else 1.0) for n in range(5)]
+    async with engine(store) as gate:
+        first = gate.submit(TWO, batch())
+        receipts = [gate.submit(ONE, b) for b in batches]
+        await first.wait()
+        for n, receipt in enumerate(receipts):
+            if n < place:
+                assert (await receipt.wait()).accepted == 1
+                continue
+            with pytest.raises(Invalid if n == place else Unavailable):
+                await receipt.wait()
+        for late in batches[place + 1 :]:
+            assert (await gate.submit(ONE, late).wait()).accepted == 1
+    assert len(store.buried) == 1
+    assert len(store.tenant(ONE).rows) == 4
+
+
 async def test_a_lost_lease_ends_the_process(autojump_clock: MockClock) -> None:
-    """Loudly: whoever is fenced must not go on."""
+    """Loudly, and after everybody who waits was told to send it again."""
     store = FaultyStore(faults=[Fenced("epoch 1")])
+    told = []
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the body is what is cancelled
         async with engine(store, drain_s=1.0) as gate:
-            gate.submit(ONE, batch())
+            receipts = [gate.submit(TenantNo(n % 3 + 1), batch()) for n in range(9)]
+            for receipt in receipts:
+                with pytest.raises(Closing):
+                    await receipt.wait()
+                told.append(receipt)
+            with pytest.raises(Closing):
+                gate.submit(ONE, batch())
             await trio.sleep_forever()
     assert caught.group_contains(Fenced)
+    assert len(told) == 9
 
 
 async def test_a_full_inbox_refuses_with_a_delay_and_frees_itself(
@@ -227,6 +271,38 @@ async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClo
     assert any(store.tenant(ONE).states)
 
 
+async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: MockClock) -> None:
+    """429 beyond the bound, 503 at the deadline; room returns when they are done."""
+    store = FaultyStore(faults=[DOWN] * 25)
+    async with engine(store, inbox_edits=3, commit_retry_s=60.0) as gate:
+        edits = [
+            gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > 1")) for n in range(2)
+        ]
+        tags = gate.set_tags(ONE, "nobody", {})
+        with pytest.raises(Overloaded):
+            gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 1"))
+        with pytest.raises(Overloaded):
+            gate.set_tags(ONE, "nobody", {})
+        gate.edit_rule(TWO, CreateRule("rule r on sensors when t > 1"))
+        began = trio.current_time()
+        with pytest.raises(Unavailable, match="look before you send it again"):
+            await edits[0].answer()
+        assert trio.current_time() - began == 10
+        assert [(await edit.wait()).name for edit in edits] == ["r0", "r1"]
+        with pytest.raises(NotFound):
+            await tags.wait()
+        gate.set_tags(ONE, "nobody", {})
+
+
+async def test_a_text_that_is_no_rule_takes_no_room(autojump_clock: MockClock) -> None:
+    """It is refused at the gate."""
+    async with engine(FaultyStore(), inbox_edits=1) as gate:
+        for _ in range(2):
+            with pytest.raises(RuleInvalid):
+                gate.edit_rule(ONE, CreateRule("rule"))
+        await gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 1")).wait()
+
+
 async def test_arrival_times_grow_though_the_clock_stands(autojump_clock: MockClock) -> None:
     """received_at is also the arrival sequence; the store asserts it."""
     store = FaultyStore()
@@ -234,3 +310,59 @@ async def test_arrival_times_grow_though_the_clock_stands(autojump_clock: MockCl
         for _ in range(5):
             await gate.submit(ONE, batch()).wait()
     assert store.tenant(ONE).last_received == 1_000_000_004
+
+
+async def test_a_person_reads_one_line_a_second_at_most(autojump_clock: MockClock) -> None:
+    """The sum of what was committed; nothing while nothing comes; the rest at the end."""
+    with capture_logs() as lines:
+        async with engine(FaultyStore()) as gate:
+            for _ in range(5):
+                for _ in range(10):
+                    await gate.submit(ONE, batch(2)).wait()
+                    await trio.sleep(0.05)
+            await trio.sleep(60)
+            await gate.submit(TWO, batch()).wait()
+    told = [line for line in lines if line["log_level"] != "debug"]
+    assert {line["event"] for line in told} == {"readings_committed"}
+    assert 3 <= len(told) <= 5
+    assert sum(line["rows"] for line in told) == 101
+    assert [line["tenants"] for line in told] == [1] * len(told)
+
+
+async def test_an_actor_says_nothing_in_the_name_of_a_request(autojump_clock: MockClock) -> None:
+    """Its lines carry the tenant, not the request whose task happened to start it."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    with (
+        structlog.contextvars.bound_contextvars(request_id="r"),
+        capture_logs([structlog.contextvars.merge_contextvars]) as lines,
+    ):
+        async with engine(store) as gate:
+            with pytest.raises(Unavailable):
+                await gate.submit(ONE, batch()).wait()
+    (crashed,) = [line for line in lines if line["event"] == "actor_crashed"]
+    assert crashed["tenant_no"] == ONE
+    assert "request_id" not in crashed
+
+
+async def test_committed_transitions_are_counted(autojump_clock: MockClock) -> None:
+    """By kind, after the commit."""
+
+    def opened() -> float:
+        labels = {"kind": "opened"}
+        return REGISTRY.get_sample_value("atalaia_alert_transitions_total", labels) or 0.0
+
+    before = opened()
+    async with engine(FaultyStore()) as gate:
+        await gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 0")).wait()
+        await gate.submit(ONE, batch(3)).wait()
+        assert opened() == before + 1
+
+
+async def test_a_crowd_that_returns_is_rebuilt_a_few_at_a_time(autojump_clock: MockClock) -> None:
+    """And everybody is answered."""
+    store = FaultyStore(load_s=1.0)
+    async with engine(store, recoveries=3) as gate:
+        receipts = [gate.submit(TenantNo(n), batch()) for n in range(1, 11)]
+        for receipt in receipts:
+            assert (await receipt.wait()).accepted == 1
+    assert store.most_loading == 3

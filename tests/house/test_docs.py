@@ -1,46 +1,131 @@
-"""The documentation's commands are executed, and its promises about options looked up."""
+"""The documentation's commands and examples are executed, its tables looked up."""
 
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.process.server import data_directory, start
+from atalaia.http import errors
+from tests.process.server import Server, data_directory, start
+from tests.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
-def test_the_tutorial_runs_as_it_stands() -> None:
-    """Every sh block, in one shell, against a fresh service; the alert is the one described."""
-    text = (ROOT / "docs" / "tutorial" / "first-alert.md").read_text()
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
-    with data_directory() as directory:
-        server = start(directory)
-        done = subprocess.run(
-            ["sh", "-eu", "-c", "\n".join(blocks)], capture_output=True, text=True, check=True,
-            env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/nonexistent",
-                 "ATALAIA_DATA_DIR": str(directory)},
-        )  # fmt: skip
+def run_blocks(page: str, directory: Path, data_dir: Path) -> str:
+    """Every sh block of a page, in one shell, in a directory where ./atalaia is."""
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert blocks
+    (directory / "atalaia").symlink_to(ROOT / "atalaia")
+    done = subprocess.run(
+        ["sh", "-eu", "-c", "\n".join(blocks)],
+        capture_output=True, text=True, check=False, cwd=directory,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/nonexistent",
+             "ATALAIA_DATA_DIR": str(data_dir)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def answers(said: str) -> list[dict[str, Any]]:
+    """The JSON objects in what was said; curl ends none with a new line."""
+    begins = re.finditer(r"^\{|(?<=\})\{", said, re.MULTILINE)
+    return [json.JSONDecoder().raw_decode(said, begin.start())[0] for begin in begins]
+
+
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
+    """Against a fresh service; the alert is the one described."""
+    with data_directory() as data_dir:
+        server = start(data_dir)
+        said = answers(run_blocks("tutorial/first-alert.md", tmp_path, data_dir))
         server.stop()
-    answers = [json.loads(line) for line in re.sub(r"\}\{", "}\n{", done.stdout).splitlines()]
-    assert answers[0]["accepted"] == 3
-    (alert,) = answers[-1]["data"]
+    assert said[0]["accepted"] == 3
+    (alert,) = said[-1]["data"]
     assert alert["evidence"] == [{"expression": "avg(temperature, 5m)", "value": 72.0}]
+
+
+def seconds_to_an_alert(server: Server, data_dir: Path) -> float:
+    """Wait for the first alert of the demo."""
+    began = time.monotonic()
+    headers = {"X-API-Key": (data_dir / "demo-key").read_text()}
+    url = f"{server.credentials['base_url']}/v1/alerts"
+    while not httpx.get(url, headers=headers).json()["data"] and time.monotonic() - began < 60:
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
+    """Simulated sensors, the demo's alerts within seconds, and the account of a file."""
+    with data_directory() as data_dir:
+        server = start(data_dir, "--demo")
+        (tmp_path / "replay").mkdir()
+        replayed = run_blocks("how-to/replay-files.md", tmp_path / "replay", data_dir)
+        assert seconds_to_an_alert(server, data_dir) < 20
+        (tmp_path / "try").mkdir()
+        tried = run_blocks("how-to/try-without-devices.md", tmp_path / "try", data_dir)
+        server.stop()
+    page = (DOCS / "how-to" / "replay-files.md").read_text()
+    account = re.search(r"\n\n((    .*\n)+)\nand an example", page)
+    assert account is not None
+    for line in account[1].splitlines():
+        assert line.split() in [said.split() for said in replayed.splitlines()], replayed
+    assert 'unreadable: pump-1.csv:4: Pressure "oops"' in page
+    assert 'unreadable: pump-1.csv:4: Pressure "oops"' in replayed
+    assert answers(tried)[0]["data"], "an alert of the demo"
+    assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
+    assert "ok  stuck: vibration; 1 windows per sensor" in tried
+    assert re.search(r"^stuck +1 +yes", tried, re.MULTILINE)
+
+
+ROWS = re.compile(r"^\| `(.+)` \| (\d+) \| `(\w+)` \| (?:`(\w+)`)? ?\|$", re.MULTILINE)
+
+
+async def test_what_is_refused_is_answered_as_described(stack: Stack) -> None:
+    """Every body of the table, with its status, its code and the code of its row."""
+    page = (DOCS / "how-to" / "when-something-is-refused.md").read_text()
+    rows = ROWS.findall(page)
+    assert len(rows) == page.count("| `{") + page.count("| `[") + page.count('| `"') > 10
+    for body, status, code, of_row in rows:
+        response = await stack.client.post("/v1/readings", content=body.encode())
+        said = response.json()
+        assert (response.status_code, said["code"]) == (int(status), code), body
+        if of_row:
+            assert {reject["code"] for reject in said["rejected"]} == {of_row}, body
+
+
+def test_every_status_is_documented() -> None:
+    """In the reference, and in what a gateway does about it."""
+    statuses = {status for status, _ in errors._STATUS.values()} | {405, 408, 500}
+    for page in ("reference/http.md", "how-to/when-something-is-refused.md"):
+        text = (DOCS / page).read_text()
+        # Readings contradict nothing.
+        wanted = statuses - ({409} if page.startswith("how-to") else set())
+        assert {status for status in wanted if not re.search(rf"\b{status}\b", text)} == set()
+
+
+def test_the_compose_file_asks_for_what_the_page_sets() -> None:
+    """One variable, and no other."""
+    page = (DOCS / "how-to" / "run-on-your-postgres.md").read_text()
+    needed = re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text())
+    assert needed == re.findall(r"(\w+)=\S+ docker compose up", page) == ["POSTGRES_PASSWORD"]
 
 
 def test_every_row_code_is_documented() -> None:
     """The reference names each code that the source can answer with."""
-    reference = (ROOT / "docs" / "reference" / "http.md").read_text()
+    reference = (DOCS / "reference" / "http.md").read_text()
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     codes = set(re.findall(r'code="([a-z_]+)"', source)) | {"bad_sensor", "bad_metric", "bad_ts"}
     internal = {"startup_refused"}
     assert {code for code in codes - internal if f"`{code}`" not in reference} == set()
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Relative links of every page."""
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,25 @@ def test_help_is_quick_to_say_and_whole(arguments: list[str]) -> None:
     if arguments[0] == "up":
         assert "PORT" in done.stdout
     assert "numba" not in done.stderr
+
+
+@pytest.mark.parametrize("works", ["--system-certs", "bundled"])
+def test_the_bootstrap_trusts_the_systems_certificates(tmp_path: Path, works: str) -> None:
+    """Behind a proxy that reads TLS they alone help; a bare machine has none, and uv its own."""
+    for name in ("atalaia", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    uv = tmp_path / ".venv" / "bin" / "uv"
+    uv.write_text(
+        "#!/bin/sh\n"
+        f"[ $1 = --version ] && exec {BIN / 'uv'} --version\n"
+        'case "$*" in *--system-certs) w=--system-certs;; *) w=bundled;; esac\n'
+        f"[ $w = {works} ]\n"
+    )
+    uv.chmod(0o755)
+    subprocess.run([tmp_path / "atalaia", "--version"], capture_output=True, check=False)
+    assert (tmp_path / ".venv" / "atalaia-stamp").exists()
 
 
 def test_the_bootstrap_makes_its_environment_once(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import zlib
 
 import pytest
 
+from atalaia.cli.sender import Tally
+from atalaia.http.ingest import MAX_LISTED
+from atalaia.telemetry.metrics import REGISTRY
 from tests.stack import NOW_MS, START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
@@ -16,7 +19,8 @@ async def test_an_accepted_reading_is_committed_and_can_be_read(stack: Stack) ->
     response = await stack.send([row(START_MS, 1.5), row(START_MS + 1000, 2.5)])
     assert response.status_code == 200
     assert response.json() == {
-        "accepted": 2, "duplicates": 0, "late": 0, "rejected": [], "durability": "committed",
+        "accepted": 2, "duplicates": 0, "late": 0, "rejected": [], "rejected_count": 0,
+        "durability": "committed",
     }  # fmt: skip
     assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 2
     points = (await stack.client.get("/v1/sensors/s/readings?metric=t")).json()["data"]
@@ -62,7 +66,7 @@ async def test_accepted_duplicates_and_rejected_add_up_to_sent(stack: Stack) -> 
     ]  # fmt: skip
     await stack.send([row(START_MS - 2, 0)])
     body = (await stack.send(rows)).json()
-    assert body["accepted"] + body["duplicates"] + len(body["rejected"]) == len(rows)
+    assert body["accepted"] + body["duplicates"] + body["rejected_count"] == len(rows)
     assert [(r["index"], r["code"]) for r in body["rejected"]] == [
         (2, "future_timestamp"), (3, "bad_sensor"), (4, "missing_field"), (5, "bad_value"),
     ]  # fmt: skip
@@ -76,6 +80,20 @@ async def test_every_row_bad_is_422_with_every_reason(stack: Stack) -> None:
     body = response.json()
     assert body["code"] == "all_rejected"
     assert [reject["code"] for reject in body["rejected"]] == ["bad_metric", "bad_row"]
+
+
+async def test_a_flood_of_bad_rows_is_counted_and_its_beginning_listed(stack: Stack) -> None:
+    """The answer stays small, the account exact: in the answer, the metric and the sender's."""
+    rows = [row(START_MS, 1), *[row(START_MS, "x")] * (MAX_LISTED + 5)]
+    before = REGISTRY.get_sample_value("atalaia_readings_total", {"result": "rejected"}) or 0
+    answer = (await stack.send(rows)).json()
+    assert (answer["accepted"], answer["rejected_count"]) == (1, MAX_LISTED + 5)
+    assert [reject["index"] for reject in answer["rejected"]] == list(range(1, MAX_LISTED + 1))
+    after = REGISTRY.get_sample_value("atalaia_readings_total", {"result": "rejected"})
+    assert after == before + MAX_LISTED + 5
+    tally = Tally()
+    tally.add(len(rows), answer)
+    assert tally.rejected == answer["rejected_count"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Rules over HTTP: every edit is committed before it is answered, and acts from there on."""
 
 import pytest
+import trio
 
-from tests.stack import START_MS, Stack, row
+from atalaia.engine.limits import EngineLimits
+from tests.stack import START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
 
@@ -99,10 +101,138 @@ async def test_selectors_follow_names_and_tags(stack: Stack) -> None:
     assert missing.status_code == 404
 
 
+async def test_an_alert_closes_when_its_rule_no_longer_watches_the_sensor(
+    database_url: str,
+) -> None:
+    """With the tags, in one commit; watched again, the rule opens another alert."""
+    async with open_stack(database_url, limits=EngineLimits(snapshot_every=2)) as stack:
+        await stack.send([row(START_MS, 1)])
+
+        async def tag(kind: str) -> None:
+            path, body = "/v1/sensors/s/tags", {"tags": {"type": kind}}
+            assert (await stack.client.put(path, json=body)).status_code == 200
+
+        await tag("boiler")
+        rule = await stack.rule('rule boil on sensors where type = "boiler" when t > 10')
+        await stack.send([row(START_MS + 1, 11)])
+        await tag("fridge")
+        (closed,) = await stack.alerts()
+        assert (closed["state"], closed["clear_reason"]) == ("cleared", "rule_changed")
+        for n in range(2, 8):  # beyond a snapshot
+            await stack.send([row(START_MS + n, 12)])
+        await tag("boiler")
+        for n in range(8, 10):
+            assert (await stack.send([row(START_MS + n, 13)])).status_code == 200
+        assert [alert["state"] for alert in await stack.alerts()] == ["open", "cleared"]
+        await tag("fridge")
+        await stack.client.delete(f"/v1/rules/{rule['id']}")
+        assert [alert["state"] for alert in await stack.alerts()] == ["cleared", "cleared"]
+        assert await stack.sql("SELECT FROM dead_letters") == []
+
+
+async def test_a_rule_that_watches_again_opens_no_alert_twice(database_url: str) -> None:
+    """At one time of the sensor, which another metric has set, though snapshots lie between."""
+    async with open_stack(database_url, limits=EngineLimits(snapshot_every=2)) as stack:
+        await stack.send([row(START_MS + 1000, 1), row(START_MS, 1, "u")])
+        await stack.rule('rule r on sensors where type = "x" when u > 10')
+        for at, kind in enumerate("xyyyyx", start=START_MS + 1):
+            await stack.client.put("/v1/sensors/s/tags", json={"tags": {"type": kind}})
+            answer = (await stack.send([row(at, 12, "u")])).json()
+            assert answer["accepted"] == 1
+        assert [alert["state"] for alert in await stack.alerts()] == ["cleared"]
+        await stack.send([row(START_MS + 1001, 1), row(START_MS + 1001, 12, "u")])
+        assert len(await stack.alerts("&state=open")) == 1
+
+
+WIDE = " or ".join(f"{{p}}{n} > 10" for n in range(40))
+
+
+def wide(name: str, sensors: str = "") -> str:
+    """A rule over 40 metrics of its own."""
+    return f"rule {name} on sensors {sensors} when " + WIDE.format(p=name)
+
+
+async def test_more_metrics_than_a_sensor_may_have_watched_are_refused(stack: Stack) -> None:
+    """409 with a sentence, for edits and for tags; readings are judged all the while."""
+    await stack.send([row(START_MS, 1)])
+    first = await stack.rule(wide("a"))
+
+    async def refused(method: str, path: str, body: object = None) -> bool:
+        answer = await stack.client.request(method, path, json=body)
+        return (answer.status_code, answer.json()["code"]) == (409, "too_many_metrics")
+
+    assert await refused("POST", "/v1/rules", {"text": wide("b")})
+    tagged = await stack.rule(wide("b", 'where type = "x"'))
+    path, tags = f"/v1/rules/{tagged['id']}", {"tags": {"type": "x"}}
+    assert await refused("PUT", path, {"text": wide("b")})
+    assert await refused("PUT", "/v1/sensors/s/tags", tags)
+    await stack.client.post(f"{path}/disable")
+    assert (await stack.client.put("/v1/sensors/s/tags", json=tags)).status_code == 200
+    assert await refused("POST", f"{path}/enable")
+    await stack.send([row(START_MS + 1, 11, "a39")])
+    assert [alert["rule"]["name"] for alert in await stack.alerts()] == ["a"]
+    assert (await stack.client.delete(f"/v1/rules/{first['id']}")).status_code == 204
+    assert (await stack.client.post(f"{path}/enable")).status_code == 200
+    rest = " and ".join(f"c{n} > 10" for n in range(24))
+    await stack.rule(f"rule c on sensors when {rest}")
+    assert await refused("POST", "/v1/rules", {"text": "rule d on sensors when d > 10"})
+    await stack.send([row(START_MS + 2, 11, f"c{n}") for n in range(24)])
+    assert [alert["rule"]["name"] for alert in await stack.alerts("&state=open")] == ["c"]
+    lone = "rule e on sensors when " + " or ".join(f"x{n} > y{n}" for n in range(33))
+    answer = await stack.client.post("/v1/rules", json={"text": lone})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_rule")
+
+
+async def test_a_new_sensor_leaves_out_the_newest_rules_that_do_not_fit(
+    database_url: str,
+) -> None:
+    """Nothing fails, now or after a restart; the newer rule watches when the older one goes."""
+    rows = [row(START_MS, 1), row(START_MS + 1, 11, "a0"), row(START_MS + 1, 11, "b0")]
+    async with open_stack(database_url) as stack:
+        first = await stack.rule(wide("a"))
+        await stack.rule(wide("b"))
+        assert (await stack.send(rows)).json()["accepted"] == 3
+        assert [alert["rule"]["name"] for alert in await stack.alerts()] == ["a"]
+        path = "/v1/sensors/s/tags"
+        assert (await stack.client.put(path, json={"tags": {"type": "x"}})).status_code == 200
+    async with open_stack(database_url, api_key=stack.api_key) as again:
+        assert (await again.send([row(START_MS + 2, 11, "b0")])).json()["accepted"] == 1
+        assert len(await again.alerts("&state=open")) == 1
+        await again.client.delete(f"/v1/rules/{first['id']}")
+        await again.send([row(START_MS + 3, 11, "b0")])
+        assert [a["rule"]["name"] for a in await again.alerts("&state=open")] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("body", "where", "detail"),
+    [
+        ({"tags": {"a": "x" * 129}}, "$.tags", "names of tags have 1 to 128"),
+        ({"tags": {"": "x"}}, "$.tags", "names of tags have 1 to 128"),
+        ({"tags": {"a": "\0"}}, "$.tags", "NUL"),
+        ({"tags": {"a": 1}}, "$.tags", "must be text"),
+        ({"tags": {str(n): "x" for n in range(33)}}, "$.tags", "32 tags"),
+        ({"tags": []}, "$.tags", "expected an object"),
+        ({"tags": {}, "x" * 10_000: 1}, "$", "extra fields found (xx"),
+        ({}, "$.tags", "required field missing"),
+    ],
+)
+async def test_bad_tags_are_named_with_a_cure(
+    stack: Stack, body: object, where: str, detail: str
+) -> None:
+    """Where it is, and what would be right; what was sent is not repeated at length."""
+    response = await stack.client.put("/v1/sensors/s/tags", json=body)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_body")
+    (problem,) = response.json()["problems"]
+    assert problem["where"] == where
+    assert detail in problem["detail"]
+    assert len(response.content) < 2_000
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
         (b"{", "bad_json"),
+        (b'{"text": "\xff"}', "bad_json"),
         (b"[]", "bad_body"),
         (b'{"text": 7}', "bad_body"),
         (b"{}", "bad_body"),
@@ -114,3 +244,17 @@ async def test_bad_rule_bodies_are_named(stack: Stack, body: bytes, code: str) -
     response = await stack.client.post("/v1/rules", content=body)
     assert (response.status_code, response.json()["code"]) == (400, code)
     assert (await stack.client.get("/v1/rules")).json()["data"] == []
+
+
+async def test_silence_of_a_sensor_opens_and_clears(stack: Stack) -> None:
+    """By the real clock, through the real database; the tenant is one that waits."""
+    await stack.rule('rule silent on sensor "s" when no data for 1s severity info')
+    await stack.send([row(START_MS, 1)])
+    with trio.fail_after(10):
+        while not (opened := await stack.alerts("&state=open")):
+            await trio.sleep(0.1)
+    assert opened[0]["evidence"][0]["expression"] == "no data for 1s"
+    assert await stack.store.waiting_tenants() == [await stack.tenant_no()]
+    await stack.send([row(START_MS + 1000, 1)])
+    (alert,) = await stack.alerts()
+    assert (alert["state"], alert["id"]) == ("cleared", opened[0]["id"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,16 @@ class Server:
         return int(pid.read_text().split()[0])
 
 
-def command(data_dir: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+def command(
+    data_dir: Path, *arguments: str, prefix: Sequence[str] = (), **environment: str
+) -> "subprocess.Popen[str]":
     env = (
         {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "PORT")}
         | {"PORT": "0"}
         | environment
     )
     return subprocess.Popen(
-        [sys.executable, "-m", "atalaia", "up", "--data-dir", data_dir, *arguments],
+        [*prefix, sys.executable, "-m", "atalaia", "up", "--data-dir", data_dir, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -63,9 +65,11 @@ def command(data_dir: Path, *arguments: str, **environment: str) -> "subprocess.
     )
 
 
-def start(data_dir: Path, *arguments: str, **environment: str) -> Server:
-    """Start and wait until requests are answered."""
-    process = command(data_dir, *arguments, **environment)
+def start(
+    data_dir: Path, *arguments: str, prefix: Sequence[str] = (), **environment: str
+) -> Server:
+    """Start and wait until requests are answered. prefix: what runs the command, before it."""
+    process = command(data_dir, *arguments, prefix=prefix, **environment)
     assert process.stdout is not None
     said = []
     for line in process.stdout:

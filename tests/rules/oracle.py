@@ -13,6 +13,7 @@ from atalaia.rules.syntax import Aggregate, Binary, Node, Number, RuleSpec, Unar
 Reading = tuple[str, int, float]  # metric, ts µs, value
 Step = tuple[str, int, str]  # kind, time, severity
 Value = float | bool | None
+SCANS = ("quantile", "median", "mad", "ewma", "zscore", "anomaly")
 
 
 def _aggregate(name: str, points: list[tuple[int, float]]) -> float | None:
@@ -36,10 +37,54 @@ def _aggregate(name: str, points: list[tuple[int, float]]) -> float | None:
     return table[name]()
 
 
+def _quantile(values: list[float], share: float) -> float:
+    ordered, rank = sorted(values), share * (len(values) - 1)
+    low, part = int(rank), rank - int(rank)
+    return ordered[low] + (part and part * (ordered[low + 1] - ordered[low]))
+
+
+def _scan(node: Aggregate, points: list[tuple[int, float]], now: int) -> float | None:
+    """What needs every reading: exact up to 256 of them, then as of the last grid line."""
+    name, width = node.function, node.window_us
+    if not points or points[-1][0] <= now - width:
+        return None
+    score, (newest_ts, newest) = name in ("zscore", "anomaly"), points[-1]
+    step = 1 << max(0, (width // 128).bit_length() - 1)
+    line = (newest_ts - 1 if score else now) // step * step
+    since, until = now - width, newest_ts - 1 if score else now
+    if sum(t > line - width for t, _ in points) > 256:
+        since, until = line - width, line
+    inside = [(t, v) for t, v in points if since < t <= until]
+    values = [v for _, v in inside]
+    if name == "ewma":
+        weights = [math.exp(4 * (t - until) / width) for t, _ in inside]
+        total = sum(w * v for w, v in zip(weights, values, strict=True))
+        return total / sum(weights) if weights else None
+    if not values or (score and len(values) < 8):
+        return None
+    if name == "zscore":
+        centre, scale = statistics.fmean(values), statistics.stdev(values)
+    else:
+        share = node.parameter if node.parameter is not None else 0.5
+        centre = _quantile(values, share)
+        if name in ("quantile", "median"):
+            return centre
+        away = [abs(v - centre) for v in values]
+        scale = _quantile(away, 0.5)
+        if name == "mad":
+            return scale
+        scale = 1.4826 * scale or 1.2533 * statistics.fmean(away)
+    if scale:
+        return (newest - centre) / scale
+    return 0.0 if newest == centre else None
+
+
 def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:
     match node:
         case Number(value):
             return value
+        case Aggregate(function, metric, _) if function in SCANS:
+            return _scan(node, sorted((t, v) for m, t, v in readings if m == metric), now)
         case Aggregate(function, metric, width):
             inside = sorted(
                 (t, v) for m, t, v in readings if m == metric and now - width < t <= now
@@ -81,8 +126,14 @@ def run(spec: RuleSpec, groups: Sequence[Sequence[Reading]]) -> list[Step]:
         silent = last is not None and now - last > spec.gap_us
         last = now
         truth = evaluate(spec.when, seen, now)
+        known = truth is not None
+        if not known and spec.on_no_data == "alert":
+            truth = True
+        closed = spec.schedule is not None and not any(
+            start <= now < end for start, end in spec.schedule.intervals(now, now)
+        )
         if phase in ("idle", "pending"):
-            if truth is not True:
+            if truth is not True or closed:
                 phase = "idle"
                 continue
             if phase == "idle" or silent:
@@ -95,7 +146,7 @@ def run(spec: RuleSpec, groups: Sequence[Sequence[Reading]]) -> list[Step]:
         gone = evaluate(spec.clear, seen, now) if spec.clear is not None else (
             None if truth is None else not truth
         )  # fmt: skip
-        if gone is True:
+        if gone is True or (not known and spec.on_no_data == "clear"):
             if phase == "open" or silent:
                 phase, since = "clearing", now
             if now - since >= spec.clear_for_us:

@@ -28,6 +28,10 @@ CONDITIONS = (
     "abs(last({a}, {w}) - last({b}, {v})) * 2 > 5",
     "avg({a}, {w}) / avg({b}, {v}) > 1.01",
     "-last({a}, {w}) + 1 <= 0",
+    "quantile({a}, 0.8, {w}) > 1.3 or median({b}, {v}) < -1.1",
+    "mad({a}, {w}) > 1.2 and ewma({b}, {v}) > 0.1",
+    "zscore({a}, {w}) > 0.7",
+    "abs(anomaly({a}, {w})) > 0.9",
 )
 
 
@@ -47,6 +51,9 @@ def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
     text = f"rule {name} on sensors when {condition()}"
     if draw(st.booleans()):
         text += f" for {draw(st.sampled_from(['1s', '4s', '500ms']))}"
+    if draw(st.integers(0, 4)) == 0:
+        text += draw(st.sampled_from([" during thu 00:00-00:01 UTC", " during daily UTC",
+                                      " during tue,wed 22:00-22:30 Asia/Kathmandu"]))  # fmt: skip
     if draw(st.booleans()):
         text += f" clear when {condition()}"
         if draw(st.booleans()):
@@ -56,6 +63,8 @@ def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
         text += f", warning when {condition()}"
         if draw(st.booleans()):
             text += f", critical when {condition()}"
+    if draw(st.integers(0, 3)) == 0:
+        text += f" on no data {draw(st.sampled_from(['clear', 'alert']))}"
     return text
 
 

@@ -31,6 +31,52 @@ def test_a_full_rule_is_understood() -> None:
     assert spec.gap_us == 5_400_000_000
 
 
+def test_every_clause_in_its_place_is_understood() -> None:
+    """Scans, a group, a schedule, what no data means, a cooldown, and a bare anomaly."""
+    rule = parse_rule(
+        'rule odd on group "pumps" when quantile(v, 0.95, 10m) > 7 and anomaly(v, 1h) for 2m'
+        " during weekdays 08:00-18:00 America/Sao_Paulo clear when median(v, 5m) < 1"
+        " severity info, critical when abs(zscore(v, 1h)) > 4 on no data clear cooldown 15m"
+    )
+    assert rule.selector.matches("x", {"group": "pumps"})
+    assert [str(aggregate) for aggregate in rule.aggregates] == [
+        "quantile(v, 0.95, 10m)", "anomaly(v, 1h)", "median(v, 5m)", "zscore(v, 1h)",
+    ]  # fmt: skip
+    assert rule.schedule is not None
+    assert (rule.schedule.days, rule.schedule.start_minute) == ((0, 1, 2, 3, 4), 480)
+    assert (rule.on_no_data, rule.cooldown_us) == ("clear", 900_000_000)
+    alone, spelled = (
+        parse_rule(f"rule x on sensors when {condition}").when
+        for condition in ("anomaly(v, 1h)", "abs(anomaly(v, 1h)) > 6")
+    )
+    assert alone == spelled
+
+
+def test_words_of_clauses_may_be_metrics() -> None:
+    """Only their place makes them words of the language."""
+    assert parse_rule("rule x on sensors when no > data and daily < 3").metrics == (
+        "no", "data", "daily",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("rule x on sensors when " + "t > 1 and " * 100 + "t", "…", "t"),
+        ("rule x on sensors when " + "t > 1 and " * 50 + "? " + "t > 1 and " * 50, "…", "…"),
+        ("x" * 30_000, "x", "…"),
+    ],
+)
+def test_a_long_line_is_shown_around_its_fault(text: str, start: str, end: str) -> None:
+    """Cut where it goes on, and the caret still under the place."""
+    with pytest.raises(RuleInvalid) as caught:
+        parse_rule(text)
+    line, mark = caught.value.caret.split("\n")
+    assert (line[0], line[-1], len(line) <= 162) == (start, end, True)
+    there = line[mark.index("^") :].removesuffix("…")
+    assert text[caught.value.column - 1 :].startswith(there)
+
+
 def test_defaults_are_plain() -> None:
     """A bare metric is its last value of 5 minutes; the severity is warning."""
     spec = parse_rule("rule x on sensors when t > 1")
@@ -66,6 +112,14 @@ def test_defaults_are_plain() -> None:
         ("rule x on sensors\nwhen t \0 > 1", 2, 8, "Control characters"),
         ('rule " " on sensors when t > 1', 1, 6, "1 to 64"),
         ("rule x on sensors when t > 1\nrule y on sensors when t > 1", 2, 1, "one rule"),
+        ("rule x on sensors when quantile(t, 2, 5m) > 1", 1, 36, "between 0 and 1"),
+        ("rule x on sensors when quantile(t, 5m) > 1", 1, 24, "a share and a window"),
+        ("rule x on sensors when t > 1 during someday UTC", 1, 37, "days such as"),
+        ("rule x on sensors when t > 1 during mon 9:00", 1, 41, "a time zone"),
+        ("rule x on sensors when t > 1 during mon 25:00-26:00 UTC", 1, 41, "no time of day"),
+        ("rule x on sensors when t > 1 during mon Not/There", 1, 41, "no time zone"),
+        ("rule x on sensors when t > 1 on no data explode", 1, 41, "keep, clear or alert"),
+        ("rule x on sensors when t > 1 cooldown 3", 1, 39, "a duration"),
         ("rule x on sensors when t > " + "+".join(["1"] * 300), 1, 1, "200"),
     ],
 )
@@ -77,7 +131,7 @@ def test_errors_point_at_their_place(text: str, line: int, column: int, words: s
     assert (error.line, error.column) == (line, column)
     assert words in error.detail
     shown, mark = error.caret.split("\n")
-    assert shown == text.split("\n")[line - 1]
+    assert text.split("\n")[line - 1].startswith(shown.removesuffix("…"))
     assert mark == " " * (column - 1) + "^"
 
 

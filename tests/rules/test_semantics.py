@@ -194,6 +194,37 @@ def test_dense_windows_are_what_numpy_computes(lag_us: int) -> None:
     assert checked > 1_000
 
 
+@pytest.mark.parametrize("lag_us", [0, 900_000])
+def test_scans_of_hundreds_of_readings_go_by_the_grid(lag_us: int) -> None:
+    """Values are those of the oracle below and above 256 readings, also behind the clock."""
+    names = ["quantile(b, 0.9, 1m)", "median(b, 1m)", "mad(b, 1m)", "ewma(b, 1m)",
+             "zscore(b, 1m)", "anomaly(b, 1m)", "median(b, 10s)"]  # fmt: skip
+    spec = parse_rule(
+        "rule r on sensors when last(a, 1s) > 0 and "
+        + " and ".join(f"{name} > -99" for name in names)
+    )
+    engine = build([spec.text])
+    random = np.random.default_rng(7)
+    times = np.cumsum(random.integers(20_000, 300_000, 1_500))
+    values = np.round(random.normal(0, 1, len(times)), 2)
+    seen: list[oracle.Reading] = []
+    checked = 0
+    for n, (ts, value) in enumerate(zip(times.tolist(), values.tolist(), strict=True)):
+        opened = feed(engine, [[("a", ts, float(n % 5 == 0))]])
+        if n > 60 and opened and opened[-1].kind == "opened":
+            found = [atom.value for atom in opened[-1].evidence[1:]]
+            nodes = spec.aggregates[1:]
+            recent = [reading for reading in seen if reading[1] > ts - 63_000_000]
+            assert found == pytest.approx(
+                [oracle.evaluate(node, recent, ts) for node in nodes], abs=1e-9
+            )
+            checked += 1
+        rows = [("b", ts - lag_us, value)]
+        seen += rows
+        feed(engine, [rows])
+    assert checked > 200
+
+
 @pytest.mark.parametrize(("gap_us", "opens_at"), [(3_000_000, [6_000_000]), (3_000_001, [])])
 def test_silence_beyond_the_longest_window_begins_anew(gap_us: int, opens_at: list[int]) -> None:
     """A silence of just that length does not."""

@@ -1,6 +1,7 @@
 """The database's own walls: roles, policies, group ids, leases, partitions, refusals."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
 import asyncpg
@@ -12,14 +13,14 @@ from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import DAY_US, Micros, TenantNo
+from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.commit import take_lease_aio
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query
 from atalaia.storage.migrate import load_migrations
-from atalaia.storage.partitions import Partition, parse_partition
+from atalaia.storage.state import load_state_aio, newest_aio
 from tests.stack import START_MS, Stack, make_tenant, row
 
 pytestmark = pytest.mark.postgres
@@ -28,7 +29,7 @@ NONE = np.empty(0, np.int64)
 
 
 def item(
-    tenant: int, series: list[int], ts: list[int], received: int, **more: object
+    tenant: int, series: Sequence[int], ts: list[int], received: int, **more: object
 ) -> CommitItem:
     return CommitItem(
         **{  # type: ignore[arg-type]
@@ -41,7 +42,7 @@ def item(
     )  # fmt: skip
 
 
-async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, int]:
+async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, SeriesNo]:
     tenant = await stack.tenant_no()
     _, rows = await stack.store.register(tenant, [SeriesName(name, "t")], NOW)
     return tenant, rows[0].series_no
@@ -129,12 +130,23 @@ async def test_every_table_of_tenants_has_forced_policies(stack: Stack) -> None:
     assert [r["name"] for r in rows if not (r["safe"] and r["policies"] == 3)] == []
 
 
-async def test_a_quota_of_series_is_kept(stack: Stack) -> None:
-    """Names beyond it are rejected row by row, the others stored."""
-    await stack.sql("UPDATE tenants SET max_series = 2")
-    answer = (await stack.send([row(START_MS, 1, sensor=f"s{n}") for n in range(4)])).json()
-    assert answer["accepted"] == 2
-    assert [r["code"] for r in answer["rejected"]] == ["too_many_series"] * 2
+async def test_the_newest_times_of_some_series_are_those_of_the_whole_state(stack: Stack) -> None:
+    """A snapshot and what came after it, later ones winning; nothing but what was asked for."""
+    tenant, one = await series(stack, "one")
+    _, two = await series(stack, "two")
+    for n, (numbers, snapshot) in enumerate(
+        [([one, two], False), ([one, two], True), ([two], False), ([two], False)]
+    ):
+        times = [NOW + n] * len(numbers)
+        work = item(tenant, numbers, times, NOW + n, snapshot=snapshot)
+        await stack.store.commit_group(uuid4(), [work])
+
+    async def read(connection: asyncpg.Connection) -> tuple[object, ...]:
+        whole = (await load_state_aio(connection)).newest
+        return whole, await newest_aio(connection, [two]), await newest_aio(connection, [])
+
+    found = await stack.database.as_tenant(tenant, read)
+    assert found == ({one: NOW + 1, two: NOW + 3}, {two: NOW + 3}, {})
 
 
 @pytest.mark.parametrize("setting", ["fsync", "synchronous_commit"])
@@ -200,26 +212,6 @@ def test_eight_processes_migrate_one_empty_database(cluster: Cluster) -> None:
         assert int(count) == len(load_migrations())
     finally:
         query(cluster, "DROP DATABASE together WITH (FORCE)")
-
-
-async def test_partitions_are_days_near_and_months_far(stack: Stack) -> None:
-    """And a month that has a day already goes on in days."""
-    ensure = "SELECT name FROM ensure_partition($1, $2)"
-
-    async def name(at: int, now: int) -> str:
-        return str(await stack.database.as_writer(lambda c: c.fetchval(ensure, at, now)))
-
-    day = parse_partition("readings_d20240115").from_us
-    assert await name(day, day + DAY_US) == "readings_d20240115"
-    assert await name(day + 400 * DAY_US, day + 800 * DAY_US) == "readings_m202502"
-    assert await name(day + DAY_US, day + 800 * DAY_US) == "readings_d20240116"
-
-
-def test_partition_names_say_their_range() -> None:
-    """A December ends with the year."""
-    assert parse_partition("readings_m202312") == Partition(
-        1_701_388_800_000_000, 1_704_067_200_000_000, "readings_m202312"
-    )
 
 
 async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.model.errors import Invalid, TooLarge, UnsupportedEncoding
-from atalaia.wire.inflate import inflate
+from atalaia.wire.inflate import MAX_MEMBERS, inflate
 
 
 def raw_deflate(body: bytes) -> bytes:
@@ -33,6 +33,15 @@ def test_a_bomb_is_too_large_before_it_is_large() -> None:
                              (gzip.compress(b"x" * 60) * 2, "gzip")):  # fmt: skip
         with pytest.raises(TooLarge):
             inflate(packed, encoding, max_bytes=100)
+
+
+def test_members_are_bounded_because_each_costs_a_copy_of_the_rest() -> None:
+    """Many empty ones would be a body that takes seconds."""
+    member = gzip.compress(b"x")
+    assert inflate(member * MAX_MEMBERS, "gzip", max_bytes=1000) == b"x" * MAX_MEMBERS
+    with pytest.raises(Invalid) as caught:
+        inflate(member * (MAX_MEMBERS + 1), "gzip", max_bytes=1000)
+    assert caught.value.code == "bad_encoding"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Bodies to columns: both roads, every form, every fault."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Invalid, TooLarge
-from atalaia.wire.readings import WireOptions, parse_readings
+from atalaia.wire.readings import MAX_DEPTH, WireOptions, parse_readings
 
 NAME = st.text("abZ09_-:.", min_size=1, max_size=8)
 VALUE = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**17), 10**17)
@@ -57,6 +58,34 @@ def test_a_bad_row_changes_nothing_but_itself(rows: list[dict[str, Any]]) -> Non
     slow = parse([*rows, {"sensor": "a"}])
     assert readings(slow) == readings(fast)
     assert [(r.index, r.code) for r in slow.rejects] == [(len(rows), "missing_field")]
+
+
+@given(ROWS, st.data())
+def test_times_of_both_kinds_may_stand_in_one_body(
+    rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Some senders write text and integers side by side."""
+    texts = [
+        {**row, "ts": datetime.fromtimestamp(row["ts"] // 1000, UTC).isoformat()} for row in rows
+    ]
+    mixed = [data.draw(st.sampled_from(pair)) for pair in zip(rows, texts, strict=True)]
+    lines = "\n".join(json.dumps(row) for row in mixed).encode()
+    for batch in (parse(mixed), parse(lines, format="ndjson")):
+        assert not batch.rejects
+        wanted = [reading for row in mixed for reading in readings(parse([row]))]
+        assert readings(batch) == wanted
+
+
+def test_one_long_text_among_integer_times_costs_its_length_once() -> None:
+    """As one array of texts, each of them would be as wide as the longest."""
+    good = {"sensor": "a", "metric": "b", "ts": 1, "value": 2}
+    body = json.dumps([*[good] * 100, {**good, "ts": "9" * 200_000}]).encode()
+    tracemalloc.start()
+    batch = parse(body)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [reject.code for reject in batch.rejects] == ["bad_ts"]
+    assert peak_bytes < 20 * len(body)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
@@ -176,6 +205,25 @@ def test_ndjson_names_the_broken_line() -> None:
     assert batch.ts.tolist() == [1000, 2000]
 
 
+def test_a_line_that_is_not_utf8_spoils_nothing_else() -> None:
+    """bad_json for it."""
+    good = b'{"sensor":"a","metric":"b","ts":1,"value":2}'
+    batch = parse(good.replace(b'"a"', b'"\xff"') + b"\n" + good, format="ndjson")
+    assert [(r.index, r.code) for r in batch.rejects] == [(0, "bad_json")]
+
+
+def test_nesting_is_bounded() -> None:
+    """What is nested deeper than the limit is not read."""
+    for levels, code in ((MAX_DEPTH, "bad_row"), (MAX_DEPTH + 1, "bad_json")):
+        value = b"[" * levels + b"]" * levels
+        batch = parse(value + b"\n1", format="ndjson")
+        assert [reject.code for reject in batch.rejects] == [code, "bad_row"]
+    assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH).sent == 1
+    with pytest.raises(Invalid) as caught:
+        parse(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
+    assert caught.value.code == "bad_json"
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -192,12 +240,14 @@ def test_bodies_that_are_none_are_refused_whole(body: bytes, code: str) -> None:
 
 
 def test_too_many_rows_are_too_large() -> None:
-    """In every form."""
+    """In every form, whether they are good or bad."""
     rows = [{"sensor": "a", "metric": "b", "ts": n, "value": 1} for n in range(11)]
     columns = {"sensor": "a", "metric": "b", "ts": list(range(11)), "value": [1] * 11}
     lines = "\n".join(json.dumps(r) for r in rows).encode()
     for body, form in ((rows, "json"), ([*rows, 1], "json"), (columns, "json"), (lines, "ndjson"),
-                       ([columns, 1], "json"), (lines + b"\n{", "ndjson")):  # fmt: skip
+                       ([columns, 1], "json"), (lines + b"\n{", "ndjson"),
+                       (b"{\n" * 11, "ndjson"), ([1] * 11, "json"),
+                       ({"ts": list(range(11))}, "json")):  # fmt: skip
         with pytest.raises(TooLarge):
             parse(body, max_rows=10, format=form)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atalaia.cli.connection import find_connection
+from atalaia.cli.connection import find_connection, problem_of
 from atalaia.cli.progress import Progress
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
 from atalaia.rules.language import parse_rule
@@ -158,24 +158,15 @@ def _check(response: httpx.Response) -> None:
     if response.status_code == 200:
         return
     response.read()
-    try:
-        detail = str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:200]
     kind = Invalid if response.status_code in (400, 422) else AtalaiaError
-    raise kind(f"the server answers {response.status_code}: {detail}")
+    raise kind(problem_of(response))
 
 
 def _ask(client: httpx.Client, question: dict[str, Any], console: Console) -> dict[str, Any]:
     """The result, while its progress is shown."""
-    share = 0.0
-
-    def line(readings: int, rate: float) -> str:
-        return f"{share:.0%}, {readings:,} readings judged, {rate:,.0f}/s"
-
     with (
         client.stream("POST", "/v1/rules/backtest", json=question) as response,
-        Progress(console, line) as progress,
+        Progress(console, 1.0) as progress,
     ):
         _check(response)
         for said in _lines(response):
@@ -183,8 +174,7 @@ def _ask(client: httpx.Client, question: dict[str, Any], console: Console) -> di
                 return dict(said["result"])
             if "error" in said:
                 raise AtalaiaError(str(said["error"]["detail"]))
-            share = said["progress"]
-            progress.update(said["readings"])
+            progress.update(said["progress"], f"{said['readings']:,} readings judged")
     raise AtalaiaError("The server broke off the answer; try again.")
 
 

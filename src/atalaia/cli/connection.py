@@ -2,11 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import attrs
+import httpx
 
 from atalaia.config.settings import default_data_dir, load_credentials
-from atalaia.model.errors import StartupRefused
+from atalaia.model.errors import Invalid, StartupRefused
+
+
+class GaveUp(Exception):
+    """The server stayed away, or refused in a way that sending again cannot mend."""
 
 
 @attrs.frozen
@@ -24,7 +30,7 @@ class Connection:
 def find_connection(url: str | None, key: str | None, data_dir: Path | None) -> Connection:
     """Options first, then ATALAIA_URL and ATALAIA_API_KEY, then credentials.json.
 
-    Raises StartupRefused when neither says.
+    Raises StartupRefused when neither says, Invalid when they cannot be meant.
     """
     url = url or os.environ.get("ATALAIA_URL")
     key = key or os.environ.get("ATALAIA_API_KEY")
@@ -37,4 +43,46 @@ def find_connection(url: str | None, key: str | None, data_dir: Path | None) -> 
                 "with --url and --key (or ATALAIA_URL and ATALAIA_API_KEY)."
             )
         url, key = url or known.base_url, key or known.api_key
-    return Connection(url.rstrip("/"), key)
+    return Connection(_check_url(url), _check_key(key))
+
+
+def _check_url(text: str) -> str:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Invalid(f'The server\'s address is such as http://127.0.0.1:3000, not "{text}".')
+    return text.rstrip("/")
+
+
+def _check_key(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and text.strip()):
+        raise Invalid("The key holds characters that no key has; copy it again.")
+    return text.strip()
+
+
+def problem_of(response: httpx.Response) -> str:
+    """What the server says instead of what was asked for, in one sentence."""
+    try:
+        detail = str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = " ".join(response.text[:200].split())
+    return f"The server at {response.url.netloc.decode()} answers {response.status_code}: {detail}"
+
+
+def parse_page(response: httpx.Response) -> dict[str, Any]:
+    """A page of a list: data and next_cursor. Raises GaveUp for anything else."""
+    if response.status_code != 200:
+        raise GaveUp(problem_of(response))
+    try:
+        page: dict[str, Any] = response.json()
+        page["data"], page["next_cursor"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise GaveUp(f"{response.url} is answered by something else than Atalaia") from error
+    return page
+
+
+def no_answer(connection: Connection, error: httpx.TransportError) -> str:
+    """Why there is no response, in one sentence."""
+    return f"{connection.base_url} does not answer ({error or type(error).__name__})"

@@ -4,20 +4,18 @@ Streams: memory does not grow with the file. Names that are not legal are made s
 """
 
 import csv
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import TextIO
-from zoneinfo import ZoneInfo
 
 import attrs
 
+from atalaia.cli.cells import check_metric, check_sensor, legal, parse_number, parse_time
 from atalaia.model.errors import Invalid
 
 SEPARATORS = ",;\t|"
 _LOOK_AHEAD = 20  # rows that decide what a column is
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen
@@ -58,52 +56,37 @@ class Row:
 
 
 @attrs.define(eq=False)
-class Troubles:
-    """Cells that were no readings."""
+class Account:
+    """What was read, and which cells were no readings."""
 
+    read_chars: int = 0
     empty: int = 0
     unreadable: int = 0
     examples: list[str] = attrs.field(factory=list)
+    sensors: dict[str, str] = attrs.field(factory=dict)
+    """Every name in a sensor column, and the legal one it became."""
 
     def unreadable_cell(self, where: str) -> None:
         self.unreadable += 1
         if len(self.examples) < 5:
             self.examples.append(where)
 
-
-def parse_zone(text: str) -> tzinfo:
-    """UTC, +03:00 or a name such as America/Sao_Paulo. Raises Invalid."""
-    match = re.fullmatch(r"([+-])(\d\d):?(\d\d)", text)
-    if match is not None:
-        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
-        return timezone(-offset if match[1] == "-" else offset)
-    if text.upper() in ("UTC", "Z"):
-        return UTC
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError) as error:
-        raise Invalid(f'--tz: there is no time zone "{text}"; try America/Sao_Paulo.') from error
+    def sensor(self, name: str) -> str:
+        found = self.sensors.get(name)
+        if found is None:
+            found = self.sensors[name] = legal(name)
+        return found
 
 
-def legal(name: str, *, extra: str = "") -> str:
-    """The name with every illegal character as one underscore, cut to what fits."""
-    return re.sub(rf"[^A-Za-z0-9_\-:.{extra}]", "_", name.strip())[: 64 if extra else 128] or "_"
-
-
-def parse_time(text: str, zone: tzinfo) -> int:
-    """Epoch µs of an ISO time (without offset: in `zone`) or of an epoch in s, ms, µs or ns."""
-    text = text.strip()
-    if re.fullmatch(r"\d{9,19}(\.\d+)?", text):
-        whole, _, fraction = text.partition(".")
-        digits = len(whole)
-        if digits <= 11:
-            return int(whole) * 1_000_000 + int((fraction + "000000")[:6])
-        ticks = int(whole)
-        return ticks * 1_000 if digits <= 14 else ticks if digits <= 17 else ticks // 1_000
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+def check_choices(choices: Choices) -> None:
+    """What the user typed can be sent. Raises Invalid."""
+    separator = choices.separator
+    if separator is not None and (len(separator) != 1 or separator in '"\r\n'):
+        raise Invalid(f'--separator: give one character, not "{separator}".')
+    if choices.sensor is not None:
+        check_sensor("--sensor", choices.sensor)
+    for name in choices.rename.values():
+        check_metric("--rename", name)
 
 
 def look(path: Path, choices: Choices) -> Layout:
@@ -112,15 +95,21 @@ def look(path: Path, choices: Choices) -> Layout:
         separator = choices.separator or _separator(file.readline())
         file.seek(0)
         reader = csv.reader(file, delimiter=separator)
-        header = [cell.strip() for cell in next(reader, [])]
-        sample = [row for row, _ in zip(reader, range(_LOOK_AHEAD), strict=False)]
+        try:
+            header = [cell.strip() for cell in next(reader, [])]
+            sample = [row for row, _ in zip(reader, range(_LOOK_AHEAD), strict=False)]
+        except csv.Error as error:
+            raise Invalid(f"{path}:{reader.line_num}: {error}; is a quote left open?") from error
     if len(header) < 2 or not sample:
         raise Invalid(f"{path}: a header and at least one line are needed; see --separator.")
-    notes: list[str] = []
     time = _time_column(path, header, sample, choices)
     sensor_column = None
     if choices.sensor_column is not None:
         sensor_column = _index(path, header, choices.sensor_column)
+    sensor = choices.sensor or legal(path.stem)
+    notes: list[str] = []
+    if sensor_column is None and sensor not in (path.stem, choices.sensor):
+        notes.append(f"the sensor is named {sensor}")
     wanted = set(choices.metrics)
     metrics = []
     for index, name in enumerate(header):
@@ -128,24 +117,34 @@ def look(path: Path, choices: Choices) -> Layout:
         if skipped or (wanted and name not in wanted):
             continue
         if not any(_is_number(row[index]) for row in sample if index < len(row)):
-            notes.append(f'{path.name}: column "{name}" holds no numbers and is left out')
+            notes.append(f'column "{name}" holds no numbers and is left out')
             continue
-        metric = legal(choices.rename.get(name, name), extra="/")
+        metric = choices.rename.get(name) or legal(name, extra="/")
         if metric != name and name not in choices.rename:
-            notes.append(f'{path.name}: column "{name}" becomes metric {metric}')
+            notes.append(f'column "{name}" becomes metric {metric}')
         metrics.append((index, metric))
     if not metrics:
         raise Invalid(f"{path}: no column holds numbers; see --metrics and --exclude.")
     names = [metric for _, metric in metrics]
     if len(set(names)) < len(names):
         raise Invalid(f"{path}: two columns become one metric; tell them apart with --rename.")
-    sensor = choices.sensor or legal(path.stem)
     return Layout(
         path, separator, time, tuple(metrics), sensor, sensor_column, tuple(notes), tuple(header)
     )
 
 
-def check_names(layouts: Sequence[Layout], choices: Choices) -> None:
+def describe(layouts: Sequence[Layout]) -> Iterator[str]:
+    """What was made of the files: once what is true of all, else with the first file's name."""
+    files: dict[str, list[str]] = {}
+    for layout in layouts:
+        for note in layout.notes:
+            files.setdefault(note, []).append(layout.path.name)
+    for note, names in files.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield note if len(names) == len(layouts) else f"{names[0]}{others}: {note}"
+
+
+def check_columns(layouts: Sequence[Layout], choices: Choices) -> None:
     """Every column that the user named is in one of the files. Raises Invalid."""
     known = dict.fromkeys(column for layout in layouts for column in layout.columns)
     for name in [*choices.metrics, *choices.exclude, *choices.rename]:
@@ -153,37 +152,60 @@ def check_names(layouts: Sequence[Layout], choices: Choices) -> None:
             raise Invalid(f'No file has a column "{name}"; there are {", ".join(known)}.')
 
 
-def read(layout: Layout, zone: tzinfo, troubles: Troubles) -> Iterator[Row]:
-    """Every line of the file in its order; lines without a readable time are counted."""
+def read(layout: Layout, zone: tzinfo, account: Account) -> Iterator[Row]:
+    """Every line of the file in its order; lines without time or sensor are counted."""
     with _open(layout.path) as file:
-        reader = csv.reader(file, delimiter=layout.separator)
+        reader = csv.reader(_counted(file, account), delimiter=layout.separator)
         next(reader, None)
-        for cells in reader:
-            where = f"{layout.path.name}:{reader.line_num}"
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:  # the reader goes on at the next line
+                account.unreadable_cell(f"{layout.path.name}:{reader.line_num}: {error}")
+                continue
             if not cells:
                 continue
+            where = f"{layout.path.name}:{reader.line_num}"
             try:
                 ts = parse_time(cells[layout.time], zone)
             except (ValueError, IndexError, OverflowError):
-                troubles.unreadable_cell(f"{where}: no time")
+                account.unreadable_cell(f"{where}: no time")
                 continue
             sensor = layout.sensor
             if layout.sensor_column is not None:
-                sensor = legal(cells[layout.sensor_column])
-            yield Row(sensor, ts, tuple(_values(layout, cells, where, troubles)))
+                name = _cell(cells, layout.sensor_column)
+                if not name:
+                    account.unreadable_cell(f"{where}: no sensor")
+                    continue
+                sensor = account.sensor(name)
+            yield Row(sensor, ts, tuple(_values(layout, cells, where, account)))
+
+
+def _cell(cells: Sequence[str], index: int) -> str:
+    """Nothing when the line is too short."""
+    return cells[index].strip() if index < len(cells) else ""
+
+
+def _counted(file: Iterable[str], account: Account) -> Iterator[str]:
+    for line in file:
+        account.read_chars += len(line)
+        yield line
 
 
 def _values(
-    layout: Layout, cells: Sequence[str], where: str, troubles: Troubles
+    layout: Layout, cells: Sequence[str], where: str, account: Account
 ) -> Iterator[tuple[str, float]]:
     for index, metric in layout.metrics:
-        cell = cells[index].strip() if index < len(cells) else ""
+        cell = _cell(cells, index)
         if not cell:
-            troubles.empty += 1
-        elif _is_number(cell):
-            yield metric, float(cell)
-        else:
-            troubles.unreadable_cell(f'{where}: {metric} "{cell[:20]}"')
+            account.empty += 1
+            continue
+        try:
+            yield metric, parse_number(cell)
+        except ValueError:
+            account.unreadable_cell(f'{where}: {metric} "{cell[:20]}"')
 
 
 def _open(path: Path) -> TextIO:
@@ -220,7 +242,7 @@ def _parses(cell: str, zone: tzinfo) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    return _tries(lambda: float(cell)) and cell.strip().lower() not in ("nan", "inf", "-inf")
+    return _tries(lambda: parse_number(cell))
 
 
 def _tries(work: Callable[[], object]) -> bool:

@@ -1,7 +1,8 @@
 """`atalaia replay`: CSV files over HTTP to a running server, at their own pace or flat out."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+import time as clock
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,35 +13,26 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from atalaia.cli.connection import find_connection
+from atalaia.cli.cells import parse_zone
+from atalaia.cli.connection import Connection, GaveUp, find_connection
 from atalaia.cli.csv_source import (
+    Account,
     Choices,
     Layout,
     Row,
-    Troubles,
-    check_names,
+    check_choices,
+    check_columns,
+    describe,
     look,
-    parse_zone,
     read,
 )
-from atalaia.cli.progress import Progress
-from atalaia.cli.sender import GaveUp, Sender, Tally, count_alerts
+from atalaia.cli.pace import Pace, find_pace, parse_factor
+from atalaia.cli.pace import shift_to_now as shifted_to_now
+from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
+from atalaia.cli.sender import Sender, Tally, count_alerts
 from atalaia.model.errors import AtalaiaError, Invalid
 
 PACE_GRAIN_S = 0.1  # rows due within it travel together
-
-
-@attrs.frozen
-class Pace:
-    """When a row is due. factor None: as soon as possible. shift_us is added to every time."""
-
-    factor: float | None
-    first_us: int
-    shift_us: int
-
-    def due_s(self, ts: int) -> float:
-        """Seconds after the start of the replay."""
-        return 0.0 if self.factor is None else (ts - self.first_us) / 1e6 / self.factor
 
 
 def replay(
@@ -53,8 +45,8 @@ def replay(
     shift_to_now: bool = False,
     batch: int = 1000,
     connections: int = 2,
-    rename: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    exclude: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    rename: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
     tz: str = "UTC",
     separator: str | None = None,
     give_up_after: float = 60.0,
@@ -63,9 +55,6 @@ def replay(
     data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
 ) -> int:
     """Send CSV files to a running server.
-
-    The columns are found by looking; the options say otherwise. A batch that is not answered is
-    sent again: what is stored already counts as duplicate.
 
     Parameters
     ----------
@@ -82,7 +71,7 @@ def replay(
     speed
         60x is an hour in a minute; max is as fast as the server takes it.
     shift_to_now
-        Move all times: the last to now at max, else the first.
+        Move all times to now, as far as no row is sent before its time.
     batch
         Readings per request; the rows of one time stay together.
     connections
@@ -104,7 +93,7 @@ def replay(
     data_dir
         Where credentials.json is.
     """
-    console = Console(stderr=True)
+    console = open_console()
     try:
         if not files:
             raise Invalid("Name at least one CSV file.")
@@ -120,29 +109,35 @@ def replay(
             zone=parse_zone(tz),
             separator=separator,
         )
+        check_choices(choices)
+        factor = parse_factor(speed)
         layouts = [look(path, choices) for path in files]
-        check_names(layouts, choices)
-        for note in dict.fromkeys(note for layout in layouts for note in layout.notes):
-            console.print(note, highlight=False)
+        check_columns(layouts, choices)
+        connection = find_connection(url, key, data_dir)
+        pace = find_pace(layouts, choices, factor)
+        if shift_to_now:
+            pace = shifted_to_now(pace, layouts, choices, clock.time_ns() // 1000)
+        for note in describe(layouts):
+            console.print(note, style="dim")
         work = _Replay(
-            connection=find_connection(url, key, data_dir),
+            connection=connection,
             layouts=layouts,
             choices=choices,
-            pace=_pace(layouts, choices, _factor(speed), shift_to_now),
+            pace=pace,
             batch=batch,
             connections=connections,
             give_up_s=give_up_after,
             console=console,
         )
         return trio.run(work.run)
-    except AtalaiaError as error:
-        console.print(f"atalaia: {error.detail}", style="red", highlight=False)
+    except (AtalaiaError, GaveUp) as error:
+        say_failure(console, str(error))
         return 2 if isinstance(error, Invalid) else 1
 
 
 @attrs.define(eq=False)
 class _Replay:
-    connection: Any
+    connection: Connection
     layouts: Sequence[Layout]
     choices: Choices
     pace: Pace
@@ -151,29 +146,35 @@ class _Replay:
     give_up_s: float
     console: Console
     tally: Tally = attrs.field(factory=Tally)
-    troubles: Troubles = attrs.field(factory=Troubles)
+    account: Account = attrs.field(factory=Account)
 
     async def run(self) -> int:
+        """Send everything and give the account; returns the exit code."""
         limits = httpx.Limits(max_connections=self.connections + 1)
         async with httpx.AsyncClient(timeout=30.0, limits=limits) as client:
+            before = await count_alerts(self.connection, client)
+            began = clock.monotonic()
+            failure, stopped, opened = None, False, None
+            size = sum(layout.path.stat().st_size for layout in self.layouts)
             try:
-                before = await count_alerts(self.connection, client)
-            except (GaveUp, httpx.HTTPError) as error:
-                self.console.print(f"atalaia: {error}", style="red", highlight=False)
-                return 1
-            began = time.monotonic()
-            failure = None
-            try:
-                with Progress(self.console, self._line) as progress:
-                    await self._send_all(client, progress)
-            except* GaveUp as gone:
+                with Progress(self.console, size) as progress:
+                    stopped = await interrupted(lambda: self._send_all(client, progress))
+            except* (GaveUp, Invalid) as gone:
                 failure = str(gone.exceptions[0])
-            took_s = time.monotonic() - began
-            after = before if failure else await count_alerts(self.connection, client)
-        self._summarise(took_s, after - before)
-        if failure:
-            self.console.print(f"atalaia: {failure}", style="red", highlight=False)
-        return 1 if failure else 0
+            took_s = clock.monotonic() - began
+            if failure is None:
+                try:
+                    opened = await count_alerts(self.connection, client) - before
+                except GaveUp as gone:
+                    failure = str(gone)
+        self._summarise(took_s, opened)
+        if stopped:
+            failure = "stopped"
+        elif failure is None and self.tally.accepted + self.tally.duplicates == 0:
+            failure = "nothing was stored"
+        if failure is not None:
+            say_failure(self.console, failure)
+        return 130 if stopped else 0 if failure is None else 1
 
     async def _send_all(self, client: httpx.AsyncClient, progress: Progress) -> None:
         """Files of one sensor follow one another on one connection."""
@@ -193,45 +194,56 @@ class _Replay:
         self, sender: Sender, lane: list[list[Layout]], start: float, progress: Progress
     ) -> None:
         pending: list[dict[str, Any]] = []
-        for layout in (layout for sensor in lane for layout in sensor):
-            for row in read(layout, self.choices.zone, self.troubles):
-                wait_s = start + self.pace.due_s(row.ts) - trio.current_time()
-                full = len(pending) + len(row.values) > self.batch
-                if pending and (full or wait_s > PACE_GRAIN_S):
-                    await sender.send(pending)
-                    pending = []
-                    progress.update(self.tally.sent)
-                if wait_s > PACE_GRAIN_S:
-                    await trio.sleep(wait_s)
-                pending.extend(_readings(row, self.pace.shift_us))
+        for row in self.pace.order([self._rows(layouts) for layouts in lane]):
+            wait_s = start + self.pace.due_s(row.ts) - trio.current_time()
+            full = len(pending) + len(row.values) > self.batch
+            if pending and (full or wait_s > PACE_GRAIN_S):
+                await sender.send(pending)
+                pending = []
+                self._show(progress, trio.current_time() - start)
+            if wait_s > PACE_GRAIN_S:
+                await trio.sleep_until(start + self.pace.due_s(row.ts))
+            pending.extend(_readings(row, self.pace.shift_us))
         if pending:
             await sender.send(pending)
-            progress.update(self.tally.sent)
+            self._show(progress, trio.current_time() - start)
 
-    def _line(self, sent: int, rate: float) -> str:
-        return f"{sent:,} readings sent, {rate:,.0f}/s, {self.tally.retries} retries"
+    def _rows(self, layouts: Sequence[Layout]) -> Iterator[Row]:
+        return chain.from_iterable(
+            read(layout, self.choices.zone, self.account) for layout in layouts
+        )
 
-    def _summarise(self, took_s: float, opened: int) -> None:
-        tally = self.tally
-        rejected = sum(tally.rejected.values())
-        codes = ", ".join(f"{code} {count}" for code, count in tally.rejected.most_common())
-        table = Table(show_header=False, box=None)
+    def _show(self, progress: Progress, took_s: float) -> None:
+        sent, retries = self.tally.sent, self.tally.retries
+        line = f"{sent:,} readings, {sent / max(took_s, 1e-9):,.0f}/s"
+        progress.update(
+            self.account.read_chars, line + (f", {retries:,} sent again" if retries else "")
+        )
+
+    def _summarise(self, took_s: float, opened: int | None) -> None:
+        tally, account = self.tally, self.account
+        table = Table(show_header=False, box=None, pad_edge=False)
+        table.add_column(style="dim")
+        table.add_column(justify="right")
         for name, value in (
-            ("sent", f"{tally.sent:,}"),
-            ("accepted", f"{tally.accepted:,}"),
-            ("  of them late", f"{tally.late:,}"),
-            ("duplicates", f"{tally.duplicates:,}"),
-            ("rejected", f"{rejected:,}" + (f" ({codes})" if codes else "")),
-            ("empty cells", f"{self.troubles.empty:,}"),
-            ("unreadable cells", f"{self.troubles.unreadable:,}"),
-            ("alerts opened", f"{opened:,}"),
-            ("sent again", f"{tally.retries:,} batches"),
-            ("readings per second", f"{tally.sent / max(took_s, 1e-9):,.0f}"),
+            ("sent", tally.sent),
+            ("accepted", tally.accepted),
+            ("  of them late", tally.late),
+            ("duplicates", tally.duplicates),
+            ("rejected", tally.rejected),
+            ("alerts opened", opened),
+            ("empty cells", account.empty),
+            ("unreadable cells", account.unreadable),
+            ("batches sent again", tally.retries),
+            ("readings per second", round(tally.sent / max(took_s, 1e-9))),
         ):
-            table.add_row(name, value)
+            table.add_row(name, "?" if value is None else f"{value:,}")
         Console().print(table)
-        for example in self.troubles.examples:
-            self.console.print(f"unreadable: {example}", highlight=False)
+        for sensor, name in account.sensors.items():
+            if sensor != name:
+                self.console.print(f'sensor "{sensor}" became {name}', style="dim")
+        for line in [*(f"unreadable: {text}" for text in account.examples), *tally.reasons()]:
+            self.console.print(line)
 
 
 def _readings(row: Row, shift_us: int) -> Iterator[dict[str, Any]]:
@@ -244,33 +256,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not old or not new:
         raise Invalid(f'--rename: write OLD=NEW, not "{text}".')
     return old, new
-
-
-def _factor(speed: str) -> float | None:
-    if speed == "max":
-        return None
-    try:
-        factor = float(speed.removesuffix("x"))
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < 1e9:
-        raise Invalid('--speed: write a factor such as 60x, or "max".')
-    return factor
-
-
-def _pace(
-    layouts: Iterable[Layout], choices: Choices, factor: float | None, shift_to_now: bool
-) -> Pace:
-    firsts, lasts = [], []
-    for layout in layouts:
-        times = (row.ts for row in read(layout, choices.zone, Troubles()))
-        first = next(times, None)
-        if first is None:
-            raise Invalid(f"{layout.path}: no line has a time that can be read.")
-        firsts.append(first)
-        lasts.append(max(times, default=first) if shift_to_now and factor is None else first)
-    now_us = time.time_ns() // 1000
-    shift_us = 0
-    if shift_to_now:
-        shift_us = now_us - (max(lasts) if factor is None else min(firsts))
-    return Pace(factor, min(firsts), shift_us)

@@ -1,46 +1,49 @@
-"""`atalaia rules`: check a file before it is sent, list what a server has."""
+"""`atalaia rules`: rules of files and of a running server."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from atalaia.cli.connection import find_connection
-from atalaia.model.errors import AtalaiaError, RuleInvalid
-from atalaia.rules.language import parse_rules
+from atalaia.cli.connection import Connection, GaveUp, find_connection, no_answer, parse_page
+from atalaia.model.errors import AtalaiaError, Invalid
 
-app = App(name="rules", help="Check rule files, try them on the past, list a server's rules.")
+app = App(name="rules", help="Check rules, try them on the past, keep a server's in a file.")
 app.command("atalaia.cli.backtest:backtest", name="backtest")
 
 
-@app.command
-def check(file: Path) -> int:
-    """Say for each rule of a file whether it can be understood.
+app.command(
+    "atalaia.cli.rule_check:check",
+    name="check",
+    help="Say what is odd about the rules of a file, and what they cost.",
+)
+app.command(
+    "atalaia.cli.rule_files:export_rules",
+    name="export",
+    help="Write all rules of a server as YAML.",
+)
+app.command(
+    "atalaia.cli.rule_files:import_rules",
+    name="import",
+    help="Make a server's rules those of a YAML file.",
+)
+app.command(
+    "atalaia.cli.rule_files:diff_rules",
+    name="diff",
+    help="Compare a YAML file with a server's rules.",
+)
 
-    Parameters
-    ----------
-    file
-        A text with one or more rules.
-    """
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"atalaia: {file}: {error}", file=sys.stderr)
-        return 2
-    try:
-        rules = parse_rules(text)
-    except RuleInvalid as error:
-        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
-        print(error.caret, file=sys.stderr)
-        return 1
-    for rule in rules:
-        windows = {(a.metric, a.window_us) for a in rule.aggregates}
-        print(f"ok  {rule.name}: {', '.join(rule.metrics)}; {len(windows)} windows per sensor")
-    return 0
+app.command(
+    "atalaia.cli.rule_packs:pack_of",
+    name="pack",
+    help="Show rules to begin with, for a kind of sensor.",
+)
 
 
 @app.command(name="list")
@@ -63,21 +66,27 @@ def list_rules(
     """
     try:
         connection = find_connection(url, key, data_dir)
-        table = Table("name", "version", "enabled", "text", box=None)
-        cursor = ""
-        with httpx.Client(base_url=connection.base_url, headers=connection.headers) as client:
-            while cursor is not None:
-                page = client.get(f"/v1/rules?limit=1000{cursor and '&cursor=' + cursor}")
-                page.raise_for_status()
-                for rule in page.json()["data"]:
-                    enabled = "yes" if rule["enabled"] else "no"
-                    table.add_row(rule["name"], str(rule["version"]), enabled, rule["text"])
-                cursor = page.json()["next_cursor"]
-    except AtalaiaError as error:
-        print(f"atalaia: {error.detail}", file=sys.stderr)
-        return 1
-    except httpx.HTTPError as error:
-        print(f"atalaia: {connection.base_url}: {error}", file=sys.stderr)
-        return 1
+        table = Table("name", "version", "enabled", "text", box=None, pad_edge=False)
+        for rule in _rules(connection):
+            enabled = "yes" if rule["enabled"] else "no"
+            # Text, since markup would swallow what stands in brackets
+            table.add_row(rule["name"], str(rule["version"]), enabled, Text(rule["text"]))
+    except (AtalaiaError, GaveUp) as error:
+        print(f"atalaia: {error}", file=sys.stderr)
+        return 2 if isinstance(error, Invalid) else 1
     Console().print(table)
     return 0
+
+
+def _rules(connection: Connection) -> Iterator[dict[str, Any]]:
+    """Raises GaveUp."""
+    cursor: str | None = ""
+    with httpx.Client(base_url=connection.base_url, headers=connection.headers) as client:
+        while cursor is not None:
+            try:
+                response = client.get(f"/v1/rules?limit=1000{cursor and '&cursor=' + cursor}")
+            except httpx.TransportError as error:
+                raise GaveUp(no_answer(connection, error)) from error
+            page = parse_page(response)
+            yield from page["data"]
+            cursor = page["next_cursor"]

@@ -1,5 +1,6 @@
 """`atalaia simulate`: made-up sensors that send to a running server until they are stopped."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import trio
 from cyclopts import Parameter
 from rich.console import Console
 
-from atalaia.cli.connection import Connection, find_connection
-from atalaia.cli.progress import Progress
-from atalaia.cli.sender import GaveUp, Sender, Tally
+from atalaia.cli.cells import check_sensor
+from atalaia.cli.connection import Connection, GaveUp, find_connection
+from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
+from atalaia.cli.sender import Sender, Tally
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.rules.syntax import parse_duration
 from atalaia.simulation import Faults, make_sensors, readings
@@ -74,34 +76,38 @@ def simulate(
     data_dir
         Where credentials.json is.
     """
-    console = Console(stderr=True)
-    tally = Tally()
+    console = open_console()
     try:
         if sensors < 1:
             raise Invalid("--sensors must be 1 or more.")
+        faults = Faults(noise, drift, stuck, gaps, outages, late)
+        _check_faults(faults)
+        check_sensor("--prefix", f"{prefix}-{sensors}")
         work = _Simulation(
             connection=find_connection(url, key, data_dir),
-            step=_stepper(sensors, prefix, Faults(noise, drift, stuck, gaps, outages, late), seed),
-            interval_us=parse_duration(interval),
-            duration_us=None if duration is None else parse_duration(duration),
+            step=_stepper(sensors, prefix, faults, seed),
+            interval_us=_longer_than_zero("--interval", interval),
+            duration_us=None if duration is None else _longer_than_zero("--duration", duration),
             give_up_s=give_up_after,
-            tally=tally,
             console=console,
         )
-        trio.run(work.run)
+        return trio.run(work.run)
     except AtalaiaError as error:
-        console.print(f"atalaia: {error.detail}", style="red", highlight=False)
+        say_failure(console, error.detail)
         return 2 if isinstance(error, Invalid) else 1
-    except GaveUp as error:
-        console.print(f"atalaia: {error}", style="red", highlight=False)
-        return 1
-    except KeyboardInterrupt:
-        pass
-    print(
-        f"sent {tally.sent:,}: accepted {tally.accepted:,} (late {tally.late:,}),"
-        f" duplicates {tally.duplicates:,}, rejected {tally.rejected.total():,}"
-    )
-    return 0
+
+
+def _longer_than_zero(option: str, text: str) -> int:
+    duration_us = parse_duration(text)
+    if duration_us == 0:
+        raise Invalid(f"{option} must be longer than nothing.")
+    return duration_us
+
+
+def _check_faults(faults: Faults) -> None:
+    for name, value in attrs.asdict(faults).items():
+        if not (0 <= value <= 1 or (name == "noise" and 1 < value < math.inf)):
+            raise Invalid(f"--{name} must be between 0 and 1, not {value}.")
 
 
 def _stepper(
@@ -111,27 +117,48 @@ def _stepper(
     return lambda ts: [attrs.asdict(reading) for reading in readings(made, ts)]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Simulation:
     connection: Connection
     step: Callable[[int], list[dict[str, Any]]]
     interval_us: int
     duration_us: int | None
     give_up_s: float
-    tally: Tally
     console: Console
+    tally: Tally = attrs.field(factory=Tally)
 
-    async def run(self) -> None:
+    async def run(self) -> int:
+        """Send until the time is over or Ctrl-C, and give the account; returns the exit code."""
+        failure = None
+        try:
+            # Ctrl-C is the usual end, and no failure
+            await interrupted(self._send_all)
+        except GaveUp as gone:
+            failure = str(gone)
+        tally = self.tally
+        print(
+            f"sent {tally.sent:,}: accepted {tally.accepted:,} (late {tally.late:,}),"
+            f" duplicates {tally.duplicates:,}, rejected {tally.rejected:,}"
+        )
+        for line in tally.reasons():
+            self.console.print(line)
+        if failure is None and tally.nothing_stored:
+            failure = "nothing was stored"
+        if failure is not None:
+            say_failure(self.console, failure)
+        return 0 if failure is None else 1
+
+    async def _send_all(self) -> None:
         """One batch per interval; when the server was away, the missed steps follow."""
         start_us = time.time_ns() // 1000
         async with httpx.AsyncClient(timeout=30.0) as client:
             sender = Sender(self.connection, client, self.tally, self.give_up_s)
-            with Progress(self.console, lambda sent, rate: f"{sent:,} sent") as progress:
+            with Progress(self.console, self.duration_us) as progress:
                 ts = start_us
                 while self.duration_us is None or ts - start_us < self.duration_us:
                     rows = self.step(ts)
                     for first in range(0, len(rows), BATCH):
                         await sender.send(rows[first : first + BATCH])
-                    progress.update(self.tally.sent)
                     ts += self.interval_us
+                    progress.update(ts - start_us, f"{self.tally.sent:,} readings sent")
                     await trio.sleep(max(0.0, (ts - time.time_ns() // 1000) / 1e6))

@@ -1,6 +1,7 @@
 """`atalaia up`: everything in one process, with a short banner for the newcomer."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,7 @@ from cyclopts import Parameter
 from atalaia.config.kernel_cache import choose_cache
 from atalaia.config.settings import Credentials, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
+from atalaia.ports import Fenced
 
 if TYPE_CHECKING:
     from atalaia.demo import DemoTenant
@@ -50,21 +52,28 @@ def up(
     from atalaia.telemetry.logging import configure_logging
 
     configure_logging(log)
-    settings = Settings(
-        host=host,
-        port=port,
-        data_dir=data_dir or default_data_dir(),
-        role=role,
-        database_url=os.environ.get("DATABASE_URL") or None,
-        retention_days=_retention(),
-        demo=demo,
-    )
     try:
+        settings = Settings(
+            host=host,
+            port=port,
+            data_dir=data_dir or default_data_dir(),
+            role=role,
+            database_url=os.environ.get("DATABASE_URL") or None,
+            retention_days=_retention(),
+            demo=demo,
+        )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
     except StartupRefused as refused:
         print(f"atalaia: {refused.detail}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, BaseExceptionGroup) as stop:
+        if isinstance(stop, BaseExceptionGroup) and stop.split(Fenced)[1] is None:
+            print(
+                "atalaia: another process serves this database now, so this one has ended. "
+                "Run one of them.",
+                file=sys.stderr,
+            )
+            return 1
         if isinstance(stop, BaseExceptionGroup) and stop.split(KeyboardInterrupt)[1] is not None:
             raise
         print("atalaia: stopped at once", file=sys.stderr)
@@ -76,8 +85,8 @@ def _retention() -> int | None:
     text = os.environ.get("ATALAIA_RETENTION_DAYS")
     if not text:
         return None
-    if not text.isdigit() or int(text) < 1:
-        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 or more.")
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 to 99999.")
     return int(text)
 
 
@@ -95,7 +104,6 @@ def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
 
     curl -sS {credentials.base_url}/v1/readings -H 'X-API-Key: {credentials.api_key}' \\
       -d '{{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)', "value": 71.5}}'
-
 {"" if demo is None else _demo_lines(credentials, demo)}
   Ctrl-C stops it; nothing that was answered is lost.
 """,
@@ -106,7 +114,7 @@ def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
 def _demo_lines(credentials: Credentials, demo: "DemoTenant") -> str:
     return f"""
   The demo's simulated sensors send once a second. Its key: {demo.api_key}
-  Its alerts, as they open and clear (the first after about a minute):
+  Its alerts, as they open and clear (the first within seconds):
 
     curl -sS '{credentials.base_url}/v1/alerts?limit=5' -H 'X-API-Key: {demo.api_key}'
 """

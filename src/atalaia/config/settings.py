@@ -45,10 +45,18 @@ def default_data_dir() -> Path:
 
 
 def save_credentials(data_dir: Path, credentials: Credentials) -> None:
-    """Written whole or not at all, mode 0600. Raises StartupRefused when it cannot be."""
+    """Written whole or not at all, mode 0600; those of another tenant are set aside before.
+
+    Raises StartupRefused when it cannot be.
+    """
     target = data_dir / CREDENTIALS
     scratch = target.with_suffix(".tmp")
+    before = load_credentials(data_dir)
+    if before == credentials:
+        return
     try:
+        if before is not None and before.tenant_id != credentials.tenant_id:
+            target.replace(data_dir / f"credentials-{before.tenant_id}.json")
         scratch.unlink(missing_ok=True)
         handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -62,7 +70,16 @@ def save_credentials(data_dir: Path, credentials: Credentials) -> None:
 
 def load_credentials(data_dir: Path) -> Credentials | None:
     """None when there are none. Raises StartupRefused for a file that cannot be read."""
-    path = data_dir / CREDENTIALS
+    return _load(data_dir / CREDENTIALS)
+
+
+def load_all_credentials(data_dir: Path) -> list[Credentials]:
+    """The current ones first, then those that were set aside for another database."""
+    paths = [data_dir / CREDENTIALS, *sorted(data_dir.glob("credentials-*.json"))]
+    return [found for path in paths if (found := _load(path)) is not None]
+
+
+def _load(path: Path) -> Credentials | None:
     try:
         raw = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
         return Credentials(**raw)

@@ -17,21 +17,32 @@ from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.messages import RuleEdit, RuleRequest, Submission, TagsRequest, Work
+from atalaia.engine.messages import (
+    CreateRule,
+    ReplaceRule,
+    RuleEdit,
+    RuleRequest,
+    Submission,
+    TagsRequest,
+    Work,
+)
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.ports import EngineStore, StoreRefused, StoreUnavailable
+from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
+from atalaia.rules.language import parse_rule
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
 log = structlog.get_logger()
 
 WORKS_AHEAD = 1_000  # judged items waiting for a commit; their readings count as unsettled
 HOUSEKEEPING_S = 60.0
+LAST_ANSWERS_S = 1.0  # for the faces to send them, when the lease is lost
+RETRY_S = 5.0
 
 
 @attrs.define(eq=False)
@@ -44,9 +55,16 @@ class Gate:
     _nursery: trio.Nursery
     _works: trio.MemorySendChannel[Work]
     _budget: Budget
+    _listening_since: Micros
+    _recoveries: trio.CapacityLimiter
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def retention_us(self) -> int | None:
+        """How long readings are kept; None: for ever."""
+        return self._limits.retention_us
 
     def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
@@ -61,16 +79,38 @@ class Gate:
         return receipt
 
     def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
-        """A rule change, in order with the tenant's batches. Raises Unavailable, Closing."""
-        receipt: Receipt[StoredRule] = Receipt()
-        self._supervisor(tenant_no).inbox.put(RuleRequest(edit, receipt))
+        """A rule change, in order with the tenant's batches.
+
+        Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
+        Closing.
+        """
+        if isinstance(edit, CreateRule | ReplaceRule):
+            parse_rule(edit.text)
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[StoredRule] = Receipt(inbox.release_edit)
+        inbox.put(RuleRequest(edit, receipt))
         return receipt
 
     def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
-        """New tags for a sensor, in order with the tenant's batches."""
-        receipt: Receipt[None] = Receipt()
-        self._supervisor(tenant_no).inbox.put(TagsRequest(sensor, tags, receipt))
+        """New tags for a sensor, in order with the tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[None] = Receipt(inbox.release_edit)
+        inbox.put(TagsRequest(sensor, tags, receipt))
         return receipt
+
+    async def wake_waiting(self) -> None:
+        """Start the actors of tenants whose rules wait for silence: nobody else would.
+
+        Raises StoreUnavailable, StoreRefused.
+        """
+        for tenant_no in await self._store.waiting_tenants():
+            if not self._closing and tenant_no not in self._tenants:
+                self._start(tenant_no)
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -106,10 +146,11 @@ class Gate:
         return supervisor
 
     def _start(self, tenant_no: TenantNo) -> Supervisor:
-        inbox = Inbox(self._limits.inbox_rows, self._budget)
+        inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
-            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works
-        )
+            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
+            self._listening_since, self._recoveries,
+        )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor)
         self._tenants[tenant_no] = supervisor
         self._nursery.start_soon(self._live, supervisor)
@@ -131,22 +172,33 @@ async def open_engine(
 ) -> AsyncIterator[Gate]:
     """Run the flusher and the actors; leaving drains for at most `limits.drain_s`.
 
-    A failing flusher (a lost lease) cancels the body and is raised: the process must end.
+    A lost lease (Fenced) cancels the body and is raised, after whoever waits was told to send it
+    again: the process must end.
     """
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         flusher = Flusher(store, clock, limits, receive, Queue(limits))
+        budget, since = Budget(limits.total_rows), clock.now_us()
+        recoveries = trio.CapacityLimiter(limits.recoveries)
+        gate = Gate(store, clock, limits, nursery, send, budget, since, recoveries)
         flushed = trio.Event()
 
         async def flush() -> None:
             try:
                 await flusher.run()
+            except Fenced:
+                log.error("lease_lost", advice="another process serves this database now")
+                gate.close()
+                with trio.move_on_after(LAST_ANSWERS_S):
+                    await flusher.refuse()
+                    await trio.sleep_forever()
+                raise
             finally:
                 flushed.set()
 
         nursery.start_soon(flush)
-        nursery.start_soon(_keep_house, store, clock, limits)
-        gate = Gate(store, clock, limits, nursery, send, Budget(limits.total_rows))
+        nursery.start_soon(flusher.tally.run)
+        nursery.start_soon(_keep_house, gate, store, clock, limits)
         try:
             yield gate
         finally:
@@ -160,10 +212,14 @@ async def open_engine(
             nursery.cancel_scope.cancel()
 
 
-async def _keep_house(store: EngineStore, clock: WallClock, limits: EngineLimits) -> None:
+async def _keep_house(
+    gate: Gate, store: EngineStore, clock: WallClock, limits: EngineLimits
+) -> None:
     while True:
-        await trio.sleep(HOUSEKEEPING_S)
         try:
+            await gate.wake_waiting()
+            await trio.sleep(HOUSEKEEPING_S)
             await store.housekeep(clock.now_us(), limits.keep_groups_us)
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))
+            await trio.sleep(RETRY_S)

@@ -3,10 +3,13 @@
 One commit at a time. A commit is shielded from cancellation and repeated under its group id
 while the outcome is unknown; when it fails for good, every uncommitted batch of its tenants
 fails with it and their actors are rebuilt from storage, so that memory never stays ahead of
-the truth. A group refused for its data is tried tenant by tenant, and the culprit is buried.
+the truth. A group refused for its data is tried in halves, and the culprit is buried
+alone.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 
 import attrs
 import structlog
@@ -16,10 +19,11 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import Work
-from atalaia.model.errors import AtalaiaError, Invalid, Unavailable
-from atalaia.model.ids import TenantNo, uuid7
-from atalaia.ports import EngineStore, StoreRefused, StoreUnavailable
-from atalaia.telemetry.metrics import COMMIT_ROWS, COMMIT_SECONDS, COMMITS, READINGS
+from atalaia.engine.tally import Tally
+from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
+from atalaia.model.ids import uuid7
+from atalaia.ports import CommitItem, EngineStore, Fenced, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import ALERTS, COMMIT_ROWS, COMMIT_SECONDS, COMMITS, READINGS
 
 log = structlog.get_logger()
 
@@ -36,11 +40,12 @@ class Flusher:
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
     queue: Queue
+    tally: Tally = attrs.field(factory=Tally)
 
     async def run(self) -> None:
         """Commit what arrives until every sender has closed, then return.
 
-        Raises Fenced when the lease is lost: the process must not go on.
+        Raises Fenced when the lease is lost: the process must not go on, but may still `refuse`.
         """
         async for work in self.works:
             self.queue.add(work)
@@ -57,19 +62,43 @@ class Flusher:
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
 
+    async def refuse(self) -> None:
+        """Fail what waits and what still comes, until every sender has closed."""
+        while group := self.queue.next_group():
+            _fail_all(group, Closing())
+        async for work in self.works:
+            _fail_all([work], Closing())
+
     async def _flush(self) -> None:
-        for work in self.queue.take_broken():
-            _fail(work, Unavailable())
-        group = self.queue.next_group()
-        if not group:
-            return
-        try:
-            await self._commit(group)
-        except StoreUnavailable as error:
-            log.error("commit_failed", works=len(group), error=str(error))
-            self._break_off(group, Unavailable("The database does not answer; send it again."))
-        except StoreRefused as error:
-            await self._isolate(group, error)
+        """Commit the next group, or what can be of it.
+
+        What is refused for its data is halved until the culprit stands alone. Its tenant's later
+        works were judged on top of it and fail with their incarnation.
+        """
+        _fail_all(self.queue.take_broken(), Unavailable())
+        parts = deque([self.queue.next_group()])
+        while parts:
+            taken = parts.popleft()
+            _fail_all([work for work in taken if work.incarnation.broken], Unavailable())
+            part = [work for work in taken if not work.incarnation.broken]
+            if not part:
+                continue
+            try:
+                await self._commit(part)
+            except StoreRefused as error:
+                if len(part) == 1:
+                    await self._bury(part[0], error)
+                else:
+                    half = len(part) // 2
+                    parts.extendleft((part[half:], part[:half]))
+            except StoreUnavailable as error:
+                left = [*part, *chain.from_iterable(parts)]
+                log.error("commit_failed", works=len(left), error=str(error))
+                _break_off(left, Unavailable("The database does not answer; send it again."))
+                return
+            except Fenced:
+                _fail_all([*part, *chain.from_iterable(parts)], Closing())
+                raise
 
     async def _commit(self, group: Sequence[Work]) -> None:
         """Commit and settle. Raises StoreUnavailable after the retry deadline, StoreRefused."""
@@ -88,51 +117,50 @@ class Flusher:
                 await trio.sleep(delay_s)
                 delay_s = min(2 * delay_s, LAST_RETRY_S)
         took_s = trio.current_time() - began
-        rows = sum(item.rows for item in items)
-        COMMITS.inc()
-        COMMIT_SECONDS.observe(took_s)
-        COMMIT_ROWS.observe(rows)
+        self._note(items, took_s)
         READINGS.labels("late").inc(sum(late))
         READINGS.labels("stored").inc(sum(len(item.fresh_ts) for item in items))
         for work, count in zip(group, late, strict=True):
             work.incarnation.ended()
             work.settle(count)
 
-    async def _isolate(self, group: Sequence[Work], error: StoreRefused) -> None:
-        """Commit a refused group tenant by tenant; bury what is refused alone."""
-        tenants: dict[TenantNo, list[Work]] = {}
-        for work in group:
-            tenants.setdefault(work.item.tenant_no, []).append(work)
-        if len(tenants) > 1:
-            for works in tenants.values():
-                try:
-                    await self._commit(works)
-                except StoreUnavailable:
-                    self._break_off(works, Unavailable())
-                except StoreRefused as own:
-                    await self._isolate(works, own)
-            return
-        log.error("batch_refused", tenant_no=next(iter(tenants)), reason=str(error))
+    def _note(self, items: Sequence[CommitItem], took_s: float) -> None:
+        rows = sum(item.rows for item in items)
+        COMMITS.inc()
+        COMMIT_SECONDS.observe(took_s)
+        COMMIT_ROWS.observe(rows)
+        for step in chain.from_iterable(item.transitions for item in items):
+            ALERTS.labels(step.kind).inc()
+        tenants = {item.tenant_no for item in items}
+        log.debug(
+            "group_committed", rows=rows, tenants=len(tenants), took_ms=round(1e3 * took_s, 1)
+        )
+        self.tally.add(rows, tenants, took_s)
+
+    async def _bury(self, work: Work, error: StoreRefused) -> None:
+        log.error("batch_refused", tenant_no=work.item.tenant_no, reason=str(error))
         try:
-            await self.store.bury([work.item for work in group], str(error))
+            await self.store.bury([work.item], str(error))
         except (StoreUnavailable, StoreRefused) as fault:
             log.error("bury_failed", error=str(fault))
-            self._break_off(group, Unavailable())
+            _break_off([work], Unavailable())
             return
-        self._break_off(
-            group,
+        _break_off(
+            [work],
             Invalid(
                 "The database refused these readings; they are kept as a dead letter.",
                 code="dead_lettered",
             ),
         )
 
-    def _break_off(self, group: Sequence[Work], error: AtalaiaError) -> None:
-        for work in group:
-            work.incarnation.break_off()
-            _fail(work, error)
+
+def _break_off(group: Sequence[Work], error: AtalaiaError) -> None:
+    for work in group:
+        work.incarnation.break_off()
+    _fail_all(group, error)
 
 
-def _fail(work: Work, error: AtalaiaError) -> None:
-    work.incarnation.ended()
-    work.receipt.fail(error)
+def _fail_all(group: Sequence[Work], error: AtalaiaError) -> None:
+    for work in group:
+        work.incarnation.ended()
+        work.receipt.fail(error)

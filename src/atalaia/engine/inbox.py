@@ -1,7 +1,7 @@
 """A tenant's bounded inbox. Putting never waits: what has no room is refused with a delay.
 
-Room is counted in readings that are not settled yet, in this inbox and over all of them, so that
-it also covers what waits for a commit.
+Room is counted in what is not settled yet, so that it also covers what waits for a commit:
+readings in this inbox and over all of them, and the few edits of rules and tags.
 """
 
 import math
@@ -26,13 +26,15 @@ class Inbox:
     """One per living actor; closed for good when the actor leaves."""
 
     limit_rows: int
+    limit_edits: int
     budget: Budget
     rows: int = 0
+    edits: int = 0
     _send: trio.MemorySendChannel[Message] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[Message] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Unbounded in messages because room is counted in rows, below.
+        # Unbounded in messages because room is counted below.
         self._send, self._receive = trio.open_memory_channel(math.inf)
 
     def reserve(self, rows: int) -> None:
@@ -58,6 +60,18 @@ class Inbox:
     def release(self, rows: int) -> None:
         self.rows -= rows
         self.budget.rows -= rows
+
+    def reserve_edit(self) -> None:
+        """Take room for an edit; `release_edit` gives it back. Raises Overloaded."""
+        if self.edits >= self.limit_edits:
+            raise Overloaded(
+                f"{self.edits} changes of this tenant's rules and tags are not done yet; "
+                "send this one again after the delay."
+            )
+        self.edits += 1
+
+    def release_edit(self) -> None:
+        self.edits -= 1
 
     def put(self, message: Message) -> None:
         """Raises Closing when the actor takes no more messages."""

@@ -1,17 +1,18 @@
 """Bytes to answer: the one function that every face shares."""
 
 import attrs
-import trio
 
 from atalaia.engine.engine import Gate
 from atalaia.engine.receipt import Answer
-from atalaia.model.errors import Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.telemetry.metrics import READINGS
 from atalaia.wire.inflate import inflate
 from atalaia.wire.readings import WireOptions, parse_readings
 
-ANSWER_DEADLINE_S = 10.0  # then 503: the batch may still be stored, and sending it again is safe
+COMMIT_IS_SLOW = (
+    "The commit takes longer than 10 s. The batch may still be stored: "
+    "send the same one again, what is stored counts as duplicate."
+)
 
 
 @attrs.frozen
@@ -29,20 +30,13 @@ async def ingest(gate: Gate, tenant_no: TenantNo, body: Body, *, max_bytes: int)
     Raises Invalid, TooLarge, UnsupportedEncoding for the sender's faults, Overloaded and
     Unavailable for ours. Cancellation drops only the wait.
     """
-    inflated = inflate(body.data, body.encoding, max_bytes=max_bytes)
-    batch = parse_readings(inflated, options=body.options)
+    batch = parse_readings(  # what was inflated is not kept while the commit is waited for
+        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
+    )
     if not len(batch):
         answer = Answer(0, 0, 0, batch.rejects)
     else:
-        receipt = gate.submit(tenant_no, batch)
-        try:
-            with trio.fail_after(ANSWER_DEADLINE_S):
-                answer = await receipt.wait()
-        except trio.TooSlowError:
-            raise Unavailable(
-                "The commit takes longer than 10 s. The batch may still be stored: "
-                "send the same one again, what is stored counts as duplicate."
-            ) from None
+        answer = await gate.submit(tenant_no, batch).answer(COMMIT_IS_SLOW)
     READINGS.labels("duplicate").inc(answer.duplicates)
     READINGS.labels("rejected").inc(len(answer.rejects))
     return answer

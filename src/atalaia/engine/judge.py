@@ -5,6 +5,8 @@ Newer than the series' newest is fresh: copied and judged. Everything else is ol
 duplicate, which only the store can tell apart, and never judged.
 """
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 
@@ -12,7 +14,7 @@ from atalaia.engine.series_table import SeriesTable
 from atalaia.model.batch import Batch, Bools, Int32s, Int64s, Reject, SeriesName
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow
-from atalaia.rules.tenant_state import TenantRules
+from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 
 @attrs.define(eq=False)
@@ -26,13 +28,24 @@ class TenantState:
     table: SeriesTable = attrs.field(factory=SeriesTable)
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
 
-    def add_sensor(self, sensor: SensorRow) -> None:
-        """Once per sensor; a second time changes nothing."""
+    def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
+        """Once per sensor; a second time changes nothing. heard: when its silence began."""
         if sensor.sensor_no not in self._sensors:
             slot = self.rules.add_sensor(
-                sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags
+                sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags, heard
             )
             self._sensors[sensor.sensor_no] = (slot, sensor.name)
+
+    def left_out(self, sensor: SensorRow) -> Sequence[ActiveRule]:
+        """The rules that match a sensor and do not watch it: it would be too many metrics."""
+        return self.rules.left_out(self._sensors[sensor.sensor_no][0])
+
+    def find_sensor(self, name: str) -> tuple[SensorNo, int] | None:
+        """Number and slot of the sensor with this name."""
+        for sensor_no, (slot, known) in self._sensors.items():
+            if known == name:
+                return sensor_no, slot
+        return None
 
     def add_series(self, series: SeriesRow, newest: Micros | None) -> None:
         """After its sensor; a second time changes nothing."""

@@ -23,9 +23,10 @@ class Submission:
 
 @attrs.frozen
 class CreateRule:
-    """Make a rule of this text (one rule)."""
+    """Make a rule of this text (one rule), in service or not."""
 
     text: str
+    enabled: bool = True
 
 
 @attrs.frozen

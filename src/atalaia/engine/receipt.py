@@ -8,9 +8,12 @@ import outcome
 import trio
 
 from atalaia.model.batch import Reject
-from atalaia.model.errors import AtalaiaError
+from atalaia.model.errors import AtalaiaError, Unavailable
 
 T = TypeVar("T")
+
+ANSWER_DEADLINE_S = 10.0  # of every face; what was handed over goes on
+EDIT_IS_SLOW = "This takes longer than 10 s and may still be done: look before you send it again."
 
 
 @attrs.frozen
@@ -56,3 +59,11 @@ class Receipt(Generic[T]):
         if self._result is None:
             raise AssertionError("a done receipt has a result")
         return self._result.unwrap()
+
+    async def answer(self, slow: str = EDIT_IS_SLOW) -> T:
+        """As `wait`, but raises Unavailable, saying what `slow` says, at the faces' deadline."""
+        try:
+            with trio.fail_after(ANSWER_DEADLINE_S):
+                return await self.wait()
+        except trio.TooSlowError:
+            raise Unavailable(slow) from None

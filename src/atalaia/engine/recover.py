@@ -2,33 +2,43 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
 import numpy as np
 import structlog
 
 from atalaia.engine.judge import TenantState
 from atalaia.model.errors import RuleInvalid
-from atalaia.model.ids import TenantNo
-from atalaia.ports import EngineStore, TenantImage
+from atalaia.model.ids import Micros, SensorNo, TenantNo
+from atalaia.ports import EngineStore, SensorRow, TenantImage
 from atalaia.rules.language import parse_rule
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
 
 
-async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
+async def recover(
+    store: EngineStore, tenant_no: TenantNo, listening_since: Micros
+) -> tuple[TenantState, TenantImage]:
     """Load the image, rebuild the windows from stored readings, restore the rule states.
 
-    Raises StoreUnavailable. Memory: one chunk of window rows beside the state itself.
+    listening_since: nobody's silence began before it.
+    Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
+    beside the state itself.
     """
     image = await store.load_tenant(tenant_no)
+    rules = active_rules(image)
+    heard: Mapping[SensorNo, Micros] = {}
+    if any(rule.spec.silence for rule in rules):
+        heard = await store.last_heard(tenant_no, image)
     state = TenantState(
         tenant_no=tenant_no,
-        rules=TenantRules(image.tenant_id, active_rules(image)),
+        rules=TenantRules(image.tenant_id, rules),
         last_received=image.last_received,
         deltas=image.deltas,
     )
-    for sensor in image.sensors:
-        state.add_sensor(sensor)
+    add_sensors(state, image.sensors, heard, listening_since)
     for series in image.series:
         state.add_series(series, image.newest.get(series.series_no))
     await _warm(store, state)
@@ -49,6 +59,23 @@ def active_rules(image: TenantImage) -> list[ActiveRule]:
             continue
         active.append(ActiveRule(rule.rule_no, rule.rule_id, rule.version, spec))
     return active
+
+
+def add_sensors(
+    state: TenantState,
+    sensors: Sequence[SensorRow],
+    heard: Mapping[SensorNo, Micros],
+    listening_since: Micros,
+) -> None:
+    """Add sensors; say loudly which rules some of them leave out, being too many together."""
+    left_out: dict[UUID, list[str]] = {}
+    for sensor in sensors:
+        last = heard.get(sensor.sensor_no, sensor.registered_at)
+        state.add_sensor(sensor, max(last, listening_since))
+        for rule in state.left_out(sensor):
+            left_out.setdefault(rule.rule_id, []).append(sensor.name)
+    for rule_id, names in left_out.items():
+        log.error("rule_left_out", rule_id=str(rule_id), sensors=len(names), first=names[0])
 
 
 async def _warm(store: EngineStore, state: TenantState) -> None:

@@ -16,6 +16,8 @@ from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.language import parse_rule
+from atalaia.rules.syntax import MAX_METRICS, RuleSpec
+from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
 
@@ -29,9 +31,9 @@ class Edited:
 
 
 def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
-    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken."""
+    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many."""
     match edit:
-        case CreateRule(text):
+        case CreateRule(text, enabled):
             spec = parse_rule(text)
             if len(rules) >= MAX_RULES:
                 raise Conflict(f"A tenant may have {MAX_RULES} rules.", code="too_many_rules")
@@ -43,12 +45,12 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 text=text,
                 version=1,
                 revision=1,
-                enabled=True,
+                enabled=enabled,
                 active_from=now,
                 created_at=now,
                 updated_at=now,
             )
-            return Edited(RuleWrite(created), None)
+            return Edited(_write(created, spec), None)
         case ReplaceRule(rule_id, text):
             rule = _find(rules, rule_id)
             spec = parse_rule(text)
@@ -63,7 +65,7 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 active_from=now if changed else rule.active_from,
                 updated_at=now,
             )
-            return Edited(RuleWrite(replaced), "rule_changed" if changed else None)
+            return Edited(_write(replaced, spec), "rule_changed" if changed else None)
         case SwitchRule(rule_id, enabled):
             rule = _find(rules, rule_id)
             # Back in service it judges as a new version: what it knew is out of date.
@@ -76,11 +78,33 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
                 active_from=now if again else rule.active_from,
                 updated_at=now,
             )
-            return Edited(RuleWrite(switched), None if enabled else "rule_disabled")
+            write = _write(switched, parse_rule(rule.text))
+            return Edited(write, None if enabled else "rule_disabled")
         case DeleteRule(rule_id):
             rule = _find(rules, rule_id)
             gone = attrs.evolve(rule, enabled=False, revision=rule.revision + 1, updated_at=now)
             return Edited(RuleWrite(gone, deleted=True), "rule_deleted")
+
+
+def check_metrics(state: TenantRules, rule: StoredRule) -> None:
+    """Raises Conflict when a rule that judges anew would not fit beside the others of a sensor."""
+    sensor = state.crowded_by(
+        ActiveRule(rule.rule_no, rule.rule_id, rule.version, parse_rule(rule.text))
+    )
+    if sensor is not None:
+        raise too_many_metrics(sensor)
+
+
+def too_many_metrics(sensor: str) -> Conflict:
+    return Conflict(
+        f'The rules that watch the sensor "{sensor}" would look at more than {MAX_METRICS} of its '
+        "metrics; let one of them watch fewer sensors or metrics first.",
+        code="too_many_metrics",
+    )
+
+
+def _write(rule: StoredRule, spec: RuleSpec) -> RuleWrite:
+    return RuleWrite(rule, waits=spec.silence is not None)
 
 
 def _find(rules: Sequence[StoredRule], rule_id: UUID) -> StoredRule:

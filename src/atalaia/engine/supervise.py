@@ -42,6 +42,9 @@ class Supervisor:
 
     async def run(self) -> None:
         """Returns when nothing of the tenant is left in memory and its inbox is closed."""
+        # This task was started from a request's, and says nothing in its name.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(tenant_no=self.tenant_no)
         while True:
             actor = self.new_actor()
             try:
@@ -57,14 +60,14 @@ class Supervisor:
                     return
             except Exception as error:
                 ACTOR_CRASHES.inc()
-                log.exception("actor_crashed", tenant_no=self.tenant_no)
+                log.exception("actor_crashed")
                 await self._give_up(actor, Unavailable(), error=repr(error))
                 await self._pause()
                 if self._closed.is_set():
                     return
 
     async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
-        log.warning("actor_stopped", tenant_no=self.tenant_no, error=error)
+        log.warning("actor_stopped", error=error)
         _fail(actor.current, answer)
         await actor.incarnation.settled()
         for message in self.inbox.drain():
@@ -80,7 +83,7 @@ class Supervisor:
             with trio.move_on_after(RESTART_DELAY_S):
                 await self._closed.wait()
             return
-        log.error("tenant_quarantined", tenant_no=self.tenant_no, s=self.limits.quarantine_s)
+        log.error("tenant_quarantined", s=self.limits.quarantine_s)
         self.quarantined_until = now + self.limits.quarantine_s
         self._crashes.clear()
         QUARANTINED.inc()

@@ -27,15 +27,19 @@ from atalaia.engine.messages import (
     Work,
 )
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.engine.recover import recover
-from atalaia.engine.rule_edits import Edited, apply_edit
+from atalaia.engine.recover import add_sensors, recover
+from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError
+from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import CommitItem, EngineStore, RuleWrite, TenantImage
+from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
+from atalaia.rules.absence import GRID_US
 
 log = structlog.get_logger()
+
+BUSY_S = 5.0
+"""So long after its time a tick goes before the messages that wait: they may be endless."""
 
 
 @attrs.define(eq=False)
@@ -48,6 +52,8 @@ class TenantActor:
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
+    listening_since: Micros
+    recoveries: trio.CapacityLimiter
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
@@ -59,7 +65,8 @@ class TenantActor:
         failed) the caller rebuilds; messages still in the inbox are untouched.
         """
         while True:
-            state, image = await recover(self.store, self.tenant_no)
+            async with self.recoveries:
+                state, image = await recover(self.store, self.tenant_no, self.listening_since)
             if not await self._serve(state, image):
                 return
 
@@ -68,10 +75,12 @@ class TenantActor:
         while True:
             self.current = None
             try:
-                with trio.fail_after(self.limits.idle_s):
+                with trio.fail_after(self._patience_s(state)):
                     self.current = await self.inbox.receive()
             except trio.TooSlowError:
-                if await self._retire(state):
+                if state.rules.waits:
+                    await self._tick(state)
+                elif await self._retire(state):
                     return False
                 continue
             except trio.EndOfChannel:
@@ -83,8 +92,32 @@ class TenantActor:
                     if await self._edit_rule(state, image, request):
                         return True
                 case TagsRequest() as request:
-                    if await self._tag(request):
+                    if await self._tag(state, request):
                         return True
+            if state.rules.waits and self._overdue_s(state) > BUSY_S:
+                await self._tick(state)
+
+    def _overdue_s(self, state: TenantState) -> float:
+        return (self.clock.now_us() - state.rules.next_tick()) / 1e6
+
+    def _patience_s(self, state: TenantState) -> float:
+        """How long to wait for a message; what has arrived goes before what is due."""
+        if not state.rules.waits or not self.inbox.empty():
+            return self.limits.idle_s
+        return min(max(0.0, -self._overdue_s(state)), self.limits.idle_s)
+
+    async def _tick(self, state: TenantState) -> None:
+        """Commit the alerts of silence that are due now, if any."""
+        arrived = state.next_arrival(self.clock.now_us())
+        line = Micros(arrived // GRID_US * GRID_US)
+        transitions = state.rules.tick(line, arrived)
+        if not transitions:
+            return
+        item = self._bare_item(
+            arrived, rule_states=rule_states(state.rules, snapshot=False), transitions=transitions
+        )
+        state.deltas += 1
+        await self._hand_over(item, Receipt(), lambda _: None)
 
     async def _admit(self, state: TenantState, submission: Submission) -> None:
         batch = submission.batch
@@ -94,7 +127,11 @@ class TenantActor:
             oldest=self.limits.oldest(arrived),
             newest=arrived + self.limits.future_skew_us,
         )
-        batch = await self._cover(batch)
+        try:
+            batch = await self._cover(batch)
+        except Overloaded as error:
+            submission.receipt.fail(error)
+            return
         batch, slots = await self._register(state, batch)
         if not len(batch):
             rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
@@ -110,18 +147,26 @@ class TenantActor:
         )
 
     async def _cover(self, batch: Batch) -> Batch:
-        """Make the partitions these times need; refuse for now what is beyond a request's share."""
+        """Make the partitions these times need; refuse for now what is beyond a request's share.
+
+        Raises Overloaded when the tenant's share of new ones is used up and nothing is left.
+        """
         missing = self.store.uncovered(batch.ts)
         if not len(missing):
             return batch
-        await self.store.ensure_partitions(batch.ts[missing], self.clock.now_us())
+        try:
+            now = self.clock.now_us()
+            await self.store.ensure_partitions(self.tenant_no, batch.ts[missing], now)
+        except Overloaded:
+            if len(self.store.uncovered(batch.ts)) == len(batch):
+                raise
         keep = np.ones(len(batch), np.bool_)
         keep[self.store.uncovered(batch.ts)] = False
         return refuse(
             batch,
             keep,
             "retry_later",
-            "the batch spans more days than one request may open; send these rows again",
+            "these rows need more new days or months than may be opened now; send them again",
         )
 
     async def _register(self, state: TenantState, batch: Batch) -> tuple[Batch, Int64s]:
@@ -138,8 +183,7 @@ class TenantActor:
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            for sensor in sensors:
-                state.add_sensor(sensor)
+            add_sensors(state, sensors, {}, self.listening_since)
             for row in series:
                 state.add_series(row, None)
         slots = state.table.slots(batch.names)[batch.idx]
@@ -159,6 +203,8 @@ class TenantActor:
         arrived = state.next_arrival(self.clock.now_us())
         try:
             edited = apply_edit(image.rules, image.next_rule_no, request.edit, arrived)
+            if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
+                check_metrics(state.rules, edited.write.rule)
         except AtalaiaError as error:
             request.receipt.fail(error)
             return False
@@ -181,14 +227,27 @@ class TenantActor:
             rule_write=edited.write,
         )
 
-    async def _tag(self, request: TagsRequest) -> bool:
+    async def _tag(self, state: TenantState, request: TagsRequest) -> bool:
+        """Commit the tags after everything before them; True when they were changed."""
         await self.incarnation.settled()
-        try:
-            await self.store.set_tags(self.tenant_no, request.sensor, request.tags)
-        except AtalaiaError as error:
-            request.receipt.fail(error)
+        found = state.find_sensor(request.sensor)
+        if found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
             return False
-        request.receipt.settle(None)
+        sensor_no, slot = found
+        if state.rules.crowds(slot, request.tags):
+            request.receipt.fail(too_many_metrics(request.sensor))
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
+        item = self._bare_item(
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            transitions=closings,
+            tags_write=TagsWrite(sensor_no, request.tags),
+        )
+        await self._hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
         return True
 
     async def _retire(self, state: TenantState) -> bool:
@@ -216,6 +275,7 @@ class TenantActor:
         newest: Int64s | None = None,
         transitions: list[Transition] | None = None,
         rule_write: RuleWrite | None = None,
+        tags_write: TagsWrite | None = None,
         snapshot: bool = False,
     ) -> CommitItem:
         """An item without readings."""
@@ -236,6 +296,7 @@ class TenantActor:
             rule_states=rule_states,
             transitions=transitions or [],
             rule_write=rule_write,
+            tags_write=tags_write,
             snapshot=snapshot,
         )
 

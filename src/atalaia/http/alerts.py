@@ -1,6 +1,7 @@
 """Alerts: listed newest first, read one by one with their history."""
 
 from typing import Any, cast
+from uuid import UUID
 
 from quart import Blueprint, g, request
 
@@ -42,20 +43,15 @@ def blueprint(queries: Queries) -> Blueprint:
     async def list_alerts() -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args)
-        position = params.cursor(request.args, tuple[int, str])
-        before = None
-        if position is not None:
-            alert_id = params.identifier(position[1])
-            if alert_id is None:
-                raise params.bad("cursor", "pass next_cursor of the page before, unchanged.")
-            before = (Micros(position[0]), alert_id)
+        position = params.cursor(request.args, tuple[int, UUID], lambda p: params.fits_int8(p[0]))
+        before = None if position is None else (Micros(position[0]), position[1])
         found = await queries.alerts(
             g.principal.tenant_no, _filter(), before=before, limit=count + 1
         )
         more = None
         if len(found) > count:
             last = found[count - 1]
-            more = params.next_cursor((last.opened_at, str(last.alert_id)))
+            more = params.next_cursor((last.opened_at, last.alert_id))
         return render.page([render.alert(view) for view in found[:count]], more)
 
     @routes.get("/<alert>")

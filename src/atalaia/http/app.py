@@ -13,11 +13,13 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, backtest, ops, rules, sensors
-from atalaia.http.asgi import Front
+from atalaia.http import alerts, backtest, ops, rule_files, rules, sensors
+from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
+from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
+from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
@@ -36,33 +38,43 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     app = QuartTrio("atalaia", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    authenticator = Authenticator(queries)
+    app.url_map.merge_slashes = False  # it would answer with a redirect as HTML
 
     @app.before_request
     async def identify() -> None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
-        if request.path.startswith("/v1/"):
-            g.principal = await authenticator.principal(
-                request.headers.get("x-api-key"), request.headers.get("authorization")
-            )
+        g.principal = request.scope["state"].get("principal")  # under /v1 there is one
 
     @app.after_request
     async def finish(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule is not None else "unknown"
         took_s = trio.current_time() - g.began
         REQUEST_SECONDS.labels(route, str(response.status_code)).observe(took_s)
+        log.debug(
+            "request_answered",
+            method=request.method,
+            route=route,
+            status=response.status_code,
+            took_ms=round(1e3 * took_s, 1),
+        )
         response.headers["x-request-id"] = g.request_id
         return response
 
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
-    app.register_blueprint(rules.blueprint(gate, queries))
+    aside = Aside()
+    checks = RuleChecks(queries, gate.retention_us, aside)
+    app.register_blueprint(rules.blueprint(gate, queries, checks))
+    app.register_blueprint(rule_files.blueprint(gate, queries, aside))
     app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(ops.blueprint(gate, queries))
+    # The front takes POST; this says to other methods what is allowed.
+    app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
     face: Any = app  # quart types its events more narrowly than ASGI does
-    return Front(face, IngestRoute(gate, authenticator, MAX_BODY_BYTES), MAX_BODY_BYTES)
+    route = IngestRoute(gate, MAX_BODY_BYTES)
+    return Front(face, route, Authenticator(queries), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -80,7 +92,10 @@ def _handle_errors(app: QuartTrio) -> None:
         status = error.code or 500
         ours: AtalaiaError = NotFound() if status == 404 else AtalaiaError(error.description)
         ours.code = (error.name or "error").lower().replace(" ", "_")
-        body = problem(ours, g.request_id) | {"status": status, "title": error.name}
+        body = problem(ours, g.request_id) | {
+            "status": status,
+            "title": (error.name or "Error").capitalize(),
+        }
         methods = getattr(error, "valid_methods", None)
         kept = [("allow", ", ".join(methods))] if methods else []
         return _problem(status, body, kept)
@@ -102,7 +117,7 @@ def _problem(status: int, body: dict[str, Any], extra: list[tuple[str, str]]) ->
 def listen(host: str, port: int) -> socket.socket:
     """Take the address now, before anything slow starts; port 0 takes any free one.
 
-    Raises StartupRefused when it is taken, unknown, or not ours to take.
+    Raises StartupRefused when it is taken, unknown, no address at all, or not ours to take.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -110,12 +125,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
         advice = (
             f"Port {port} on {host} is taken. Choose another with --port, or stop what uses it."
-            if error.errno == errno.EADDRINUSE
-            else f"Cannot listen on {host}:{port}: {error.strerror or error}. Check --host, --port."
+            if getattr(error, "errno", None) == errno.EADDRINUSE
+            else f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}. "
+            "Check --host, and --port (0 to 65535)."
         )
         raise StartupRefused(advice) from error
     listener.setblocking(False)
@@ -133,6 +149,7 @@ async def run_server(
 
     Closes the listener. task_status reports when connections are accepted.
     """
+    use_connection()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S

@@ -8,7 +8,7 @@ import attrs
 import cattrs
 import msgspec
 from cattrs.gen import make_dict_structure_fn, override
-from cattrs.v import transform_error
+from cattrs.v import format_exception, transform_error
 from quart import request
 
 from atalaia.model.errors import FieldProblem, Invalid
@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 MAX_TAGS = 32
 MAX_TAG_CHARS = 128
+MAX_FAULT_CHARS = 200  # a fault repeats what was sent
+
+Tags = NewType("Tags", dict[str, str])
 
 
 @attrs.frozen
@@ -24,6 +27,14 @@ class RuleBody:
     """`{"text": "rule ..."}`: one rule in the rule language."""
 
     text: str
+
+
+@attrs.frozen
+class CheckBody:
+    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
+
+    text: str
+    interval: str | None = None
 
 
 TimeText = NewType("TimeText", str)
@@ -52,21 +63,15 @@ class BacktestBody:
     sweep: SweepBody = SweepBody()
 
 
-def _check_tags(_: Any, __: Any, tags: dict[str, str]) -> None:
-    if len(tags) > MAX_TAGS:
-        raise ValueError(f"a sensor may have {MAX_TAGS} tags")
-    for name, value in tags.items():
-        if not 0 < len(name) <= MAX_TAG_CHARS or len(value) > MAX_TAG_CHARS:
-            raise ValueError(f"names and values of tags have at most {MAX_TAG_CHARS} characters")
-        if "\0" in name + value:
-            raise ValueError("tags may not hold a NUL character")
-
-
 @attrs.frozen
 class TagsBody:
     """`{"tags": {"type": "boiler"}}`: replaces all tags."""
 
-    tags: dict[str, str] = attrs.field(validator=_check_tags)
+    tags: Tags
+
+
+class _Fault(Exception):
+    """A value that is refused, with what to do instead."""
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
@@ -74,8 +79,25 @@ _converter = cattrs.Converter(forbid_extra_keys=True)
 
 def _strict_text(value: Any, _: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("expected text")
+        raise _Fault("expected text")
     return value
+
+
+def _check_tags(tags: Any, _: Any) -> Tags:
+    if not isinstance(tags, dict):
+        raise _Fault("expected an object of texts")
+    if len(tags) > MAX_TAGS:
+        raise _Fault(f"a sensor may have {MAX_TAGS} tags")
+    for name, value in tags.items():
+        if not isinstance(value, str):
+            raise _Fault("the value of a tag must be text")
+        if not 0 < len(name) <= MAX_TAG_CHARS or len(value) > MAX_TAG_CHARS:
+            raise _Fault(
+                f"names of tags have 1 to {MAX_TAG_CHARS} characters, values up to {MAX_TAG_CHARS}"
+            )
+        if "\0" in name + value:
+            raise _Fault("tags may not hold a NUL character")
+    return Tags(tags)
 
 
 def _strict_number(value: Any, _: Any) -> float:
@@ -122,25 +144,33 @@ _converter.register_structure_hook(
         until=override(rename="to"),
     ),
 )
+_converter.register_structure_hook(Tags, _check_tags)
 
 
 async def read_body(kind: type[T]) -> T:
     """The request's JSON body as `kind`. Raises Invalid naming every problem."""
     try:
         raw = msgspec.json.decode(await request.get_data())
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Invalid(f"The body is not JSON: {error}", code="bad_json") from error
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
     try:
         return _converter.structure(raw, kind)
     except cattrs.BaseValidationError as error:
-        problems = [FieldProblem(*_split(text)) for text in transform_error(error)]
+        problems = [
+            FieldProblem(*_split(text)) for text in transform_error(error, format_exception=_say)
+        ]
         raise Invalid(
             "The body has " + "; ".join(f"{p.where}: {p.detail}" for p in problems),
             code="bad_body",
             problems=problems,
         ) from error
+
+
+def _say(error: BaseException, kind: type | None) -> str:
+    text = str(error) if isinstance(error, _Fault) else format_exception(error, kind)
+    return text if len(text) <= MAX_FAULT_CHARS else text[:MAX_FAULT_CHARS] + "…"
 
 
 def _split(text: str) -> tuple[str, str]:

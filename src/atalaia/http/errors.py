@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import msgspec
 
 from atalaia.model.errors import (
@@ -12,8 +13,10 @@ from atalaia.model.errors import (
     Invalid,
     NotFound,
     Overloaded,
+    RuleFileInvalid,
     RuleInvalid,
     TooLarge,
+    TooSlow,
     Unauthenticated,
     Unavailable,
     UnsupportedEncoding,
@@ -24,15 +27,17 @@ PROBLEM_JSON = "application/problem+json"
 
 _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     RuleInvalid: (422, "The rule cannot be understood"),
+    RuleFileInvalid: (422, "The file of rules cannot be understood"),
     Invalid: (400, "The request cannot be understood"),
     TooLarge: (413, "The body is too large"),
+    TooSlow: (408, "Too slow"),
     UnsupportedEncoding: (415, "The content encoding is not supported"),
     Unauthenticated: (401, "No valid credential"),
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
     Busy: (429, "Too many at once"),
-    Overloaded: (429, "Too many readings"),
+    Overloaded: (429, "Too much at once"),
     Unavailable: (503, "Not available now"),
 }
 
@@ -71,6 +76,8 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
     }
     if isinstance(error, RuleInvalid):
         body |= {"line": error.line, "column": error.column, "caret": error.caret}
+    elif isinstance(error, RuleFileInvalid):
+        body["problems"] = [attrs.asdict(fault) for fault in error.faults]
     elif isinstance(error, Invalid) and error.problems:
         body["problems"] = [{"where": p.where, "detail": p.detail} for p in error.problems]
     return body | extra

@@ -10,8 +10,8 @@ import trio
 from atalaia.engine.engine import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.receipt import Answer
-from atalaia.http.asgi import Scope, Send, respond
-from atalaia.http.auth import Authenticator, require
+from atalaia.http.asgi import INGEST_PATH, Scope, Send, respond
+from atalaia.http.auth import header_fields, require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
@@ -20,18 +20,20 @@ from atalaia.wire.times import Precision
 
 log = structlog.get_logger()
 
+MAX_LISTED = 1_000  # rejects; 50,000 would be an answer of 5 MB to a body of 100 kB
+
 _PRECISIONS: dict[str, Precision] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}
 
 
 @attrs.frozen(eq=False)
 class IngestRoute:
-    """Authenticates, ingests, answers. Every error becomes a problem document."""
+    """Ingests, answers. Every error becomes a problem document."""
 
     gate: Gate
-    authenticator: Authenticator
     max_body_bytes: int
 
-    async def __call__(self, scope: Scope, body: bytes, send: Send, request_id: str) -> None:
+    async def __call__(self, scope: Scope, body: bytes, send: Send) -> None:
+        request_id = scope["state"]["request_id"]
         began = trio.current_time()
         try:
             answer = await self._ingest(scope, body)
@@ -39,23 +41,30 @@ class IngestRoute:
             known = as_error(error)
             status, content_type = status_of(known)[0], PROBLEM_JSON
             if status == 500:
-                log.exception("request_failed", request_id=request_id, route="/v1/readings")
+                log.exception("request_failed", request_id=request_id, route=INGEST_PATH)
             rendered, extra, outcome = problem(known, request_id), headers(known), known.code
         else:
             status, content_type, rendered, outcome = _render(answer, request_id)
             extra = []
         BATCHES.labels(outcome).inc()
-        REQUEST_SECONDS.labels("/v1/readings", str(status)).observe(trio.current_time() - began)
+        took_s = trio.current_time() - began
+        REQUEST_SECONDS.labels(INGEST_PATH, str(status)).observe(took_s)
+        log.debug(
+            "request_answered",
+            method="POST",
+            route=INGEST_PATH,
+            status=status,
+            bytes=len(body),
+            took_ms=round(1e3 * took_s, 1),
+        )
         await respond(
             send, status, content_type, encode(rendered), [*extra, ("x-request-id", request_id)]
         )
 
     async def _ingest(self, scope: Scope, body: bytes) -> Answer:
-        fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        principal = await self.authenticator.principal(
-            fields.get(b"x-api-key"), fields.get(b"authorization")
-        )
+        principal = scope["state"]["principal"]
         require(principal, "ingest")
+        fields = header_fields(scope)
         options = _options(scope["query_string"].decode("latin-1"), fields.get(b"content-type", ""))
         encoding = fields.get(b"content-encoding", "identity").strip().lower()
         return await ingest(
@@ -88,7 +97,8 @@ def _render(answer: Answer, request_id: str) -> tuple[int, str, dict[str, Any], 
         "accepted": answer.accepted,
         "duplicates": answer.duplicates,
         "late": answer.late,
-        "rejected": [attrs.asdict(reject) for reject in answer.rejects],
+        "rejected": [attrs.asdict(reject) for reject in answer.rejects[:MAX_LISTED]],
+        "rejected_count": len(answer.rejects),
     }
     if answer.accepted or answer.duplicates:
         return 200, "application/json", body | {"durability": "committed"}, "ok"

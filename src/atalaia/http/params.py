@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,6 +19,10 @@ MAX_READINGS = 10_000  # readings are small, and a chart wants many
 
 T = TypeVar("T")
 
+# Bounded in digits before int() sees them: Python refuses to read a few thousand.
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_EPOCH_MS = re.compile(r"-?\d{1,15}", re.ASCII)
+
 
 def bad(name: str, advice: str) -> Invalid:
     return Invalid(f"{name}: {advice}", code="bad_parameter")
@@ -26,7 +31,7 @@ def bad(name: str, advice: str) -> Invalid:
 def limit(args: Mapping[str, str], *, highest: int = MAX_LIMIT) -> int:
     """How many items a page holds."""
     text = args.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= highest):
+    if not (_COUNT.fullmatch(text) and 1 <= int(text) <= highest):
         raise bad("limit", f"give a whole number from 1 to {highest}.")
     return int(text)
 
@@ -36,7 +41,7 @@ def time(args: Mapping[str, str], name: str) -> Micros | None:
     text = args.get(name)
     if text is None:
         return None
-    if text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 16:
+    if _EPOCH_MS.fullmatch(text):
         return Micros(int(text) * 1000)
     try:
         # A "+" of an offset that was not percent-encoded arrives as a space.
@@ -71,16 +76,35 @@ def choice(args: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str 
     return value
 
 
-def cursor(args: Mapping[str, str], kind: type[T]) -> T | None:
-    """What `next_cursor` of the page before said."""
+def flag(args: Mapping[str, str], name: str) -> bool:
+    return choice(args, name, ("true", "false")) == "true"
+
+
+def cursor(args: Mapping[str, str], kind: type[T], fits: Callable[[T], bool]) -> T | None:
+    """What `next_cursor` of the page before said; fits tells what a query can take.
+
+    A cursor is not signed: whoever forges one reads another page of what is the tenant's own.
+    """
     text = args.get("cursor")
     if text is None:
         return None
+    fault = bad("cursor", "pass next_cursor of the page before, unchanged.")
     try:
         packed = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-        return msgspec.json.decode(packed, type=kind)
+        position = msgspec.json.decode(packed, type=kind)
     except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
-        raise bad("cursor", "pass next_cursor of the page before, unchanged.") from error
+        raise fault from error
+    if not fits(position):
+        raise fault
+    return position
+
+
+def fits_int4(number: int) -> bool:
+    return 0 <= number < 1 << 31
+
+
+def fits_int8(number: int) -> bool:
+    return -1 << 63 <= number < 1 << 63
 
 
 def next_cursor(position: Any) -> str:

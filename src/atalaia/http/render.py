@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from atalaia.http.rule_checks import CheckedRule
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertStep, AlertView, Point, SensorView
+from atalaia.rules.lints import Lint
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,6 +56,32 @@ def rule(stored: StoredRule) -> dict[str, Any]:
         "active_from": time(stored.active_from),
         "created_at": time(stored.created_at),
         "updated_at": time(stored.updated_at),
+    }
+
+
+def lint(found: Lint) -> dict[str, Any]:
+    return {
+        "code": found.code,
+        "message": found.message,
+        "line": found.line,
+        "column": found.column,
+    }
+
+
+def checked_rule(found: CheckedRule, interval: str) -> dict[str, Any]:
+    """interval: at which its cost was estimated."""
+    return {
+        "name": found.name,
+        "lints": [lint(one) for one in found.lints],
+        "cost": {
+            "interval": interval,
+            "windows": found.cost.windows,
+            "new_windows": found.cost.new_windows,
+            "bytes_per_sensor": found.cost.bytes_per_sensor,
+            "bytes": found.cost.bytes_per_sensor * found.matches,
+            "ns_per_reading": found.cost.ns_per_reading,
+        },
+        "matches": found.matches,
     }
 
 

@@ -9,20 +9,27 @@ from atalaia.engine.engine import Gate
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.http import params, render
 from atalaia.http.auth import require
-from atalaia.http.bodies import RuleBody, read_body
-from atalaia.model.errors import NotFound
+from atalaia.http.bodies import CheckBody, RuleBody, read_body
+from atalaia.http.rule_checks import ASSUMED_INTERVAL_US, RuleChecks
+from atalaia.model.errors import Invalid, NotFound
 from atalaia.ports import Queries
+from atalaia.rules.syntax import duration_text, parse_duration
 
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
     """`/v1/rules` and below."""
     routes = Blueprint("rules", __name__, url_prefix="/v1/rules")
+
+    async def find_lints(text: str, replaces: UUID | None = None) -> dict[str, Any]:
+        # Before the edit: nothing may fail after it.
+        found = await checks.check(g.principal.tenant_no, text, replaces=replaces)
+        return {"lints": [render.lint(lint) for lint in found[0].lints]}
 
     @routes.get("")
     async def list_rules() -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args)
-        after = params.cursor(request.args, int) or 0
+        after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
         more = params.next_cursor(found[count - 1].rule_no) if len(found) > count else None
         return render.page([render.rule(rule) for rule in found[:count]], more)
@@ -31,8 +38,20 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:
         require(g.principal, "admin")
         body = await read_body(RuleBody)
-        rule = await gate.edit_rule(g.principal.tenant_no, CreateRule(body.text)).wait()
-        return render.rule(rule), 201, {"location": f"/v1/rules/{rule.rule_id}"}
+        lints = await find_lints(body.text)
+        rule = await gate.edit_rule(g.principal.tenant_no, CreateRule(body.text)).answer()
+        return render.rule(rule) | lints, 201, {"location": f"/v1/rules/{rule.rule_id}"}
+
+    @routes.post("/check")
+    async def check_rules() -> dict[str, Any]:
+        require(g.principal, "read")
+        body = await read_body(CheckBody)
+        interval_us = None if body.interval is None else parse_duration(body.interval)
+        if interval_us == 0:
+            raise Invalid("The interval is longer than 0s.", code="bad_body")
+        found = await checks.check(g.principal.tenant_no, body.text, interval_us=interval_us)
+        interval = duration_text(interval_us or ASSUMED_INTERVAL_US)
+        return {"rules": [render.checked_rule(rule, interval) for rule in found]}
 
     @routes.get("/<rule>")
     async def read_rule(rule: str) -> dict[str, Any]:
@@ -47,25 +66,26 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
         require(g.principal, "admin")
         body = await read_body(RuleBody)
         edit = ReplaceRule(_id(rule), body.text)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        lints = await find_lints(body.text, edit.rule_id)
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer()) | lints
 
     @routes.delete("/<rule>")
     async def delete_rule(rule: str) -> tuple[str, int]:
         require(g.principal, "admin")
-        await gate.edit_rule(g.principal.tenant_no, DeleteRule(_id(rule))).wait()
+        await gate.edit_rule(g.principal.tenant_no, DeleteRule(_id(rule))).answer()
         return "", 204
 
     @routes.post("/<rule>/enable")
     async def enable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
         edit = SwitchRule(_id(rule), enabled=True)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
 
     @routes.post("/<rule>/disable")
     async def disable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
         edit = SwitchRule(_id(rule), enabled=False)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).wait())
+        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
 
     return routes
 

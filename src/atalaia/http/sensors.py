@@ -15,14 +15,17 @@ from atalaia.ports import Queries
 from atalaia.wire.rows import check_name
 
 
+def _is_name(text: str) -> bool:
+    return check_name(text, "x") is None
+
+
 def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 
     async def find(name: str) -> SensorView:
         # A name that no sensor can have is not worth a query (nor can Postgres hold a NUL).
-        legal = check_name(name, "x") is None
-        view = await queries.sensor(g.principal.tenant_no, name) if legal else None
+        view = await queries.sensor(g.principal.tenant_no, name) if _is_name(name) else None
         if view is None:
             raise NotFound(f'There is no sensor named "{name}".')
         return view
@@ -31,7 +34,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def list_sensors() -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args)
-        after = params.cursor(request.args, str)
+        after = params.cursor(request.args, str, _is_name)
         found = await queries.sensors(g.principal.tenant_no, after=after, limit=count + 1)
         more = params.next_cursor(found[count - 1].name) if len(found) > count else None
         return render.page([render.sensor(view) for view in found[:count]], more)
@@ -45,7 +48,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def replace_tags(sensor: str) -> dict[str, Any]:
         require(g.principal, "admin")
         body = await read_body(TagsBody)
-        await gate.set_tags(g.principal.tenant_no, sensor, body.tags).wait()
+        await gate.set_tags(g.principal.tenant_no, sensor, body.tags).answer()
         return render.sensor(await find(sensor))
 
     @routes.get("/<sensor>/latest")
@@ -62,7 +65,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def read_readings(sensor: str) -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args, highest=params.MAX_READINGS)
-        after = params.cursor(request.args, int)
+        after = params.cursor(request.args, int, params.fits_int8)
         since, until = params.time(request.args, "from"), params.time(request.args, "to")
         metric = request.args.get("metric")
         if metric is None:

@@ -56,10 +56,38 @@ class RuleInvalid(Invalid):
         self.caret = caret
 
 
+@attrs.frozen
+class RuleFileProblem:
+    """One thing wrong with a file of rules; rule is None where it concerns the file."""
+
+    rule: str | None
+    line: int
+    column: int
+    detail: str
+
+
+class RuleFileInvalid(Invalid):
+    """The file of rules cannot be understood. Holds every problem that was found, never none."""
+
+    code = "invalid_rule_file"
+
+    def __init__(self, faults: Sequence[RuleFileProblem]) -> None:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(f"Line {first.line}: {first.detail}{more}")
+        self.faults = tuple(faults)
+
+
 class TooLarge(AtalaiaError):
     """The body is larger than this server accepts."""
 
     code = "too_large"
+
+
+class TooSlow(AtalaiaError):
+    """The body arrived too slowly."""
+
+    code = "timeout"
 
 
 class UnsupportedEncoding(AtalaiaError):

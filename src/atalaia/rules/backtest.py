@@ -18,8 +18,8 @@ from atalaia.model.ids import DAY_US, MINUTE_US, Micros, RuleNo, SensorNo
 from atalaia.rules import tally as t
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Alerts, Outcome, Trial, make_trial
-from atalaia.rules.program import MAX_METRICS
-from atalaia.rules.syntax import Selector
+from atalaia.rules.scanning import scan_shift
+from atalaia.rules.syntax import MAX_METRICS, Selector
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.variants import Variant, find_threshold
 from atalaia.rules.windows import NEVER
@@ -79,6 +79,12 @@ class Backtest:
                 self.variants = (*self.variants, Variant(self.live.spec, found, as_written=False))
             self.live_at = keys.index(self.live.spec.condition_key)
         specs = [variant.spec for variant in self.variants]
+        if any(spec.silence is not None for spec in specs):
+            raise Invalid(
+                "A rule of silence waits for what does not arrive, which stored readings do not "
+                "tell; it cannot be tried on them.",
+                code="no_backtest",
+            )
         self._looks = frozenset((spec.selector, spec.metrics) for spec in specs)
         if len({metric for spec in specs for metric in spec.metrics}) > MAX_METRICS:
             raise Invalid(
@@ -92,8 +98,9 @@ class Backtest:
 
     @property
     def reach_us(self) -> int:
-        """How far before a reading the windows look."""
-        return max(variant.spec.gap_us for variant in self.variants)
+        """How far before a reading the windows look; scanned ones a step of their grid more."""
+        widest = max(variant.spec.gap_us for variant in self.variants)
+        return widest + (1 << scan_shift(widest))
 
     def watch(
         self, sensor_id: UUID, name: str, tags: Mapping[str, str], metrics: Sequence[str]

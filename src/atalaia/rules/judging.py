@@ -53,6 +53,8 @@ RECORD = 3
 # What the pool of records knows: the first free one, and how many are free.
 POOL_FREE, POOL_COUNT = range(2)
 
+KEEP_ON_NO_DATA, CLEAR_ON_NO_DATA, ALERT_ON_NO_DATA = range(3)
+
 STACK = 256
 """Values on the stack of a program; the language allows fewer operators in a rule."""
 
@@ -103,6 +105,8 @@ def apply_function(function: int, summary: Any, w: int) -> float:
         return summary[w, FIRST]  # type: ignore[no-any-return]
     if function == 7:
         return summary[w, LAST]  # type: ignore[no-any-return]
+    if function == 10:
+        return summary[w, SUM]  # type: ignore[no-any-return]
     change = summary[w, LAST] - summary[w, FIRST]
     if function == 8:
         return change  # type: ignore[no-any-return]
@@ -219,8 +223,11 @@ def judge_rule(
     records: Any,
     pool: Any,
     now: int,
+    closed: bool,
 ) -> int:
     """Move one rule's state at one sensor; returns the kind of transition or -1.
+
+    closed: the rule's schedule does not let it open now.
 
     Takes a record at most.
     """
@@ -229,12 +236,15 @@ def judge_rule(
         truth = _compare(ops[start, 0] - COMPARE, values[ops[start, 1]], constants[ops[start, 2]])
     else:
         truth = run_program(ops, start, length, constants, values, stack)
+    if rules[r, 7] == ALERT_ON_NO_DATA and math.isnan(truth):
+        truth = 1.0
     word = states[at]
-    if word & PHASE == IDLE and truth != 1.0:
+    if word & PHASE == IDLE and (truth != 1.0 or closed):
         return -1
     return _move(
-        rules, r, programs, ops, constants, values, stack, states, at, records, pool, now, truth
-    )
+        rules, r, programs, ops, constants, values, stack, states, at, records, pool, now, truth,
+        closed,
+    )  # fmt: skip
 
 
 @compiled
@@ -252,6 +262,7 @@ def _move(
     pool: Any,
     now: int,
     truth: float,
+    closed: bool,
 ) -> int:
     first = rules[r, 4]
     word = states[at]
@@ -266,7 +277,7 @@ def _move(
     records[record, LAST_AT] = now
     opened = records[record, OPENED_AT]
     if phase <= PENDING:
-        if truth != 1.0:
+        if truth != 1.0 or closed:
             give_record(records, pool, record)
             states[at] = pack(IDLE, level, opened)
             return -1
@@ -283,6 +294,8 @@ def _move(
     if programs[first + 1, 1]:
         start, length = programs[first + 1, 0], programs[first + 1, 1]
         gone = run_program(ops, start, length, constants, values, stack)
+    if rules[r, 7] == CLEAR_ON_NO_DATA and math.isnan(truth):
+        gone = 1.0
     if gone == 1.0:
         if phase == OPEN or silent:
             records[record, SINCE] = now

@@ -22,6 +22,7 @@ from atalaia.rules.judging import (
     judge_rule,
 )
 from atalaia.rules.memory import blocks_left
+from atalaia.rules.scanning import scan_window
 from atalaia.rules.windows import (
     COUNT,
     GROUP,
@@ -31,6 +32,7 @@ from atalaia.rules.windows import (
     R_REACH,
     R_SENSOR,
     R_TAIL,
+    W_FUNCTION,
     W_MASK,
     W_METRIC,
     W_SHIFT,
@@ -40,7 +42,7 @@ from atalaia.rules.windows import (
     wants_panes,
 )
 
-DONE, MEMORY_FULL, PANES_WANTED, OUTPUT_FULL, RECORDS_FULL = range(5)
+DONE, MEMORY_FULL, PANES_WANTED, OUTPUT_FULL, RECORDS_FULL, SCRATCH_FULL = range(6)
 
 # Columns of the table of sensors; MOST: readings in the largest of its rings so far.
 S_SHAPE, S_CLOCK, S_STATE, S_SERIES, S_LOOK, S_MOST = range(6)
@@ -83,6 +85,20 @@ def warm(
 
 
 @compiled
+def _closed(edges: Any, edges_at: Any, schedule: int, now: int) -> bool:
+    """Whether a time lies outside of a schedule: an even number of edges before it."""
+    low, high = edges_at[schedule, 0], edges_at[schedule, 1]
+    first = low
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] <= now:
+            low = middle + 1
+        else:
+            high = middle
+    return (low - first) & 1 == 0  # type: ignore[no-any-return]
+
+
+@compiled
 def fold(
     slots: Any,
     ts: Any,
@@ -105,6 +121,8 @@ def fold(
     programs: Any,
     ops: Any,
     constants: Any,
+    edges: Any,
+    edges_at: Any,
     out: Any,
     out_values: Any,
     dirty: Any,
@@ -118,7 +136,7 @@ def fold(
     time are judged together. Returns (rows done, why it stopped, of what: blocks, series).
 
     counts = [transitions in out, changed states in dirty]. summary, values, stack, scratch: room
-    to work in, for SUMMARY numbers a window, one an atom, STACK and FEW.
+    to work in, for SUMMARY numbers a window, one an atom, STACK, and a ring's readings.
     """
     n = len(slots)
     i = start
@@ -139,6 +157,8 @@ def fold(
         blocks = end - i + (window_to - window_from) * (1 + sensors[sensor, S_MOST] // SLACK)
         if blocks_left(control) < blocks:
             return i, MEMORY_FULL, blocks
+        if sensors[sensor, S_MOST] + end - i > len(scratch):
+            return i, SCRATCH_FULL, 2 * (sensors[sensor, S_MOST] + end - i)
         touched = np.int64(0)
         for k in range(i, end):
             slot = slots[k]
@@ -169,10 +189,15 @@ def fold(
             if windows[w, W_MASK] & touched:
                 slot = series_of[sensors[sensor, S_SERIES] + windows[w, W_METRIC]]
                 summary[w, COUNT] = 0
-                if slot >= 0:
+                at = look + LOOK * (w - window_from)
+                if slot < 0:
+                    continue
+                if windows[w, W_FUNCTION]:
+                    scan_window(series, slot, words, numbers, at, windows, w, now, scratch, summary)
+                else:
                     summarise(
-                        series, slot, words, numbers, control,
-                        look + LOOK * (w - window_from), windows, w, now, scratch, summary,
+                        series, slot, words, numbers, control, at, windows, w, now, scratch,
+                        summary,
                     )  # fmt: skip
         atom_from, atom_to = shape_at[shape, 2], shape_at[shape, 3]
         for a in range(atom_from, atom_to):
@@ -183,9 +208,12 @@ def fold(
                 continue
             at = sensors[sensor, S_STATE] + r - rule_from
             clean = states[at] & DIRTY == 0
+            schedule = rules[r, 8]
+            closed = schedule >= 0 and _closed(edges, edges_at, schedule, now)
             kind = judge_rule(
-                rules, r, programs, ops, constants, values, stack, states, at, records, pool, now
-            )
+                rules, r, programs, ops, constants, values, stack, states, at, records, pool, now,
+                closed,
+            )  # fmt: skip
             word = states[at]
             if clean and word & DIRTY:
                 dirty[counts[1]] = at

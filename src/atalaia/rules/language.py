@@ -16,7 +16,9 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 from lark.tree import Meta
 
 from atalaia.model.errors import Invalid, RuleInvalid
+from atalaia.rules.schedule import Schedule, parse_schedule
 from atalaia.rules.syntax import (
+    MAX_METRICS,
     MINUTE_US,
     SEVERITY_ORDER,
     Aggregate,
@@ -26,6 +28,7 @@ from atalaia.rules.syntax import (
     Number,
     RuleSpec,
     Selector,
+    Silence,
     TagTest,
     Unary,
     is_truth,
@@ -35,11 +38,15 @@ from atalaia.rules.syntax import (
 
 FUNCTIONS = (
     "avg", "min", "max", "sum", "count", "stddev", "first", "last", "delta", "rate",
+    "quantile", "median", "mad", "ewma", "zscore", "anomaly",
 )  # fmt: skip
+ANOMALOUS = 6.0
+"""`when anomaly(...)` alone stands for a score beyond this, in either direction."""
 MIN_WINDOW_US = 1_000_000
 MAX_WINDOW_US = 30 * 86_400_000_000
 BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
 MAX_TEXT_CHARS = 20_000
+_SHOWN_CHARS = 160  # of a line around a fault
 MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
 
 _MAX_NAME_CHARS = 64
@@ -50,7 +57,12 @@ _EXPECTED = {
     "RULE_NAME": "the rule's name",
     "ON": '"on" and which sensors it watches',
     "WHEN": '"when" and a condition',
-    "SENSOR": '"sensor", "sensors" or "all sensors"',
+    "NO_DATA_FOR": '"no data for"',
+    "SENSOR": '"sensor", "sensors", "group" or "all sensors"',
+    "DAYS": "days such as weekdays, daily or mon-fri",
+    "ZONE": "a time zone such as America/Sao_Paulo",
+    "NO": '"no data"',
+    "DATA": '"data"',
     "DURATION": "a duration such as 10s, 5m or 2h",
     "STRING": "a quoted text",
     "IDENT": "a name",
@@ -105,8 +117,7 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
         if hidden is not None:
             raise _invalid(text, "Control characters may not stand here.", line, hidden.start() + 1)
     try:
-        tree = _parser().parse(text)
-        return tuple(_Builder(text).transform(tree))
+        return tuple(_Builder(text).transform(parse_tree(text)))
     except UnexpectedInput as error:
         raise _syntax_error(text, error) from None
     except VisitError as error:
@@ -118,6 +129,11 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
         raise
     except RecursionError:
         raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+
+
+def parse_tree(text: str) -> Tree[Token]:
+    """What the grammar makes of a text, with places. Raises as lark does."""
+    return _parser().parse(text)
 
 
 @cache
@@ -142,10 +158,8 @@ class _Builder(Transformer[Token, Any]):
         return rules
 
     def rule(self, meta: Meta, parts: list[Any]) -> RuleSpec:
-        name, selector, when, hold, clear, severity = parts
-        _need_truth(when, 'after "when"')
-        if clear is not None:
-            _need_truth(clear[0], 'after "clear when"')
+        name, selector, when, hold, during, clear, severity, no_data, cooldown = parts
+        when = _need_truth(when, 'after "when"')
         spec = RuleSpec(
             name=name,
             text=self._text[meta.start_pos : meta.end_pos],
@@ -155,14 +169,27 @@ class _Builder(Transformer[Token, Any]):
             clear=None if clear is None else clear[0].node,
             clear_for_us=0 if clear is None else clear[1] or 0,
             levels=severity or (Level("warning", None),),
+            schedule=during,
+            on_no_data=no_data or "keep",
+            cooldown_us=cooldown or 0,
         )
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
             raise _Fault(f"A rule may have {MAX_NODES} numbers, aggregates and operators.", meta)
+        if spec.silence is not None:
+            if hold or during or clear or no_data or len(spec.levels) > 1:
+                raise _Fault(
+                    "A rule of silence has a severity and a cooldown besides; it clears by itself "
+                    "with the next reading.",
+                    meta,
+                )
+            return spec
         if not spec.aggregates:
             raise _Fault(
                 "The rule looks at no metric; name one, such as avg(temperature, 5m).", meta
             )
+        if len(spec.metrics) > MAX_METRICS:
+            raise _Fault(f"A rule may look at {MAX_METRICS} metrics.", meta)
         return spec
 
     def name(self, meta: Meta, parts: list[Token]) -> str:
@@ -177,6 +204,9 @@ class _Builder(Transformer[Token, Any]):
     def by_pattern(self, _: Meta, parts: list[Token]) -> Selector:
         return Selector(name=_unquote(parts[0]))
 
+    def by_group(self, _: Meta, parts: list[Token]) -> Selector:
+        return Selector(tags=(TagTest("group", _unquote(parts[0]), exact=True),))
+
     def by_name(self, _: Meta, parts: list[Token]) -> Selector:
         return Selector(name=_unquote(parts[0]), exact=True)
 
@@ -189,11 +219,32 @@ class _Builder(Transformer[Token, Any]):
     def tag_like(self, _: Meta, parts: list[Token]) -> TagTest:
         return TagTest(str(parts[0]), _unquote(parts[1]), exact=False)
 
+    def silence(self, meta: Meta, parts: list[Token]) -> _At:
+        after = _duration(parts[1])
+        if after < MIN_WINDOW_US or after % 1_000_000:
+            raise _Fault("Silence is counted in whole seconds, at least one.", parts[1])
+        return _At(Silence(after), meta)
+
     def hold(self, _: Meta, parts: list[Token]) -> int:
         return _duration(parts[0])
 
+    def during(self, meta: Meta, parts: list[Any]) -> Schedule:
+        days, clock, zone = parts
+        try:
+            return parse_schedule(str(days), None if clock is None else str(clock), str(zone))
+        except Invalid as error:
+            raise _Fault(error.detail, clock or zone) from error
+
+    def no_data(self, _: Meta, parts: list[Token]) -> str:
+        if parts[0] not in ("keep", "clear", "alert"):
+            raise _Fault('After "on no data" stands keep, clear or alert.', parts[0])
+        return str(parts[0])
+
+    def cooldown(self, _: Meta, parts: list[Token]) -> int:
+        return _duration(parts[0])
+
     def clear(self, _: Meta, parts: list[Any]) -> tuple[_At, int | None]:
-        return parts[0], parts[1]
+        return _need_truth(parts[0], 'after "clear when"'), parts[1]
 
     def severity(self, _: Meta, parts: list[Any]) -> tuple[Level, ...]:
         levels = [Level(_severity(parts[0]), None)]
@@ -206,8 +257,7 @@ class _Builder(Transformer[Token, Any]):
 
     def level(self, _: Meta, parts: list[Any]) -> tuple[Token, _At]:
         token, condition = parts
-        _need_truth(condition, 'after a severity\'s "when"')
-        return token, condition
+        return token, _need_truth(condition, 'after a severity\'s "when"')
 
     def number(self, meta: Meta, parts: list[Token]) -> _At:
         value = float(parts[0])
@@ -234,12 +284,16 @@ class _Builder(Transformer[Token, Any]):
                 f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
                 function,
             )
-        if len(arguments) != 2:
+        share = None
+        if function == "quantile":
+            metric, share, window = self._quantile(function, arguments)
+        elif len(arguments) != 2:
             raise _Fault(
                 f"{function} takes a metric and a window, such as {function}(temperature, 5m).",
                 function,
             )
-        metric, window = arguments
+        else:
+            metric, window = arguments
         named = isinstance(metric, _At) and isinstance(metric.node, Aggregate)
         if not named or metric.node.window_us != BARE_WINDOW_US or metric.node.function != "last":
             raise _Fault(
@@ -250,7 +304,22 @@ class _Builder(Transformer[Token, Any]):
             raise _Fault(
                 f"The second argument of {function} is a window such as 10s, 5m or 2h.", window.meta
             )
-        return _At(Aggregate(str(function), metric.node.metric, _window(window)), meta)
+        return _At(Aggregate(str(function), metric.node.metric, _window(window), share), meta)
+
+    def _quantile(self, function: Token, arguments: list[Any]) -> tuple[Any, float, Any]:
+        if len(arguments) != 3:
+            raise _Fault(
+                "quantile takes a metric, a share and a window: quantile(vibration, 0.95, 10m).",
+                function,
+            )
+        metric, share, window = arguments
+        known = isinstance(share, _At) and isinstance(share.node, Number)
+        if not known or not 0 < share.node.value < 1:
+            raise _Fault(
+                "The second argument of quantile is a number between 0 and 1, such as 0.95.",
+                share.meta if isinstance(share, _At) else share,
+            )
+        return metric, share.node.value, window
 
     def compare(self, meta: Meta, parts: list[Any]) -> _At:
         left, op, right = parts
@@ -265,8 +334,7 @@ class _Builder(Transformer[Token, Any]):
         return _At(Unary("neg", _number(parts[0]).node), meta)
 
     def not_(self, meta: Meta, parts: list[_At]) -> _At:
-        _need_truth(parts[0], 'after "not"')
-        return _At(Unary("not", parts[0].node), meta)
+        return _At(Unary("not", _need_truth(parts[0], 'after "not"').node), meta)
 
 
 def _numbers(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
@@ -279,9 +347,8 @@ def _numbers(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
 
 def _truths(op: str) -> Callable[[_Builder, Meta, list[_At]], _At]:
     def build(_: _Builder, meta: Meta, parts: list[_At]) -> _At:
-        for part in parts:
-            _need_truth(part, f'beside "{op}"')
-        return _At(Binary(op, parts[0].node, parts[1].node), meta)
+        left, right = (_need_truth(part, f'beside "{op}"') for part in parts)
+        return _At(Binary(op, left.node, right.node), meta)
 
     return build
 
@@ -292,12 +359,16 @@ for _name, _op in (("and_", "and"), ("or_", "or")):
     setattr(_Builder, _name, v_args(meta=True)(_truths(_op)))
 
 
-def _need_truth(part: _At, where: str) -> None:
+def _need_truth(part: _At, where: str) -> _At:
+    """The part as a condition: a bare anomaly score is one."""
+    if isinstance(part.node, Aggregate) and part.node.function == "anomaly":
+        return _At(Binary(">", Unary("abs", part.node), Number(ANOMALOUS)), part.meta)
     if not is_truth(part.node):
         raise _Fault(
             f"A condition is needed {where}, such as avg(temperature, 5m) > 30; this is a number.",
             part.meta,
         )
+    return part
 
 
 def _number(part: _At) -> _At:
@@ -366,11 +437,14 @@ def _snippet(text: str, error: UnexpectedInput) -> str:
 def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
     lines = text.split("\n")
     shown = lines[line - 1] if line <= len(lines) else ""
-    mark = "".join("\t" if character == "\t" else " " for character in shown[: column - 1])
-    return RuleInvalid(detail, line=line, column=column, caret=f"{shown}\n{mark}^")
+    first = max(0, min(column - 1 - _SHOWN_CHARS // 2, len(shown) - _SHOWN_CHARS))
+    last = first + _SHOWN_CHARS
+    before = ("…" if first else "") + shown[first : column - 1]
+    after = shown[column - 1 : last] + ("…" if last < len(shown) else "")
+    mark = "".join("\t" if character == "\t" else " " for character in before)
+    return RuleInvalid(detail, line=line, column=column, caret=f"{before}{after}\n{mark}^")
 
 
 def _nth_rule_line(text: str, nth: int) -> int:
-    tree: Tree[Token] = _parser().parse(text)
-    rule = tree.children[nth - 1]
+    rule = parse_tree(text).children[nth - 1]
     return int(rule.meta.line) if isinstance(rule, Tree) else 1

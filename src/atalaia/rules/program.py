@@ -12,11 +12,26 @@ import numpy as np
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import RuleNo
-from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate, Binary, Node, Number, RuleSpec, Unary
+from atalaia.rules.scanning import ANOMALY, EWMA, MAD, QUANTILE, ZSCORE, scan_shift
+from atalaia.rules.schedule import Schedule
+from atalaia.rules.syntax import (
+    MAX_METRICS,
+    SEVERITY_ORDER,
+    Aggregate,
+    Binary,
+    Node,
+    Number,
+    RuleSpec,
+    Unary,
+)
 from atalaia.rules.windows import (
     NEEDS_ENDS,
     NEEDS_EXTREMES,
     NEEDS_SPREAD,
+    W_FUNCTION,
+    W_METRIC,
+    W_SHIFT,
+    W_WIDTH,
     WINDOW,
     pane_shift,
 )
@@ -32,17 +47,25 @@ _MIRRORED = {LT: GT, LE: GE, GT: LT, GE: LE}
 _UNARY = {"neg": NEG, "abs": ABS, "not": NOT}
 
 FUNCTIONS = (
-    "count", "sum", "avg", "min", "max", "stddev", "first", "last", "delta", "rate",
+    "count", "sum", "avg", "min", "max", "stddev", "first", "last", "delta", "rate", "scan",
 )  # fmt: skip
-"""A function's number is its place here."""
+"""A function's number is its place here; `scan` is the value of a scanned window."""
+
+_SCANS = {
+    "quantile": QUANTILE, "median": QUANTILE, "mad": MAD, "ewma": EWMA, "zscore": ZSCORE,
+    "anomaly": ANOMALY,
+}  # fmt: skip
+
+NO_DATA = ("keep", "clear", "alert")
+"""The number of what a rule does when its condition is unknown is its place here."""
 
 _NEEDS = {
     "min": NEEDS_EXTREMES, "max": NEEDS_EXTREMES, "stddev": NEEDS_SPREAD, "first": NEEDS_ENDS,
     "last": NEEDS_ENDS, "delta": NEEDS_ENDS, "rate": NEEDS_ENDS,
 }  # fmt: skip
 
-MAX_METRICS = 64
-"""Per sensor and rule set: which metrics a rule looks at is a mask of int64."""
+RULE = 9
+"""Columns of the table of rules."""
 
 
 @attrs.frozen
@@ -59,10 +82,12 @@ class ActiveRule:
 class Shape:
     """The arrays of one list of rules. Offsets count from the start of these arrays.
 
-    windows[w] = (metric, width µs, what is needed of it, pane shift, class of its metric, mask of
-    the metrics whose readings make some rule look at it); classes[c] = (pane shift, needs spread),
-    those of metric m from class_at[m] to class_at[m + 1]; atoms[a] = (window, function);
-    rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity)
+    windows[w] = (metric, width µs, what is needed of it, shift of its panes or grid, class of its
+    metric, mask of the metrics whose readings make some rule look at it, scan, parameter);
+    classes[c] = (pane shift, needs spread), those of metric m from class_at[m] to
+    class_at[m + 1]; atoms[a] = (window, function);
+    rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity,
+    what to do on no data, schedule or -1)
     with its programs in this order: when, clear (empty: not when), one per further level;
     programs[p] = (first op, ops, severity); ops[o] = (code, argument, argument).
     """
@@ -78,17 +103,19 @@ class Shape:
     ops: Int64s
     constants: Floats
     rule_atoms: tuple[Int32s, ...]
+    schedules: tuple[Schedule, ...]
 
     def reach_us(self, metric: int) -> int:
-        """The longest window over this metric."""
-        widths = self.windows[self.windows[:, 0] == metric, 1]
-        return int(widths.max()) if len(widths) else 0
+        """How far back the windows over this metric look: scanned ones a grid step more."""
+        mine = self.windows[self.windows[:, W_METRIC] == metric]
+        steps = np.where(mine[:, W_FUNCTION] > 0, 1 << mine[:, W_SHIFT], 0)
+        return int((mine[:, W_WIDTH] + steps).max()) if len(mine) else 0
 
 
 @attrs.define(eq=False)
 class _Builder:
     metrics: dict[str, int] = attrs.field(factory=dict)
-    windows: dict[tuple[int, int], int] = attrs.field(factory=dict)
+    windows: dict[tuple[int, int, int, int], int] = attrs.field(factory=dict)
     needs: dict[int, int] = attrs.field(factory=dict)
     atoms: dict[Aggregate, int] = attrs.field(factory=dict)
     atom_rows: list[tuple[int, int]] = attrs.field(factory=list)
@@ -99,11 +126,14 @@ class _Builder:
     def atom(self, aggregate: Aggregate) -> int:
         if aggregate not in self.atoms:
             metric = self.metrics.setdefault(aggregate.metric, len(self.metrics))
-            window = self.windows.setdefault((metric, aggregate.window_us), len(self.windows))
+            scan = _SCANS.get(aggregate.function, 0)
+            parameter = round(1e6 * (aggregate.parameter or 0.5)) if scan else 0
+            key = (metric, aggregate.window_us, scan, parameter)
+            window = self.windows.setdefault(key, len(self.windows))
             needs = self.needs.get(window, 0) | _NEEDS.get(aggregate.function, 0)
             self.needs[window] = needs
             self.atoms[aggregate] = len(self.atom_rows)
-            self.atom_rows.append((window, FUNCTIONS.index(aggregate.function)))
+            self.atom_rows.append((window, FUNCTIONS.index("scan" if scan else aggregate.function)))
         return self.atoms[aggregate]
 
     def lay_out_panes(
@@ -114,7 +144,11 @@ class _Builder:
         class_at = [0]
         place: dict[int, int] = {}
         for metric in range(len(self.metrics)):
-            mine = [(pane_shift(x), w) for (m, x), w in self.windows.items() if m == metric]
+            mine = [
+                (pane_shift(x), w)
+                for (m, x, scan, _), w in self.windows.items()
+                if m == metric and not scan
+            ]
             for number, shift in enumerate(sorted({shift for shift, _ in mine})):
                 sharing = {w for s, w in mine if s == shift}
                 place |= dict.fromkeys(sharing, number)
@@ -122,8 +156,17 @@ class _Builder:
                 classes.append((shift, int(spread)))
             class_at.append(len(classes))
         windows: list[tuple[int, ...]] = [
-            (metric, width, self.needs[w], pane_shift(width), place[w], masks[w])
-            for (metric, width), w in self.windows.items()
+            (
+                metric,
+                width,
+                self.needs[w],
+                scan_shift(width) if scan else pane_shift(width),
+                place.get(w, 0),
+                masks[w],
+                scan,
+                parameter,
+            )
+            for (metric, width, scan, parameter), w in self.windows.items()
         ]
         return windows, classes, class_at
 
@@ -157,10 +200,24 @@ class _Builder:
         return len(self.constants) - 1
 
 
+def fitting(rules: Sequence[ActiveRule]) -> int:
+    """How many of these rules, from the first on, look at no more metrics than a mask holds.
+
+    To take out any rule lets others in and none out; so does a rule that fits beside all others.
+    """
+    metrics: set[str] = set()
+    for count, rule in enumerate(rules):
+        metrics.update(rule.spec.metrics)
+        if len(metrics) > MAX_METRICS:
+            return count
+    return len(rules)
+
+
 def build_shape(rules: Sequence[ActiveRule]) -> Shape:
-    """Raises ValueError when the rules look at more metrics of a sensor than the mask holds."""
+    """The arrays of rules that fit (`fitting`)."""
     builder = _Builder()
     rows = []
+    schedules: list[Schedule] = []
     for rule in rules:
         spec = rule.spec
         first = len(builder.programs)
@@ -169,16 +226,22 @@ def build_shape(rules: Sequence[ActiveRule]) -> Shape:
         builder.program(spec.clear, severities[0])
         for level, severity in zip(spec.levels[1:], severities[1:], strict=True):
             builder.program(level.when, severity)
-        if len(builder.metrics) > MAX_METRICS:
-            raise ValueError(f"rules may look at {MAX_METRICS} metrics of one sensor")
         mask = 0
         for metric in spec.metrics:
             mask |= 1 << builder.metrics[metric]
         mask -= (mask >> 63) << 64  # the top bit of an int64 is its sign
         count = len(builder.programs) - first
+        schedule = -1
+        if spec.schedule is not None:
+            if spec.schedule not in schedules:
+                schedules.append(spec.schedule)
+            schedule = schedules.index(spec.schedule)
         rows.append(
-            (mask, spec.for_us, spec.clear_for_us, spec.gap_us, first, count, severities[0])
-        )
+            (
+                mask, spec.for_us, spec.clear_for_us, spec.gap_us, first, count, severities[0],
+                NO_DATA.index(spec.on_no_data), schedule,
+            )
+        )  # fmt: skip
     masks = [0] * len(builder.windows)
     for rule, row in zip(rules, rows, strict=True):
         for aggregate in rule.spec.aggregates:
@@ -191,11 +254,12 @@ def build_shape(rules: Sequence[ActiveRule]) -> Shape:
         classes=np.array(classes, np.int64).reshape(-1, 2),
         class_at=tuple(class_at),
         atoms=np.array(builder.atom_rows, np.int64).reshape(-1, 2),
-        rule_table=np.array(rows, np.int64).reshape(-1, 7),
+        rule_table=np.array(rows, np.int64).reshape(-1, RULE),
         programs=np.array(builder.programs, np.int64).reshape(-1, 3),
         ops=np.array(builder.ops, np.int64).reshape(-1, 3),
         constants=np.array(builder.constants, np.float64),
         rule_atoms=tuple(
             np.array([builder.atoms[a] for a in rule.spec.aggregates], np.int32) for rule in rules
         ),
+        schedules=tuple(schedules),
     )

@@ -6,13 +6,26 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
-from atalaia.rules.program import ATOM, COMPARE, CONST, ActiveRule, Shape, build_shape
-from atalaia.rules.windows import SUMMARY
+from atalaia.rules.program import (
+    ATOM,
+    COMPARE,
+    CONST,
+    RULE,
+    ActiveRule,
+    Shape,
+    build_shape,
+    fitting,
+)
+from atalaia.rules.schedule import Schedule
+from atalaia.rules.windows import SUMMARY, WINDOW
+
+MARGIN_US = 2 * 86_400_000_000
+"""Schedules are laid out this far beyond what was asked for, so that it is asked rarely."""
 
 
 @attrs.define(eq=False)
 class Shapes:
-    """Grows by a shape whenever a sensor matches a new set of rules.
+    """Grows by a shape whenever a sensor matches a new set of rules, those of `matching[s]`.
 
     at[s] = (first window, end, first atom, end, first rule, end, first class). summary, values:
     where the kernel keeps what it makes of a window and an atom.
@@ -21,30 +34,68 @@ class Shapes:
     active: Sequence[ActiveRule]
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
+    matching: list[tuple[ActiveRule, ...]] = attrs.field(factory=list)
     at: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
-    windows: Int64s = attrs.field(factory=lambda: np.empty((0, 6), np.int64))
+    windows: Int64s = attrs.field(factory=lambda: np.empty((0, WINDOW), np.int64))
     classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
-    rules: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
+    rules: Int64s = attrs.field(factory=lambda: np.empty((0, RULE), np.int64))
     programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
     ops: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
     constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
     summary: Floats = attrs.field(factory=lambda: np.empty((0, SUMMARY), np.float64))
     values: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
+    schedules: list[Schedule] = attrs.field(factory=list)
+    edges: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
+    """Of every schedule its beginnings and ends in turn, ascending."""
+    edges_at: Int64s = attrs.field(factory=lambda: np.zeros((0, 2), np.int64))
+    _laid: tuple[int, int] = (0, 0)
     most_atoms: int = 1
     most_rules: int = 1
 
     def __getitem__(self, index: int) -> Shape:
         return self._shapes[index]
 
+    def match(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
+        """The rules on readings whose selectors match a sensor with this name and these tags."""
+        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
+        return tuple(rule for rule in matching if rule.spec.silence is None)
+
+    def match_silence(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
+        """The rules of silence for such a sensor: no shape holds them."""
+        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
+        return tuple(rule for rule in matching if rule.spec.silence is not None)
+
     def find(self, name: str, tags: Mapping[str, str]) -> int:
-        """The shape of a sensor with this name and these tags."""
-        watching = [rule for rule in self.active if rule.spec.selector.matches(name, tags)]
-        key = tuple(rule.rule_no for rule in watching)
+        """The shape of such a sensor. Of rules that do not fit together the newest are left out."""
+        matching = self.match(name, tags)
+        key = tuple(rule.rule_no for rule in matching)
         if key not in self._index:
             self._index[key] = len(self._shapes)
-            self._add(build_shape(watching))
+            self.matching.append(matching)
+            self._add(build_shape(matching[: fitting(matching)]))
         return self._index[key]
+
+    def cover(self, since: int, until: int) -> None:
+        """Lay the schedules out so that this range of times is within them."""
+        low, high = self._laid
+        if low <= since and until <= high and len(self.edges_at) == len(self.schedules):
+            return
+        known = high > low
+        low = min(low, since - MARGIN_US) if known else since - MARGIN_US
+        high = max(high, until + MARGIN_US) if known else until + MARGIN_US
+        edges: list[int] = []
+        places = []
+        for schedule in self.schedules:
+            start = len(edges)
+            for opens, closes in schedule.intervals(low, high):
+                if len(edges) > start and edges[-1] >= opens:
+                    edges[-1] = max(edges[-1], closes)  # midnight to midnight, day after day
+                else:
+                    edges += [opens, closes]
+            places.append((start, len(edges)))
+        self.edges, self.edges_at = np.array(edges, np.int64), np.array(places, np.int64)
+        self._laid = (low, high)
 
     def _add(self, shape: Shape) -> None:
         first_window, first_atom = len(self.windows), len(self.atoms)
@@ -52,6 +103,8 @@ class Shapes:
         atoms = shape.atoms + [first_window, 0]
         rules = shape.rule_table.copy()
         rules[:, 4] += first_program
+        rules[rules[:, 8] >= 0, 8] += len(self.schedules)
+        self.schedules += shape.schedules
         programs = shape.programs + [len(self.ops), 0, 0]
         ops = shape.ops.copy()
         ops[ops[:, 0] == CONST, 1] += len(self.constants)

@@ -2,14 +2,14 @@
 whose condition holds. What is stored of a state is one packed record, whatever it is inside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
-from atalaia.model.batch import Int64s
-from atalaia.model.ids import SensorNo
+from atalaia.model.batch import Bools, Int64s
+from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules.growing import Table
 from atalaia.rules.program import ActiveRule
@@ -92,13 +92,22 @@ class States:
             np.flatnonzero(self.words & ~j.DIRTY != j.NEVER_OPENED << j.PAYLOAD_SHIFT)
         )
 
-    def restore(self, packed: bytes) -> None:
-        """Apply stored states in order, later ones winning; other versions are ignored."""
+    def restore(
+        self, packed: bytes, slots: Mapping[SensorNo, int], rules: Mapping[RuleNo, ActiveRule]
+    ) -> None:
+        """Apply stored states in order, later ones winning; other versions are ignored.
+
+        slots, rules: the sensors and rules there are. A rule that does not watch a sensor now
+        keeps its state there, so that it opens no alert twice when it watches it again.
+        """
         for stored in np.frombuffer(packed, STORED).tolist():
             rule_no, version, sensor_no, phase, level, _, since, opened, last = stored
-            place = self._place.get((rule_no, sensor_no))
-            if place is None or self.owners[place][2].version != version:
+            rule, slot = rules.get(rule_no), slots.get(sensor_no)
+            if rule is None or slot is None or rule.version != version:
                 continue
+            if (rule_no, sensor_no) not in self._place:
+                self.add(slot, sensor_no, [rule])
+            place = self._place[rule_no, sensor_no]
             word = int(self.words[place])
             if word & j.PHASE != j.IDLE:
                 j.give_record(self.records, self.pool, word >> j.PAYLOAD_SHIFT)
@@ -110,6 +119,18 @@ class States:
                 payload = record
             self.words[place] = j.pack(phase, level, payload) & ~j.DIRTY
 
+    def is_open(self, places: Int64s) -> Bools:
+        """Which of these states have an open alert."""
+        return self.words[places] & j.PHASE >= j.OPEN
+
+    def open(self, place: int, level: int, at: Micros) -> None:
+        """Open an alert at a state that has none."""
+        self.ensure_records(1)
+        record = j.take_record(self.records, self.pool)
+        self.records[record] = (at, at, at)
+        self._mark(place)
+        self.words[place] = j.pack(j.OPEN, level, record)
+
     def open_places(self, rule_no: int) -> list[int]:
         """The states of a rule that have an open alert, in the order of sensors."""
         return [
@@ -118,18 +139,23 @@ class States:
             if self.owners[place][2].rule_no == rule_no
         ]
 
-    def close(self, place: int) -> tuple[int, int]:
-        """Take an open alert back to idle; returns its level and when it was opened."""
+    def close(self, place: int) -> tuple[int, int] | None:
+        """Take a state back to idle; the level of its open alert and when that was opened."""
+        if self.words[place] & j.PHASE == j.IDLE:
+            return None
         word = int(self.words[place])
         level, record = word >> j.LEVEL_SHIFT & j.LEVEL, word >> j.PAYLOAD_SHIFT
         opened = int(self.records[record, j.OPENED_AT])
         j.give_record(self.records, self.pool, record)
-        if not word & j.DIRTY:
+        self._mark(place)
+        self.words[place] = j.pack(j.IDLE, level, opened)
+        return (level, opened) if word & j.PHASE >= j.OPEN else None
+
+    def _mark(self, place: int) -> None:
+        if not self.words[place] & j.DIRTY:
             self.ensure_dirty(1)
             self.dirty[self.dirty_count] = place
             self.dirty_count += 1
-        self.words[place] = j.pack(j.IDLE, level, opened)
-        return level, opened
 
     def _pack(self, places: Int64s) -> bytes:
         if not len(places):

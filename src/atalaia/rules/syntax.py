@@ -6,13 +6,20 @@ Spans are kept apart from meaning: two nodes are equal when they mean the same.
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Literal
 
 import attrs
 
 from atalaia.model.errors import Invalid
+from atalaia.rules.schedule import Schedule
+
+NoData = Literal["keep", "clear", "alert"]
 
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
+
+MAX_METRICS = 64
+"""Of one sensor, over all the rules that watch it: a set of metrics is a mask of int64."""
 
 
 @attrs.frozen
@@ -22,15 +29,17 @@ class Number:
 
 @attrs.frozen
 class Aggregate:
-    """One function of one metric over the window (T-W, T]."""
+    """One function of one metric over the window (T-W, T]. parameter: which quantile."""
 
     function: str
     metric: str
     window_us: int
+    parameter: float | None = None
 
     def __str__(self) -> str:
         metric = self.metric if METRIC_NAME.fullmatch(self.metric) else f'"{self.metric}"'
-        return f"{self.function}({metric}, {duration_text(self.window_us)})"
+        parameter = "" if self.parameter is None else f"{self.parameter:g}, "
+        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)})"
 
 
 @attrs.frozen
@@ -50,7 +59,17 @@ class Binary:
     right: "Node"
 
 
-Node = Number | Aggregate | Unary | Binary
+@attrs.frozen
+class Silence:
+    """No reading of the sensor for this long, by arrival. Stands alone in a rule."""
+
+    after_us: int
+
+    def __str__(self) -> str:
+        return f"no data for {duration_text(self.after_us)}"
+
+
+Node = Number | Aggregate | Unary | Binary | Silence
 
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TRUTH_OPS = frozenset({"<", "<=", ">", ">=", "and", "or", "not"})
@@ -58,7 +77,7 @@ TRUTH_OPS = frozenset({"<", "<=", ">", ">=", "and", "or", "not"})
 
 def is_truth(node: Node) -> bool:
     """Whether the node says true or false rather than a number."""
-    return isinstance(node, Unary | Binary) and node.op in TRUTH_OPS
+    return isinstance(node, Silence) or (isinstance(node, Unary | Binary) and node.op in TRUTH_OPS)
 
 
 def aggregates(node: Node) -> Iterator[Aggregate]:
@@ -154,6 +173,9 @@ class RuleSpec:
     clear: Node | None
     clear_for_us: int
     levels: tuple[Level, ...]
+    schedule: Schedule | None = None
+    on_no_data: NoData = "keep"
+    cooldown_us: int = 0
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
@@ -169,13 +191,19 @@ class RuleSpec:
     @property
     def gap_us(self) -> int:
         """Silence longer than this resets a pending opening or clearing: the longest window."""
-        return max(aggregate.window_us for aggregate in self.aggregates)
+        return max((aggregate.window_us for aggregate in self.aggregates), default=0)
+
+    @property
+    def silence(self) -> Silence | None:
+        """What an absence rule waits for; None for rules that judge readings."""
+        return self.when if isinstance(self.when, Silence) else None
 
     @property
     def condition_key(self) -> str:
         """Equal for two specs that judge equally: name, comments and labels are left out."""
         conditions = tuple(level.when for level in self.levels)
-        judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions)
+        judged = (self.selector, self.when, self.for_us, self.clear, self.clear_for_us, conditions,
+                  self.schedule, self.on_no_data)  # fmt: skip
         return repr(judged)
 
 

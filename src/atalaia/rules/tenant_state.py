@@ -18,10 +18,11 @@ from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
+from atalaia.rules.absence import Absence
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
-from atalaia.rules.program import ActiveRule, Shape
+from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
 from atalaia.rules.syntax import SEVERITY_ORDER
@@ -31,12 +32,15 @@ __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 ALERT_NAMESPACE = UUID("6f5f6d0e-2f0b-5a3e-9d7c-2a8f1c4be1a7")
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
+LONG_AGO = Micros(0)
 
 
 @attrs.frozen
 class _Sensor:
     sensor_no: SensorNo
     sensor_id: UUID
+    name: str
+    tags: Mapping[str, str]
     shape: Shape
 
 
@@ -52,31 +56,73 @@ class TenantRules:
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
     _states: States = attrs.field(factory=States)
+    _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
     def __attrs_post_init__(self) -> None:
         self._shapes = Shapes(self.rules)
+        self._absence = Absence(self._states)
 
     def add_sensor(
-        self, sensor_no: SensorNo, sensor_id: UUID, name: str, tags: Mapping[str, str]
+        self,
+        sensor_no: SensorNo,
+        sensor_id: UUID,
+        name: str,
+        tags: Mapping[str, str],
+        heard: Micros = LONG_AGO,
     ) -> int:
-        """Returns the sensor's slot. Its rules are those whose selectors match now."""
+        """Returns the sensor's slot. Its rules are those whose selectors match now, but for
+        those that `left_out` names. heard: when its silence began, at the earliest.
+        """
         index = self._shapes.find(name, tags)
         shape = self._shapes[index]
         slot = len(self._sensors)
         states = len(self._states)
-        self._states.add(slot, sensor_no, shape.rules)
+        silence = self._shapes.match_silence(name, tags)
+        self._states.add(slot, sensor_no, [*shape.rules, *silence])
+        self._absence.add_sensor(heard, silence, states + len(shape.rules))
         series = len(self._series_of)
         for _ in shape.metrics:
             self._series_of.add((-1,))
         looks = self._memory.take(w.LOOK * len(shape.windows))
         self._memory.words[looks : looks + w.LOOK * len(shape.windows)] = w.NEVER
         self._memory.words[looks + w.L_POS : looks + w.LOOK * len(shape.windows) : w.LOOK] = 0
-        self._sensors.append(_Sensor(sensor_no, sensor_id, shape))
+        self._sensors.append(_Sensor(sensor_no, sensor_id, name, tags, shape))
         self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
+
+    def left_out(self, sensor: int) -> Sequence[ActiveRule]:
+        """The rules that match a sensor and do not watch it: it would be too many metrics."""
+        return self._shapes.matching[self._shape(sensor)][len(self._sensors[sensor].shape.rules) :]
+
+    def crowded_by(self, edited: ActiveRule) -> str | None:
+        """The name of a sensor whose rules do not fit together with this one among them."""
+        if edited.spec.silence is not None:
+            return None
+        fits: dict[int, bool] = {}  # per shape
+        for slot, sensor in enumerate(self._sensors):
+            if not edited.spec.selector.matches(sensor.name, sensor.tags):
+                continue
+            shape = self._shape(slot)
+            if shape not in fits:
+                matching = self._shapes.matching[shape]
+                others = [rule for rule in matching if rule.rule_no != edited.rule_no]
+                fits[shape] = fitting([*others, edited]) > len(others)
+            if not fits[shape]:
+                return sensor.name
+        return None
+
+    def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
+        """Whether these tags give a sensor more rules, and rules that do not fit together."""
+        matching = self._shapes.match(self._sensors[sensor].name, tags)
+        before = {rule.rule_no for rule in self._shapes.matching[self._shape(sensor)]}
+        more = any(rule.rule_no not in before for rule in matching)
+        return more and fitting(matching) < len(matching)
+
+    def _shape(self, sensor: int) -> int:
+        return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
     def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
         """Returns the series' slot. newest restores the clock of its sensor after a restart."""
@@ -121,21 +167,27 @@ class TenantRules:
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
         """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
-        return [
+        found = [
             self._transition(step, values, arrived)
             for steps, numbers in self.fold_columns(series, ts, value)
             for step, values in zip(steps.tolist(), numbers, strict=True)
         ]
+        if len(self._absence):
+            found += self._hear(np.unique(self._series.rows[series, w.R_SENSOR]), arrived)
+        return found
 
     def fold_columns(
         self, series: Int64s, ts: Int64s, value: Floats
     ) -> Iterator[tuple[Int64s, Floats]]:
-        """As `fold`, for those who want no object per step: some steps at a time.
+        """As `fold` without silence, for those who want no object per step: some at a time.
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
         shapes, states, memory = self._shapes, self._states, self._memory
         row, room = 0, FIRST_ROOM
+        if shapes.schedules and len(ts):
+            clocks = self._sensor_table.rows[:, k.S_CLOCK]
+            shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
         counts = np.array([0, states.dirty_count], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
@@ -147,7 +199,7 @@ class TenantRules:
                 states.words, states.records, states.pool,
                 memory.words, memory.numbers, memory.control,
                 shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
-                shapes.programs, shapes.ops, shapes.constants,
+                shapes.programs, shapes.ops, shapes.constants, shapes.edges, shapes.edges_at,
                 out, out_values, states.dirty, counts,
                 shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
@@ -158,6 +210,65 @@ class TenantRules:
                 room = min(2 * room, MOST_ROOM) + int(what)
             self._make_room(why, int(what))
 
+    @property
+    def waits(self) -> bool:
+        """Whether silence may open an alert here: then `tick` must be called."""
+        return len(self._absence) > 0
+
+    def next_tick(self) -> Micros:
+        """When `tick` will open an alert if nobody is heard of before."""
+        return self._absence.next_deadline()
+
+    def tick(self, now: Micros, arrived: Micros) -> list[Transition]:
+        """Open the alerts of silence that are due at `now`, a line of the grid.
+
+        arrived: the received_at under which this is committed.
+        """
+        found = []
+        for place in self._absence.due(now):
+            slot, _, rule = self._states.owners[place]
+            level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
+            self._states.open(place, level, now)
+            silent_s = (now - self._absence.heard(slot)) / 1e6
+            found.append(self._silence("opened", place, level, now, now, arrived, silent_s))
+        return found
+
+    def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
+        """Clear the alerts of silence of these sensors: their readings arrived just now."""
+        found = []
+        for place in self._absence.hear(sensors, arrived):
+            closed = self._states.close(place)
+            if closed is None:
+                raise AssertionError("an open state has an alert")
+            level, opened = closed
+            found.append(self._silence("cleared", place, level, arrived, opened, arrived, 0.0))
+        return found
+
+    def _silence(
+        self,
+        kind: TransitionKind,
+        place: int,
+        level: int,
+        at: Micros,
+        opened: int,
+        arrived: Micros,
+        silent_s: float,
+    ) -> Transition:
+        slot, sensor_no, rule = self._states.owners[place]
+        return Transition(
+            kind=kind,
+            alert_id=alert_id(self.tenant_id, rule, self._sensors[slot].sensor_id, opened),
+            rule_no=rule.rule_no,
+            rule_version=rule.version,
+            sensor_no=sensor_no,
+            severity=SEVERITY_ORDER[level],
+            at=at,
+            arrived=arrived,
+            value=silent_s,
+            evidence=(Evidence(str(rule.spec.when), silent_s),),
+            reason="condition" if kind == "cleared" else None,
+        )
+
     def _make_room(self, why: int, what: int) -> None:
         """Give the kernel what it stopped for."""
         if why == k.MEMORY_FULL:
@@ -166,6 +277,8 @@ class TenantRules:
             self._states.ensure_records(what)
         elif why == k.OUTPUT_FULL:
             self._states.ensure_dirty(what)
+        elif why == k.SCRATCH_FULL:
+            self._scratch = np.empty(what, np.float64)
         elif why == k.PANES_WANTED:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
@@ -192,18 +305,54 @@ class TenantRules:
 
     def restore(self, packed: bytes) -> None:
         """Apply stored states in order, later ones winning; other versions are ignored."""
-        self._states.restore(packed)
+        slots = {sensor.sensor_no: slot for slot, sensor in enumerate(self._sensors)}
+        self._states.restore(packed, slots, {rule.rule_no: rule for rule in self.rules})
 
     def close(self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
         """Close every open alert of a rule at its sensor's clock, in the order of sensors."""
+        return self._close(self._states.open_places(rule_no), arrived, reason)
+
+    def leave(
+        self, sensor: int, tags: Mapping[str, str], *, arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
+        """Close the alerts of the rules that will not watch a sensor any more under these tags.
+
+        They watch it until this state has been rebuilt with the tags.
+        """
+        row = self._sensors[sensor]
+        matching = self._shapes.match(row.name, tags)
+        staying = {rule.rule_no for rule in matching[: fitting(matching)]}
+        staying |= {rule.rule_no for rule in self._shapes.match_silence(row.name, tags)}
+        watching = (*row.shape.rules, *self._shapes.match_silence(row.name, row.tags))
+        first = int(self._sensor_table.rows[sensor, k.S_STATE])
+        places = [first + n for n, rule in enumerate(watching) if rule.rule_no not in staying]
+        return self._close(places, arrived, reason)
+
+    def _close(
+        self, places: Sequence[int], arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
         closed = []
-        unknown = np.full(self._shapes.most_atoms, np.nan)
-        for place in self._states.open_places(rule_no):
-            sensor = self._states.owners[place][0]
-            level, opened = self._states.close(place)
-            at = int(self._sensor_table.rows[sensor, k.S_CLOCK])
-            step = self._transition([sensor, place, j.CLEARED, level, at, opened], unknown, arrived)
-            closed.append(attrs.evolve(step, reason=reason))
+        for place in places:
+            alert = self._states.close(place)
+            if alert is None:
+                continue
+            level, opened = alert
+            slot, sensor_no, rule = self._states.owners[place]
+            closed.append(
+                Transition(
+                    kind="cleared",
+                    alert_id=alert_id(self.tenant_id, rule, self._sensors[slot].sensor_id, opened),
+                    rule_no=rule.rule_no,
+                    rule_version=rule.version,
+                    sensor_no=sensor_no,
+                    severity=SEVERITY_ORDER[level],
+                    at=Micros(int(self._sensor_table.rows[slot, k.S_CLOCK])),
+                    arrived=arrived,
+                    value=None,
+                    evidence=(),
+                    reason=reason,
+                )
+            )
         return closed
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:

@@ -52,8 +52,9 @@ L_POS, L_BLOCK, L_FIRST, L_LAST, L_BODY, L_CHAIN, L_TOP, L_SUM, L_SPREAD, L_MIN,
 SERIES = 10
 
 # Columns of the table of windows.
-W_METRIC, W_WIDTH, W_NEEDS, W_SHIFT, W_CLASS, W_MASK = range(6)
-WINDOW = 6
+# FUNCTION is 0 for sums, else which scan (scanning.py), with its parameter in millionths.
+W_METRIC, W_WIDTH, W_NEEDS, W_SHIFT, W_CLASS, W_MASK, W_FUNCTION, W_PARAMETER = range(8)
+WINDOW = 8
 NEEDS_SPREAD, NEEDS_EXTREMES, NEEDS_ENDS = 1, 2, 4
 
 # Columns of a window's summary.

@@ -1,4 +1,4 @@
-"""One group, one transaction: readings, alerts, rule state, rules, group id, fencing epoch.
+"""One group, one transaction: readings, alerts, rule state, rules, tags, group id, fencing epoch.
 
 The group id goes in first under a unique key, together with the check of the lease: a retry
 after an unknown outcome runs into that key and reads the stored answer; a commit under a lost
@@ -15,8 +15,8 @@ import numpy as np
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
 from atalaia.storage.binary import encode_readings
-from atalaia.storage.partitions import Partitions
-from atalaia.storage.rule_writes import write_rules_aio
+from atalaia.storage.partitions import PartitionMap
+from atalaia.storage.rule_writes import write_rules_aio, write_tags_aio
 from atalaia.storage.state import pack_series, pack_times
 
 SHARD = 0
@@ -35,7 +35,7 @@ async def take_lease_aio(connection: asyncpg.Connection) -> int:
 
 async def commit_group_aio(
     connection: asyncpg.Connection,
-    partitions: Partitions,
+    partitions: PartitionMap,
     epoch: int,
     group_id: UUID,
     items: Sequence[CommitItem],
@@ -43,7 +43,7 @@ async def commit_group_aio(
     """Store one group inside the caller's transaction; per item, how many old rows were new.
 
     Raises Fenced when the lease has moved on, UniqueViolationError on commit_groups when this
-    group is already stored.
+    group is already stored, StoreUnavailable when a partition is not in the map.
     """
     inserted = await connection.fetchval(
         "WITH lease AS (SELECT FROM engine_lease WHERE shard = $1 AND epoch = $2 FOR SHARE)"
@@ -57,6 +57,7 @@ async def commit_group_aio(
     await _copy_fresh_aio(connection, partitions, items)
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
     await write_rules_aio(connection, items)
+    await write_tags_aio(connection, items)
     await write_alerts_aio(connection, items)
     await _write_state_aio(connection, items)
     await connection.execute(
@@ -72,7 +73,7 @@ async def stored_answer_aio(connection: asyncpg.Connection, group_id: UUID) -> l
 
 
 async def _copy_fresh_aio(
-    connection: asyncpg.Connection, partitions: Partitions, items: Sequence[CommitItem]
+    connection: asyncpg.Connection, partitions: PartitionMap, items: Sequence[CommitItem]
 ) -> None:
     full = [item for item in items if len(item.fresh_ts)]
     if not full:
@@ -83,13 +84,9 @@ async def _copy_fresh_aio(
     series = np.concatenate([item.fresh_series for item in full])
     ts = np.concatenate([item.fresh_ts for item in full])
     value = np.concatenate([item.fresh_value for item in full])
-    where = partitions.locate(ts)
-    for position in np.unique(where):
-        rows = where == position
+    for table, rows in partitions.split(ts):
         stream = encode_readings(tenant[rows], series[rows], ts[rows], value[rows], received[rows])
-        await connection.copy_to_table(
-            partitions.name(position), source=_whole_aio(stream), format="binary"
-        )
+        await connection.copy_to_table(table, source=_whole_aio(stream), format="binary")
 
 
 async def _whole_aio(stream: bytes) -> AsyncIterator[bytes]:
@@ -98,17 +95,15 @@ async def _whole_aio(stream: bytes) -> AsyncIterator[bytes]:
 
 
 async def _insert_old_aio(
-    connection: asyncpg.Connection, partitions: Partitions, item: CommitItem
+    connection: asyncpg.Connection, partitions: PartitionMap, item: CommitItem
 ) -> int:
     """Insert rows that may be stored already; the first in body order wins. Returns the new."""
     if not len(item.old_ts):
         return 0
-    where = partitions.locate(item.old_ts)
     new = 0
-    for position in np.unique(where):
-        rows = where == position
+    for table, rows in partitions.split(item.old_ts):
         status = await connection.execute(
-            f"INSERT INTO {partitions.name(position)}"  # noqa: S608 - a name of our own making
+            f"INSERT INTO {table}"  # noqa: S608 - a name of our own making
             " (tenant_id, series_id, ts, value, received_at, late)"
             " SELECT $1, series, ts, value, $2, true"
             " FROM unnest($3::int4[], $4::timestamptz[], $5::float8[]) WITH ORDINALITY"

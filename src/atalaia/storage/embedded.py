@@ -1,12 +1,15 @@
 """The embedded Postgres' life: first start, later starts, after a crash of it or of us, stop.
 
 A lock on the data directory keeps a second process out. A postmaster that outlived a killed
-parent is adopted. Durability is never traded: fsync and synchronous_commit stay on.
+parent is adopted; one that dies while we serve is started again. Durability is never traded:
+fsync and synchronous_commit stay on.
 """
 
 import fcntl
 import os
 import re
+import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,6 +26,7 @@ log = structlog.get_logger()
 START_DEADLINE_S = 20.0  # after a kill -9 of the postmaster its children hold on for a moment
 STOP_TIMEOUT_S = 30
 RETRY_S = 0.25
+WATCH_S = 0.5
 
 SETTINGS = """\
 # Written by Atalaia at every start; put your own settings into postgresql.conf.
@@ -44,17 +48,23 @@ log_min_messages = warning
 
 @asynccontextmanager
 async def open_embedded(data_dir: Path) -> AsyncIterator[str]:
-    """Start or adopt the cluster in data_dir; yields the superuser's URL; leaving stops it.
+    """Start or adopt the cluster in data_dir and keep it alive; yields the superuser's URL.
 
-    Raises StartupRefused when the directory is in use or Postgres does not start.
+    Leaving stops it. Raises StartupRefused when the directory is in use or Postgres does not start.
     """
     with hold_lock(data_dir):
         cluster = await trio.to_thread.run_sync(locate, data_dir)
         await trio.to_thread.run_sync(start, cluster)
+        # A thread and no task: starting blocks anyway, and the last commits are looked after too.
+        leaving = threading.Event()
+        watcher = threading.Thread(target=watch, args=(cluster, leaving), name="postgres-watch")
+        watcher.start()
         try:
             yield cluster.url()
         finally:
+            leaving.set()
             with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(watcher.join)
                 await trio.to_thread.run_sync(stop, cluster)
 
 
@@ -105,6 +115,25 @@ def start(cluster: Cluster) -> None:
             time.sleep(RETRY_S)
         else:
             return
+
+
+def watch(cluster: Cluster, leaving: threading.Event) -> None:
+    """Start the postmaster again whenever it has died, until `leaving` is set."""
+    said = False
+    while not leaving.wait(WATCH_S):
+        if _lives(cluster):
+            continue
+        if not said:
+            log.error("postgres_died", data=str(cluster.data))
+            said = True
+        began = time.monotonic()
+        try:
+            start(cluster)
+        except (StartupRefused, OSError, subprocess.SubprocessError) as error:
+            log.error("postgres_not_restarted", error=str(error))
+        else:
+            log.warning("postgres_restarted", took_ms=round(1000 * (time.monotonic() - began)))
+            said = False
 
 
 def stop(cluster: Cluster) -> None:
@@ -164,6 +193,18 @@ def _running(cluster: Cluster) -> bool:
     """Whether this cluster's postmaster lives. A dead one that nobody has buried yet does not."""
     done = cluster.account.run([cluster.program("pg_ctl"), "-D", cluster.data, "status"])
     return done.returncode == 0 and not _is_zombie(_postmaster(cluster))
+
+
+def _lives(cluster: Cluster) -> bool:
+    """As `_running`, without starting a process: cheap enough to be asked all the time."""
+    pid = _postmaster(cluster)
+    if pid is None or _is_zombie(pid):
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def _postmaster(cluster: Cluster) -> int | None:

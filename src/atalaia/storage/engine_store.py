@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +12,7 @@ import numpy as np
 import structlog
 
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
-from atalaia.model.errors import NotFound
-from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
     CommitItem,
     SensorRow,
@@ -24,7 +24,7 @@ from atalaia.ports import (
 from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
 from atalaia.storage.database import Database
 from atalaia.storage.partitions import Partitions
-from atalaia.storage.readings import window_chunk_aio
+from atalaia.storage.readings import points_aio, window_chunk_aio
 from atalaia.storage.registry import load_register_aio, register_aio
 from atalaia.storage.rules import load_rules_aio
 from atalaia.storage.state import load_state_aio
@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 CHUNK_SERIES = 500  # series per recovery query: bounds memory while windows are rebuilt
 RECOVERY_TIMEOUT_MS = 120_000
+REGISTER_TIMEOUT_MS = 30_000  # a body of 50,000 new series takes 2 s on a quiet machine
 
 
 @attrs.define(eq=False)
@@ -66,6 +67,34 @@ class PostgresEngineStore:
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
 
+    async def last_heard(
+        self, tenant_no: TenantNo, image: TenantImage
+    ) -> Mapping[SensorNo, Micros]:
+        sensor_of = {row.series_no: row.sensor_no for row in image.series}
+        newest = [(series, ts) for series, ts in image.newest.items() if series in sensor_of]
+        heard: dict[SensorNo, Micros] = {}
+        for start in range(0, len(newest), CHUNK_SERIES):
+            chunk = newest[start : start + CHUNK_SERIES]
+            points = await self._database.as_tenant(
+                tenant_no,
+                partial(points_aio, at=chunk),
+                timeout_ms=RECOVERY_TIMEOUT_MS,
+            )
+            for series, point in points.items():
+                sensor = sensor_of[series]
+                heard[sensor] = max(heard.get(sensor, point.received_at), point.received_at)
+        return heard
+
+    async def waiting_tenants(self) -> Sequence[TenantNo]:
+        async def work(connection: asyncpg.Connection) -> list[TenantNo]:
+            rows = await connection.fetch(
+                "SELECT DISTINCT tenant_id FROM rules"
+                " WHERE waits AND enabled AND deleted_at IS NULL ORDER BY tenant_id"
+            )
+            return [TenantNo(row["tenant_id"]) for row in rows]
+
+        return await self._database.as_writer(work)
+
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
     ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
@@ -87,35 +116,29 @@ class PostgresEngineStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: register_aio(connection, tenant_no, names, now)
+            tenant_no,
+            lambda connection: register_aio(connection, tenant_no, names, now),
+            timeout_ms=REGISTER_TIMEOUT_MS,
         )
 
-    async def set_tags(self, tenant_no: TenantNo, sensor: str, tags: Mapping[str, str]) -> None:
-        async def work(connection: asyncpg.Connection) -> str:
-            return str(
-                await connection.execute(
-                    "UPDATE sensors SET tags = $2 WHERE deleted_at IS NULL AND name = $1",
-                    sensor,
-                    dict(tags),
-                )
-            )
-
-        if await self._database.as_tenant(tenant_no, work) == "UPDATE 0":
-            raise NotFound(f'There is no sensor named "{sensor}".')
-
-    async def ensure_partitions(self, ts: Int64s, now: Micros) -> None:
-        await self._partitions.ensure(ts, now)
+    async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
+        await self._partitions.ensure(tenant_no, ts, now)
 
     def uncovered(self, ts: Int64s) -> Int64s:
-        return np.flatnonzero(self._partitions.locate(ts) < 0).astype(np.int64)
+        return np.flatnonzero(self._partitions.map.uncovered(ts)).astype(np.int64)
 
     async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        known = self._partitions.map
+
         async def commit(connection: asyncpg.Connection) -> list[int]:
-            return await commit_group_aio(connection, self._partitions, self.epoch, group_id, items)
+            return await commit_group_aio(connection, known, self.epoch, group_id, items)
 
         try:
             return await self._database.as_writer(commit)
         except StoreRefused as error:
+            if _is_not_the_datas_fault(error.__cause__):
+                await self._partitions.reload()
+                raise StoreUnavailable(f"the tables are not as known: {error}") from error
             if not _is_same_group(error.__cause__):
                 raise
         answer = await self._database.as_writer(
@@ -151,6 +174,13 @@ def _is_same_group(cause: BaseException | None) -> bool:
     return (
         isinstance(cause, asyncpg.UniqueViolationError)
         and cause.constraint_name == "commit_groups_pkey"
+    )
+
+
+def _is_not_the_datas_fault(cause: BaseException | None) -> bool:
+    """A partition that somebody dropped, or that no longer covers its times (no named check)."""
+    return isinstance(cause, asyncpg.UndefinedTableError) or (
+        isinstance(cause, asyncpg.CheckViolationError) and cause.constraint_name is None
     )
 
 

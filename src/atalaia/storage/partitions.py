@@ -1,22 +1,29 @@
 """Which times have a partition, and making the ones that are missing.
 
-The map is kept in memory (partitions are only ever added while we run) and asked per batch
-without waiting; Postgres' `ensure_partition` decides between a day and a month.
+What exists is kept in memory as one frozen map, asked per batch without waiting and replaced in
+one assignment: the asyncio thread commits with the map it took while this side makes new
+partitions. Postgres' `ensure_partition` decides between a day and a month.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import asyncpg
 import attrs
 import numpy as np
+import numpy.typing as npt
+import trio
 
 from atalaia.model.batch import Int64s
-from atalaia.model.ids import DAY_US, Micros
+from atalaia.model.errors import Overloaded
+from atalaia.model.ids import DAY_US, MINUTE_US, SECOND_US, Micros, TenantNo
+from atalaia.ports import StoreUnavailable
 from atalaia.storage.database import Database
 
 MAX_NEW_PER_BATCH = 8  # making one takes about 20 ms; a batch over 1,000 days must not stall all
 DAYS_AHEAD = 2
+TENANT_BURST = 100  # eight years of months at once: what a new customer's history needs
+TENANT_PERIOD_US = MINUTE_US  # then one a minute: the catalogue is everybody's
 
 
 @attrs.frozen(order=True)
@@ -28,60 +35,115 @@ class Partition:
     name: str
 
 
-@attrs.define(eq=False)
-class Partitions:
-    """The sorted, disjoint partitions that exist."""
+@attrs.frozen(eq=False)
+class PartitionMap:
+    """Sorted, disjoint partitions. Never changes, so that any thread may hold one."""
 
-    _database: Database
-    _known: list[Partition] = attrs.field(factory=list)
-    _starts: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
-    _ends: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
+    partitions: tuple[Partition, ...]
+    _starts: Int64s
+    _ends: Int64s
 
-    def locate(self, ts: Int64s) -> Int64s:
-        """The position of each time's partition in this map's order, -1 where there is none."""
-        if not self._known:
+    @classmethod
+    def of(cls, partitions: Iterable[Partition]) -> "PartitionMap":
+        known = tuple(sorted(set(partitions)))
+        return cls(
+            known,
+            np.array([p.from_us for p in known], np.int64),
+            np.array([p.to_us for p in known], np.int64),
+        )
+
+    def uncovered(self, ts: Int64s) -> npt.NDArray[np.bool_]:
+        """Which times no partition covers."""
+        return self._locate(ts) < 0
+
+    def split(self, ts: Int64s) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """Each partition's name with the mask of its times.
+
+        Raises StoreUnavailable when a partition is gone that was there when the times were
+        admitted: sending them again makes it anew.
+        """
+        where = self._locate(ts)
+        for position in np.unique(where).tolist():
+            if position < 0:
+                raise StoreUnavailable("a partition of these readings is gone")
+            yield self.partitions[position].name, where == position
+
+    def _locate(self, ts: Int64s) -> Int64s:
+        if not self.partitions:
             return np.full(len(ts), -1, dtype=np.int64)
         at = np.searchsorted(self._starts, ts, side="right") - 1
-        inside = (at >= 0) & (ts < self._ends[at])
-        return np.where(inside, at, -1)
+        return np.where((at >= 0) & (ts < self._ends[at]), at, -1)
 
-    def name(self, position: int) -> str:
-        return self._known[position].name
+
+@attrs.define(eq=False)
+class Partitions:
+    """The map as it stands, and who may still add to it."""
+
+    _database: Database
+    map: PartitionMap = attrs.field(factory=lambda: PartitionMap.of(()))
+    _changing: trio.Lock = attrs.field(factory=trio.Lock)
+    _spent_until: dict[TenantNo, int] = attrs.field(factory=dict)
 
     async def load(self, now: Micros) -> None:
         """Read what exists and make the next days."""
+        await self.reload()
+        ahead = np.array([now + day * DAY_US for day in range(DAYS_AHEAD + 1)], np.int64)
+        async with self._changing:
+            for at in ahead[self.map.uncovered(ahead)].tolist():
+                await self._make(at, now)
+
+    async def reload(self) -> None:
+        """Read what exists, and forget what does not."""
 
         async def work(connection: asyncpg.Connection) -> list[str]:
             return [
                 row["name"] for row in await connection.fetch("SELECT * FROM list_partitions()")
             ]
 
-        self._set(parse_partition(name) for name in await self._database.as_writer(work))
-        ahead = np.array([now + day * DAY_US for day in range(DAYS_AHEAD + 1)], np.int64)
-        await self.ensure(ahead, now)
+        async with self._changing:
+            names = await self._database.as_writer(work)
+            self.map = PartitionMap.of(parse_partition(name) for name in names)
 
-    async def ensure(self, ts: Int64s, now: Micros) -> None:
-        """Make at most MAX_NEW_PER_BATCH missing partitions for these times, newest first."""
-        missing = ts[self.locate(ts) < 0]
-        made: list[Partition] = []
-        for _ in range(MAX_NEW_PER_BATCH):
-            if not len(missing):
-                break
-            at = int(missing.max())
+    async def ensure(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
+        """Make at most MAX_NEW_PER_BATCH missing partitions for these times, newest first.
 
-            async def work(connection: asyncpg.Connection, at: int = at) -> asyncpg.Record:
-                return await connection.fetchrow("SELECT * FROM ensure_partition($1, $2)", at, now)
+        Raises Overloaded when this tenant has made more than its share; those made stay.
+        """
+        async with self._changing:
+            for _ in range(MAX_NEW_PER_BATCH):
+                missing = ts[self.map.uncovered(ts)]
+                if not len(missing):
+                    return
+                spent_until = self._share(tenant_no, now)
+                await self._make(int(missing.max()), now)
+                self._spent_until[tenant_no] = spent_until
 
-            row = await self._database.as_writer(work)
-            made.append(Partition(row["from_ts"], row["to_ts"], row["name"]))
-            missing = missing[(missing < row["from_ts"]) | (missing >= row["to_ts"])]
-        if made:
-            self._set([*self._known, *made])
+    async def _make(self, at: int, now: Micros) -> None:
+        async def work(connection: asyncpg.Connection) -> asyncpg.Record:
+            return await connection.fetchrow("SELECT * FROM ensure_partition($1, $2)", at, now)
 
-    def _set(self, partitions: Iterable[Partition]) -> None:
-        self._known = sorted(set(partitions))
-        self._starts = np.array([p.from_us for p in self._known], np.int64)
-        self._ends = np.array([p.to_us for p in self._known], np.int64)
+        row = await self._database.as_writer(work)
+        made = Partition(row["from_ts"], row["to_ts"], row["name"])
+        self.map = PartitionMap.of((*self.map.partitions, made))
+
+    def _share(self, tenant_no: TenantNo, now: Micros) -> int:
+        """Until when the tenant's share is spent once it has made one more; or raise Overloaded.
+
+        A token bucket as one number per tenant (GCRA, ITU-T I.371): each partition spends
+        TENANT_PERIOD_US, and not more than TENANT_BURST of them lie ahead.
+        """
+        for tenant in [t for t, until in self._spent_until.items() if until <= now]:
+            del self._spent_until[tenant]
+        full = now + TENANT_BURST * TENANT_PERIOD_US
+        # min: a clock that was set back must not shut a tenant out for longer than that.
+        spent_until = min(self._spent_until.get(tenant_no, now), full) + TENANT_PERIOD_US
+        if spent_until > full:
+            raise Overloaded(
+                "These readings need more new days or months than this tenant may open now; "
+                "send them again after the delay.",
+                retry_after_s=-(-(spent_until - full) // SECOND_US),
+            )
+        return spent_until
 
 
 def parse_partition(name: str) -> Partition:

@@ -11,12 +11,14 @@ from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
 from atalaia.ports import SensorRow, SeriesRow
+from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.readings import history_chunk_aio, points_aio, range_aio
 from atalaia.storage.registry import load_register_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
-from atalaia.storage.state import load_state_aio
+from atalaia.storage.selectors import count_sensors_aio
+from atalaia.storage.state import newest_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
@@ -130,6 +132,13 @@ class PostgresQueries:
 
         return await self._database.as_tenant(tenant_no, work)
 
+    async def count_sensors(
+        self, tenant_no: TenantNo, selectors: Sequence[Selector]
+    ) -> Sequence[int]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: count_sensors_aio(connection, selectors)
+        )
+
     async def alerts(
         self,
         tenant_no: TenantNo,
@@ -163,7 +172,7 @@ async def _sensors_aio(
         name,
         limit,
     )
-    newest = (await load_state_aio(connection)).newest if rows else {}
+    newest = await newest_aio(connection, [number for row in rows for number in row["series"]])
     return [
         SensorView(
             sensor_id=row["sensor_uuid"],

@@ -1,4 +1,6 @@
-"""Rule changes travel with the commit of the batch position from which they judge."""
+"""Changes of rules, and of the tags that say which rules watch a sensor, travel with the commit of
+the batch position from which they judge.
+"""
 
 from collections.abc import Sequence
 
@@ -16,12 +18,13 @@ async def write_rules_aio(connection: asyncpg.Connection, items: Sequence[Commit
         rule = write.rule
         await connection.execute(
             "INSERT INTO rules (tenant_id, rule_no, rule_id, name, text, version, revision,"
-            " enabled, active_from, created_at, updated_at, deleted_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+            " enabled, active_from, created_at, updated_at, deleted_at, waits)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
             " ON CONFLICT (tenant_id, rule_no) DO UPDATE SET name = excluded.name,"
             " text = excluded.text, version = excluded.version, revision = excluded.revision,"
             " enabled = excluded.enabled, active_from = excluded.active_from,"
-            " updated_at = excluded.updated_at, deleted_at = excluded.deleted_at",
+            " updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,"
+            " waits = excluded.waits",
             item.tenant_no,
             rule.rule_no,
             rule.rule_id,
@@ -34,6 +37,7 @@ async def write_rules_aio(connection: asyncpg.Connection, items: Sequence[Commit
             rule.created_at,
             rule.updated_at,
             rule.updated_at if write.deleted else None,
+            write.waits,
         )
         await connection.execute(
             "INSERT INTO rule_versions (tenant_id, rule_no, version, text, active_from)"
@@ -45,3 +49,15 @@ async def write_rules_aio(connection: asyncpg.Connection, items: Sequence[Commit
             rule.text,
             rule.active_from,
         )
+
+
+async def write_tags_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
+    """Replace the tags of the sensors of this group."""
+    for item in items:
+        if item.tags_write is not None:
+            await connection.execute(
+                "UPDATE sensors SET tags = $3 WHERE tenant_id = $1 AND sensor_id = $2",
+                item.tenant_no,
+                item.tags_write.sensor_no,
+                dict(item.tags_write.tags),
+            )

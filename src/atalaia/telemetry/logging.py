@@ -1,13 +1,19 @@
-"""One log pipeline: one line per event on stderr, readable for a person, JSON for a machine."""
+"""One log pipeline: one line per event on stderr, readable for a person, JSON for a machine.
+
+What libraries say through the standard library's logging goes through it too, at most one line a
+second: a driver that cannot connect says so with a traceback at every try.
+"""
 
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal
 
 import structlog
 
+QUIET_S = 1.0
 _SECRET = re.compile(r"atl_[0-9a-f]{16}_[0-9a-f]+|://[^\s/@]+:[^\s/@]+@")
 
 
@@ -19,8 +25,37 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, An
     return event
 
 
-def configure_logging(style: Literal["console", "json"], level: str = "info") -> None:
-    """Called once, before anything else starts."""
+class LibraryLines(logging.Handler):
+    """Standard log records as events of ours; those within QUIET_S of the last are counted."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._quiet_until = 0.0
+        self._unsaid = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        error = record.exc_info[1] if record.exc_info else None
+        structlog.get_logger().log(
+            record.levelno,
+            "library_said",
+            library=record.name,
+            said=record.getMessage(),
+            error=None if error is None else repr(error),
+            unsaid_before=self._unsaid,
+        )
+        self._quiet_until = now + QUIET_S
+        self._unsaid = 0
+
+
+def configure_logging(style: Literal["console", "json"]) -> None:
+    """Called once, before anything else starts.
+
+    A machine gets a line for every request and commit (debug), a person their sum once a second.
+    """
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -39,8 +74,9 @@ def configure_logging(style: Literal["console", "json"], level: str = "info") ->
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
+            logging.DEBUG if style == "json" else logging.INFO
         ),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[LibraryLines()], level=logging.WARNING, force=True)

@@ -5,30 +5,31 @@ import zlib
 from atalaia.model.errors import Invalid, TooLarge, UnsupportedEncoding
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
+MAX_MEMBERS = 100  # of gzip: zlib copies what follows each, so many would cost their square
 
 
 def inflate(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
     """The decoded body, at most max_bytes long.
 
-    encoding: identity, gzip (members may follow one another) or deflate (zlib, or raw as some
-    clients send it). Raises UnsupportedEncoding, TooLarge, Invalid (`bad_encoding`).
+    encoding: identity, gzip (up to MAX_MEMBERS one after another) or deflate (zlib, or raw as
+    some clients send it). Raises UnsupportedEncoding, TooLarge, Invalid (`bad_encoding`).
     """
     if encoding in ("", "identity"):
         if len(body) > max_bytes:
             raise TooLarge(f"A body may have {max_bytes} bytes; send smaller batches.")
         return body
     if encoding in ("gzip", "x-gzip"):
-        return _decompress(body, _GZIP, max_bytes, many=True)
+        return _decompress(body, _GZIP, max_bytes, members=MAX_MEMBERS)
     if encoding == "deflate":
         wrapped = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-        return _decompress(body, _ZLIB if wrapped else _RAW, max_bytes, many=False)
+        return _decompress(body, _ZLIB if wrapped else _RAW, max_bytes, members=1)
     raise UnsupportedEncoding
 
 
-def _decompress(body: bytes, window: int, max_bytes: int, *, many: bool) -> bytes:
+def _decompress(body: bytes, window: int, max_bytes: int, *, members: int) -> bytes:
     parts: list[bytes] = []
     room = max_bytes
-    while True:
+    for _ in range(members):
         stream = zlib.decompressobj(window)
         try:
             part = stream.decompress(body, room + 1)
@@ -45,5 +46,7 @@ def _decompress(body: bytes, window: int, max_bytes: int, *, many: bool) -> byte
         body = stream.unused_data
         if not body:
             return b"".join(parts)
-        if not many:
-            raise Invalid("Bytes follow the compressed body.", code="bad_encoding")
+    raise Invalid(
+        f"Bytes follow the compressed body; gzip may have {MAX_MEMBERS} members, deflate one.",
+        code="bad_encoding",
+    )

@@ -5,6 +5,8 @@ row by itself. Whatever it does not understand takes the slow road, which judges
 names what is wrong with each; both give the same batch for the same good body.
 """
 
+import re
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -13,8 +15,8 @@ import msgspec
 import numpy as np
 
 from atalaia.model.batch import Batch, Int64s, SeriesName
-from atalaia.model.errors import Invalid, TooLarge
-from atalaia.wire.rows import Collector, check_name
+from atalaia.model.errors import Invalid
+from atalaia.wire.rows import Collector, check_count, check_name
 from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
 
 
@@ -53,6 +55,10 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 # 1e400 becomes infinity, and so one bad value instead of a bad body.
 _ANY = msgspec.json.Decoder(float_hook=float)
 
+_LINE = re.compile(rb"[^\s][^\n]*")  # one that is not blank; found one by one, never as a list
+_NESTED = (list, dict)
+MAX_DEPTH = 32
+
 
 def parse_readings(body: bytes, *, options: WireOptions) -> Batch:
     """The readings of one body, with a reject for every row that is not one.
@@ -86,14 +92,14 @@ def _parse_fast(body: bytes, options: WireOptions) -> Batch | None:
 
 
 def _from_rows(rows: Sequence[_Row], options: WireOptions) -> Batch | None:
-    _check_count(len(rows), options)
+    check_count(len(rows), options.max_rows)
     index: dict[tuple[str, str], int] = {}
     idx = [index.setdefault((row.sensor, row.metric), len(index)) for row in rows]
-    times: Int64s | None
-    if rows and isinstance(rows[0].ts, str):
-        times = np.array([parse_rfc3339(row.ts) for row in rows], np.int64)  # type: ignore[arg-type]
+    ticks = [row.ts for row in rows]
+    if ticks and isinstance(ticks[0], str):
+        times = _parse_all(ticks)
     else:
-        times = _scale_all([row.ts for row in rows], options.precision)
+        times = _scale_all(ticks, options.precision)
     if times is None:
         return None
     return _finish(list(index), np.array(idx, np.int32), times, [row.value for row in rows])
@@ -101,7 +107,7 @@ def _from_rows(rows: Sequence[_Row], options: WireOptions) -> Batch | None:
 
 def _from_columns(columns: _Columns, options: WireOptions) -> Batch | None:
     count = len(columns.ts)
-    _check_count(count, options)
+    check_count(count, options.max_rows)
     times = _scale_all(columns.ts, options.precision)
     if times is None or count != len(columns.value):
         return None
@@ -109,12 +115,18 @@ def _from_columns(columns: _Columns, options: WireOptions) -> Batch | None:
     return _finish([name], np.zeros(count, np.int32), times, columns.value)
 
 
+def _parse_all(texts: Sequence[int | str]) -> Int64s | None:
+    """None when one of them is no text, an error when one is no time."""
+    times = [parse_rfc3339(text) for text in texts if isinstance(text, str)]
+    return np.array(times, np.int64) if len(times) == len(texts) else None
+
+
 def _scale_all(ticks: Sequence[Any], precision: Precision) -> Int64s | None:
     """All at once; None when one of them is text, an error when one is beyond int64."""
-    raw = np.array(ticks)
-    if len(raw) and raw.dtype != np.int64:
+    try:
+        times: Int64s = np.frombuffer(array("q", ticks), np.int64)
+    except TypeError:
         return None
-    times: Int64s = raw.astype(np.int64)
     if precision == "ns":
         return times // 1_000
     factor = MICROS_PER[precision]
@@ -149,23 +161,14 @@ def _finish(
 
 
 def _parse_slow(body: bytes, options: WireOptions) -> Batch:
-    collector = Collector(options.precision, options.bool_as_number)
+    collector = Collector(options.precision, options.bool_as_number, options.max_rows)
     if options.format == "ndjson":
-        for number, line in enumerate(body.split(b"\n"), start=1):
-            if not line.strip():
-                continue
-            try:
-                item = _ANY.decode(line)
-            except (msgspec.DecodeError, RecursionError) as error:
-                collector.reject("bad_json", f"line {number} is not JSON: {error}")
-                continue
-            collector.add(item)
-            _check_count(collector.sent, options)
+        _add_lines(body, collector)
         return collector.batch()
     try:
-        document = _ANY.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
+        document = _decode(body)
+    except ValueError as error:
+        raise Invalid(f"The body cannot be read as JSON: {error}.", code="bad_json") from error
     if isinstance(document, dict) and "readings" in document:
         document = document["readings"]
     if isinstance(document, dict):
@@ -175,13 +178,39 @@ def _parse_slow(body: bytes, options: WireOptions) -> Batch:
             "The body must be a reading, a list of readings, or an object with readings.",
             code="bad_body",
         )
-    _check_count(len(document), options)
+    check_count(len(document), options.max_rows)
     for item in document:
         collector.add(item)
-        _check_count(collector.sent, options)
     return collector.batch()
 
 
-def _check_count(rows: int, options: WireOptions) -> None:
-    if rows > options.max_rows:
-        raise TooLarge(f"A request may hold {options.max_rows} readings; send smaller batches.")
+def _add_lines(body: bytes, collector: Collector) -> None:
+    number, counted = 1, 0
+    for line in _LINE.finditer(body):
+        number += body.count(b"\n", counted, line.start())
+        counted = line.start()
+        try:
+            item = _decode(line[0])
+        except ValueError as error:
+            collector.reject("bad_json", f"line {number} cannot be read as JSON: {error}")
+        else:
+            collector.add(item)
+
+
+def _decode(text: bytes) -> Any:
+    """Raises ValueError for what is no JSON, or nested beyond MAX_DEPTH."""
+    try:
+        document = _ANY.decode(text)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
+    level = [document] if isinstance(document, _NESTED) else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, _NESTED)
+        ]
+    if level:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    return document

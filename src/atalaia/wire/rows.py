@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Batch, Reject, SeriesName
+from atalaia.model.errors import TooLarge
 from atalaia.wire.times import ADVICE, Precision, check_range, parse_rfc3339, scale
 
 _SENSOR = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
@@ -29,6 +30,12 @@ def check_name(sensor: str, metric: str) -> str | None:
     return None
 
 
+def check_count(rows: int, max_rows: int) -> None:
+    """Raises TooLarge when a body holds more rows than it may."""
+    if rows > max_rows:
+        raise TooLarge(f"A request may hold {max_rows} readings; send smaller batches.")
+
+
 class RowFault(Exception):
     """This row cannot be taken."""
 
@@ -40,10 +47,14 @@ class RowFault(Exception):
 
 @attrs.define(eq=False)
 class Collector:
-    """Gathers rows and rejects; `batch` makes them columns."""
+    """Gathers rows and rejects; `batch` makes them columns.
+
+    `add` and `reject` raise TooLarge beyond max_rows, whether rows are good or bad.
+    """
 
     _precision: Precision
     _bool_as_number: bool
+    _max_rows: int
     sent: int = 0
     _index: dict[SeriesName, int] = attrs.field(factory=dict)
     _idx: list[int] = attrs.field(factory=list)
@@ -56,20 +67,23 @@ class Collector:
         """Count one row that is not a reading."""
         self._rejects.append(Reject(self.sent, code, detail))
         self.sent += 1
+        check_count(self.sent, self._max_rows)
 
     def add(self, item: Any) -> None:
         """One row, or one object of columns."""
+        rows = _rows_of(item)
+        check_count(self.sent + rows, self._max_rows)
         try:
             name = self._name(item)
         except RowFault as fault:
-            for _ in range(_rows_of(item)):
+            for _ in range(rows):
                 self.reject(fault.code, fault.detail)
             return
         ts, value = item["ts"], item["value"]
         if not isinstance(ts, list) and not isinstance(value, list):
             self._add(name, ts, value)
         elif not isinstance(ts, list) or not isinstance(value, list) or len(ts) != len(value):
-            for _ in range(_rows_of(item)):
+            for _ in range(rows):
                 self.reject("length_mismatch", "ts and value must be lists of one length")
         else:
             for moment, number in zip(ts, value, strict=True):
@@ -139,8 +153,10 @@ class Collector:
 
 
 def _rows_of(item: Any) -> int:
-    """How many rows an object stands for when it cannot be taken."""
+    """How many rows an object stands for, even when it cannot be taken."""
     if not isinstance(item, dict):
         return 1
-    lengths = [len(part) for key in ("ts", "value") if isinstance(part := item.get(key), list)]
-    return max([1, *lengths])
+    ts, value = item.get("ts"), item.get("value")
+    return max(
+        1, len(ts) if isinstance(ts, list) else 0, len(value) if isinstance(value, list) else 0
+    )

@@ -1,0 +1,39 @@
+"""One request to a running server, and what there is to say when it is not answered as hoped."""
+
+from typing import Any
+
+import httpx
+
+from atalaia.cli.connection import Connection, no_answer, problem_of
+from atalaia.model.errors import AtalaiaError
+
+TIMEOUT_S = 600.0  # an import commits rule by rule
+
+
+class Refused(AtalaiaError):
+    """The server did not do it. problem: its own words, empty when there are none."""
+
+    def __init__(self, detail: str, problem: dict[str, Any]) -> None:
+        super().__init__(detail)
+        self.problem = problem
+
+
+def ask(connection: Connection, method: str, path: str, **options: Any) -> httpx.Response:
+    """The answer to a request. Raises Refused for every other end of it."""
+    try:
+        response = httpx.request(
+            method,
+            connection.base_url + path,
+            headers=connection.headers,
+            timeout=httpx.Timeout(TIMEOUT_S, connect=10),
+            **options,
+        )
+    except httpx.TransportError as error:
+        raise Refused(no_answer(connection, error), {}) from error
+    if response.is_success:
+        return response
+    try:
+        problem = dict(response.json())
+    except (ValueError, TypeError):
+        problem = {}
+    raise Refused(problem_of(response), problem)

@@ -1,0 +1,92 @@
+"""`atalaia rules check`: what is odd about rules and what they cost, before they are sent."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from atalaia.cli.asking import ask
+from atalaia.cli.connection import find_connection
+from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
+from atalaia.rules.language import parse_rules
+from atalaia.rules.lints import Lint, Surroundings, find_lints
+from atalaia.rules.syntax import RuleSpec, parse_duration
+
+
+def check(
+    file: Path,
+    /,
+    *,
+    interval: str | None = None,
+    url: str | None = None,
+    key: str | None = None,
+    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+) -> int:
+    """Say for each rule of a file whether it can be understood, and what is odd about it.
+
+    With a running server also what it would cost, and how many sensors it matches.
+
+    Parameters
+    ----------
+    file
+        A text with one or more rules.
+    interval
+        How often the metrics are read, such as 10s; without it some lints are left out.
+    url
+        The server; default from ATALAIA_URL or credentials.json.
+    key
+        The API key; default from ATALAIA_API_KEY or credentials.json.
+    data_dir
+        Where credentials.json is.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"atalaia: {file}: {error}", file=sys.stderr)
+        return 2
+    try:
+        interval_us = None if interval is None else parse_duration(interval)
+    except Invalid as error:
+        print(f"atalaia: --interval: {error}", file=sys.stderr)
+        return 2
+    try:
+        rules = parse_rules(text)
+    except RuleInvalid as error:
+        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
+        print(error.caret, file=sys.stderr)
+        return 1
+    asked_for = url is not None or "ATALAIA_URL" in os.environ
+    try:
+        body = {"text": text} if interval is None else {"text": text, "interval": interval}
+        connection = find_connection(url, key, data_dir)
+        answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
+    except AtalaiaError as error:
+        if asked_for:
+            print(f"atalaia: {error}; so without costs.", file=sys.stderr)
+        found = find_lints(text, rules, Surroundings(interval_us=interval_us))
+        for rule, lints in zip(rules, found, strict=True):
+            _say(file, rule, lints)
+        return 0
+    for rule, answer in zip(rules, answers, strict=True):
+        _say(file, rule, [Lint(**lint) for lint in answer["lints"]])
+        _say_cost(answer)
+    return 0
+
+
+def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
+    windows = {(a.metric, a.window_us) for a in rule.aggregates}
+    print(f"ok  {rule.name}: {', '.join(rule.metrics)}; {len(windows)} windows per sensor")
+    for lint in lints:
+        print(f"    {file}:{lint.line}:{lint.column}: {lint.message} [{lint.code}]")
+
+
+def _say_cost(answer: dict[str, Any]) -> None:
+    cost = answer["cost"]
+    print(
+        f"    {answer['matches']:,} sensors now; {cost['new_windows']} new windows; "
+        f"{cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}; "
+        f"about {cost['ns_per_reading']:,} ns per reading"
+    )

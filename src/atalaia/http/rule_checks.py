@@ -1,0 +1,106 @@
+"""What is said of rules before they are saved: lints, cost, how many sensors they match.
+
+Asks the port for what is known of the tenant and leaves the judging to the pure `rules.lints` and
+`rules.cost`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import attrs
+import trio
+
+from atalaia.engine.rule_edits import MAX_RULES
+from atalaia.model.ids import TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.ports import Queries
+from atalaia.rules.cost import Cost, estimate_costs
+from atalaia.rules.language import parse_rule, parse_rules
+from atalaia.rules.lints import Lint, Surroundings, find_lints
+from atalaia.rules.syntax import RuleSpec
+
+ASSUMED_INTERVAL_US = 1_000_000
+
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Aside:
+    """Work on texts of rules, in a thread beside the event loop, one at a time.
+
+    A thousand rules take longer to read than anybody's readings may wait; more threads than one
+    would only take turns with the event loop more often.
+    """
+
+    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        return await trio.to_thread.run_sync(partial(work, *args), limiter=self._limiter)
+
+
+@attrs.frozen
+class CheckedRule:
+    """One rule of a text; matches: the sensors that it would watch now."""
+
+    name: str
+    lints: tuple[Lint, ...]
+    cost: Cost
+    matches: int
+
+
+@attrs.frozen(eq=False)
+class RuleChecks:
+    """Checks texts against what a tenant has."""
+
+    _queries: Queries
+    _retention_us: int | None
+    _aside: Aside
+
+    async def check(
+        self,
+        tenant_no: TenantNo,
+        text: str,
+        *,
+        interval_us: int | None = None,
+        replaces: UUID | None = None,
+    ) -> list[CheckedRule]:
+        """Every rule of the text, in its order. Raises RuleInvalid.
+
+        interval_us: how often metrics are read, where that is known; costs assume a second.
+        replaces: the rule in whose place the text will stand.
+        """
+        rules = await self._aside.run(parse_rules, text)
+        stored = [
+            rule
+            for rule in await all_rules(self._queries, tenant_no)
+            if rule.enabled and rule.rule_id != replaces
+        ]
+        matches = await self._queries.count_sensors(tenant_no, [rule.selector for rule in rules])
+        return await self._aside.run(self._judge, text, rules, stored, matches, interval_us)
+
+    def _judge(
+        self,
+        text: str,
+        rules: Sequence[RuleSpec],
+        stored: Sequence[StoredRule],
+        matches: Sequence[int],
+        interval_us: int | None,
+    ) -> list[CheckedRule]:
+        names = [rule.name for rule in rules]
+        others = {rule.name: parse_rule(rule.text) for rule in stored if rule.name not in names}
+        around = Surroundings(
+            others=others,
+            matches=dict(zip(names, matches, strict=True)),
+            retention_us=self._retention_us,
+            interval_us=interval_us,
+        )
+        lints = find_lints(text, rules, around)
+        costs = estimate_costs(rules, others.values(), interval_us or ASSUMED_INTERVAL_US)
+        return [CheckedRule(*found) for found in zip(names, lints, costs, matches, strict=True)]
+
+
+async def all_rules(queries: Queries, tenant_no: TenantNo) -> Sequence[StoredRule]:
+    """Every rule of the tenant, in the order of creation."""
+    return await queries.rules(tenant_no, after=0, limit=MAX_RULES)

@@ -1,0 +1,157 @@
+"""What a rule costs before it is saved: memory per sensor, time per reading.
+
+Memory follows from the layout of windows.py, memory.py and states.py at a given sampling interval
+(tests compare it with what the engine uses); room to grow is left out, as in `used_bytes`. Time is
+a model with constants measured on a machine of two cores: a guide within a factor of two.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from atalaia.rules.memory import BLOCK, FILL
+from atalaia.rules.scanning import EXACT, scan_shift
+from atalaia.rules.syntax import Aggregate, Node, RuleSpec, Selector, size
+from atalaia.rules.windows import FEW, GROUP, LOOK, PANE, PANES, pane_shift
+
+WORD = 8
+
+# ns, from rule sets that differ in one thing each, on the readings of bench/rules.py (windows full,
+# 100 sensors, batches of 1,000): another window, another rule on the same aggregate, and so on. A
+# reading that no rule watches costs about 10.
+NS_WINDOW = 55
+NS_SPREAD = 15  # on top, for a window of which stddev is asked
+NS_AGGREGATE = 3
+NS_RULE = 5  # one comparison, not in alert
+NS_OPERATION = 2  # each further operator, number or aggregate of a condition
+
+NS_SCANNED = {"quantile": 12, "median": 12, "mad": 21, "ewma": 6, "zscore": 3, "anomaly": 21}
+"""Per reading that such an aggregate looks at: all of the window, or fewer often (scanning.py)."""
+
+
+@attrs.frozen
+class Window:
+    """What is kept once for all who ask. scan: the aggregate that looks at every reading, if any;
+    sums, extremes and ends of one metric and width share a window.
+    """
+
+    metric: str
+    width_us: int
+    scan: tuple[str, float] | None
+
+    @classmethod
+    def of(cls, aggregate: Aggregate) -> "Window":
+        scan = None
+        if aggregate.function in NS_SCANNED:
+            function = "quantile" if aggregate.function == "median" else aggregate.function
+            scan = (function, 0.5 if aggregate.parameter is None else aggregate.parameter)
+        return cls(aggregate.metric, aggregate.window_us, scan)
+
+    @property
+    def step_us(self) -> int:
+        """Of the grid that a scanned window goes by."""
+        return 1 << scan_shift(self.width_us) if self.scan else 0
+
+    def readings(self, interval_us: int) -> int:
+        return -(-self.width_us // interval_us)
+
+    def ns(self, interval_us: int) -> float:
+        """Of one reading."""
+        if self.scan is None:
+            return NS_WINDOW
+        count = self.readings(interval_us)
+        often = 1.0 if count <= EXACT else min(1.0, interval_us / self.step_us)
+        return NS_WINDOW + NS_SCANNED[self.scan[0]] * count * often
+
+
+@attrs.frozen
+class Cost:
+    """What a rule adds to what is there.
+
+    windows: those it looks through; new_windows: those that no rule in force keeps already.
+    ns_per_reading: for each reading of its metrics.
+    """
+
+    windows: int
+    new_windows: int
+    bytes_per_sensor: int
+    ns_per_reading: int
+
+
+def estimate_costs(
+    rules: Sequence[RuleSpec], others: Iterable[RuleSpec], interval_us: int
+) -> list[Cost]:
+    """The cost of each rule beside others in force and the rules before it.
+
+    A window counts as shared when a rule that watches all the same sensors keeps it; where only
+    some of them are shared the rule is cheaper than said. interval_us: from one reading of a
+    metric to the next.
+    """
+    kept: dict[Selector, set[Aggregate]] = {}
+    for other in others:
+        kept.setdefault(other.selector, set()).update(other.aggregates)
+    found = []
+    for rule in rules:
+        shared = {a for other, those in kept.items() if covers(other, rule.selector) for a in those}
+        found.append(_estimate(rule, shared, interval_us))
+        kept.setdefault(rule.selector, set()).update(rule.aggregates)
+    return found
+
+
+def _estimate(rule: RuleSpec, shared: set[Aggregate], interval_us: int) -> Cost:
+    own, before = _windows(rule.aggregates), _windows(shared)
+    new = own - before
+    spread = _windows(a for a in rule.aggregates if a.function == "stddev")
+    spread -= _windows(a for a in shared if a.function == "stddev")
+    added = window_bytes(before | own, interval_us) - window_bytes(before, interval_us)
+    return Cost(
+        windows=len(own),
+        new_windows=len(new),
+        bytes_per_sensor=added + WORD,
+        ns_per_reading=round(
+            sum(window.ns(interval_us) for window in new)
+            + NS_SPREAD * len(spread)
+            + NS_AGGREGATE * len(set(rule.aggregates) - shared)
+            + NS_RULE
+            + NS_OPERATION * _operations(rule.when)
+        ),
+    )
+
+
+def window_bytes(windows: set[Window], interval_us: int) -> int:
+    """Of one sensor: rings, panes, looks and suffixes, once its windows are full."""
+    total = 0
+    for metric in {window.metric for window in windows}:
+        mine = [window for window in windows if window.metric == metric]
+        plain = [window for window in mine if window.scan is None]
+        ring = -(-max(window.width_us + window.step_us for window in mine) // interval_us)
+        total += WORD  # which series it is
+        total += WORD * BLOCK * (ring + FILL - 1) // FILL  # a ring begins anywhere in a block
+        if ring > FEW:
+            classes = len({pane_shift(window.width_us) for window in plain})
+            total += WORD * classes * PANES * PANE
+        total += WORD * LOOK * len(mine)
+        for window in plain:
+            if window.readings(interval_us) > FEW:
+                groups = (1 << pane_shift(window.width_us)) // interval_us // GROUP
+                total += WORD * BLOCK * -(-groups // (FILL // 2))
+    return total
+
+
+def covers(wide: Selector, narrow: Selector) -> bool:
+    """Whether one selector surely matches every sensor that the other one matches."""
+    if not set(wide.tags) <= set(narrow.tags):
+        return False
+    if wide.name is None or (wide.name, wide.exact) == (narrow.name, narrow.exact):
+        return True
+    named = Selector(name=wide.name, exact=wide.exact)
+    return narrow.exact and narrow.name is not None and named.matches(narrow.name, {})
+
+
+def _windows(aggregates: Iterable[Aggregate]) -> set[Window]:
+    return {Window.of(aggregate) for aggregate in aggregates}
+
+
+def _operations(when: Node) -> int:
+    """Beyond the three nodes of a comparison of an aggregate with a number."""
+    return max(0, size(when) - 3)

@@ -1,0 +1,74 @@
+"""`atalaia rules check`, `export`, `import` and `diff` as their users meet them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import Runner
+from tests.stack import START_MS, row
+
+pytestmark = pytest.mark.postgres
+
+HOT = "rule hot on sensors when avg(t, 5m) > 30"
+
+
+async def test_a_check_shows_lints_and_with_a_server_costs(cli: Runner, tmp_path: Path) -> None:
+    """Costs and matches come from the server; without one the lints are there all the same."""
+    await cli.stack.send([row(START_MS, 1)])
+    file = tmp_path / "rules.txt"
+    file.write_text(f"{HOT}\n  for 0s")
+    code, said = await cli("rules", "check", file)
+    assert code == 0, said
+    assert f"ok hot: t; 1 windows per sensor {file}:2:3: `for 0s` has no effect" in said
+    assert "1 sensors now; 1 new windows; 5," in said
+    assert "ns per reading" in said
+    alone = ["rules", "check", file, "--data-dir", tmp_path]
+    code, said = await cli(*alone, "--interval", "10m", server=False)
+    assert (code, "hold_without_effect" in said, "ns per reading" in said) == (0, True, False)
+    code, said = await cli(*alone, "--url", "http://127.0.0.1:1", "--key", "x", server=False)
+    assert (code, "does not answer" in said, "[hold_without_effect]" in said) == (0, True, True)
+    code, said = await cli(*alone, "--interval", "often", server=False)
+    assert (code, '--interval: "often" is no duration' in said) == (2, True)
+
+
+async def test_rules_travel_as_a_file(cli: Runner, tmp_path: Path) -> None:
+    """Export, edit, diff, import; then nothing differs."""
+    await cli.stack.rule(HOT)
+    await cli.stack.rule("rule old on sensors when t > 1")
+    file = tmp_path / "rules.yaml"
+    assert await cli("rules", "export", file) == (0, "")
+    code, said = await cli("rules", "export")
+    assert (code, said) == (0, " ".join(file.read_text().split()))
+    assert await cli("rules", "diff", file) == (0, "0 to do, 2 rules unchanged")
+    edited = file.read_text().replace("> 30", "> 35").split("  - name: old")[0]
+    file.write_text(edited)
+    code, said = await cli("rules", "diff", file)
+    assert code == 1
+    assert "replace hot (closes open alerts) --- server +++ file" in said
+    assert f"-{HOT} +{HOT.replace('30', '35')}" in said
+    assert "not in the file (--prune deletes them): old" in said
+    assert (await cli("rules", "import", file, "--dry-run", "--prune"))[0] == 0
+    assert len((await cli.stack.client.get("/v1/rules")).json()["data"]) == 2
+    code, said = await cli("rules", "import", file, "--prune")
+    assert (code, said) == (
+        0, "replace hot (closes open alerts) delete old (closes open alerts) "
+        "2 edits, 0 rules unchanged",
+    )  # fmt: skip
+    assert await cli("rules", "diff", file, "--prune") == (0, "0 to do, 1 rules unchanged")
+
+
+async def test_troubles_are_told_from_differences(cli: Runner, tmp_path: Path) -> None:
+    """Problems with file, line and column; 2 from diff, 1 from import; no tracebacks."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(
+        "rules:\n- name: a\n  text: |\n    rule a on sensors\n      when avgg(t, 5m) > 1\n"
+    )
+    code, said = await cli("rules", "diff", file)
+    assert (code, f'{file}:5:12: a: There is no aggregate "avgg"' in said) == (2, True)
+    code, said = await cli("rules", "import", file)
+    assert (code, f"{file}:5:12: a: " in said) == (1, True)
+    for arguments in (["diff", tmp_path / "none"], ["diff", file, "--url", "http://127.0.0.1:1"],
+                      ["diff", file, "--key", "x"]):  # fmt: skip
+        extra = ["--key", "x"] if "--url" in arguments else ["--url", cli.stack.url]
+        code, said = await cli("rules", *arguments, *extra, server=False)
+        assert (code, "Traceback" in said, said.startswith("atalaia: ")) == (2, False, True), said

@@ -1,0 +1,157 @@
+"""Rules of silence in the engine, on a mock clock that the wall clock follows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import CreateRule, DeleteRule
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.ports import StoreUnavailable
+from tests.engine.store import FaultyStore
+from tests.engine.test_engine import batch
+
+ONE = TenantNo(1)
+SILENT = "rule silent on sensors when no data for 10m severity critical"
+START_US = 1_000_000_500_000  # half a second off the grid
+
+
+class Flowing:
+    """A wall clock that goes with trio's."""
+
+    def __init__(self) -> None:
+        self.start = trio.current_time()
+
+    def now_us(self) -> Micros:
+        return Micros(START_US + round(1e6 * (trio.current_time() - self.start)))
+
+
+@asynccontextmanager
+async def engine(
+    store: FaultyStore, clock: Flowing | None = None, **limits: object
+) -> AsyncIterator[Gate]:
+    limit = EngineLimits(**limits)  # type: ignore[arg-type]
+    async with open_engine(store, clock or Flowing(), limit) as gate:
+        yield gate
+
+
+def steps(store: FaultyStore) -> list[tuple[str, float]]:
+    """(kind, seconds since the start) of every transition, in order."""
+    return [(step.kind, (step.at - START_US) / 1e6) for step in store.transitions]
+
+
+async def watch(gate: Gate, *sensors: str) -> None:
+    """The rule, and a first reading of each sensor."""
+    await gate.edit_rule(ONE, CreateRule(SILENT)).wait()
+    for sensor in sensors:
+        await gate.submit(ONE, batch(sensor=sensor)).wait()
+
+
+async def test_silence_opens_on_the_grid_and_the_next_reading_clears(
+    autojump_clock: MockClock,
+) -> None:
+    """By arrival, each sensor by itself, with how long it was silent."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await watch(gate, "s", "other")
+        for _ in range(9):
+            await trio.sleep(100)
+            await gate.submit(ONE, batch(sensor="other")).wait()
+        assert steps(store) == [("opened", 600.5)]
+        assert store.transitions[0].value == pytest.approx(600.5, abs=0.01)
+        await gate.submit(ONE, batch(sensor="s")).wait()
+        opened, cleared = store.transitions
+        assert cleared.alert_id == opened.alert_id
+        assert (cleared.kind, cleared.reason) == ("cleared", "condition")
+        assert (opened.severity, opened.evidence[0].expression) == ("critical", "no data for 10m")
+
+
+async def test_our_own_absence_is_nobodys_silence(autojump_clock: MockClock) -> None:
+    """After an hour down the sensor has its time again; its tenant wakes by itself."""
+    store, clock = FaultyStore(), Flowing()
+    async with engine(store, clock) as gate:
+        await watch(gate, "s")
+        await trio.sleep(300)
+    await trio.sleep(3600)
+    async with engine(store, clock):
+        await trio.sleep(590)
+        assert store.transitions == []
+        await trio.sleep(20)
+        assert steps(store) == [("opened", 4500.5)]
+
+
+async def test_an_open_silence_lives_through_a_restart(autojump_clock: MockClock) -> None:
+    """It is not opened twice, and clears under its id."""
+    store, clock = FaultyStore(), Flowing()
+    async with engine(store, clock) as gate:
+        await watch(gate, "s")
+        await trio.sleep(700)
+    async with engine(store, clock) as gate:
+        await trio.sleep(2000)
+        await gate.submit(ONE, batch(sensor="s")).wait()
+    assert [step.kind for step in store.transitions] == ["opened", "cleared"]
+    assert len({step.alert_id for step in store.transitions}) == 1
+
+
+async def test_a_watched_tenant_does_not_rest_and_a_busy_one_is_looked_at(
+    autojump_clock: MockClock,
+) -> None:
+    """Neither idleness nor an inbox that is never empty puts a deadline off for long."""
+    store = FaultyStore()
+    async with engine(store, idle_s=5.0) as gate:
+        await watch(gate, "s")
+        await trio.sleep(590)
+        store.register_s = 0.3  # every batch brings a new sensor and so takes this long
+        for n in range(300):
+            gate.submit(ONE, batch(sensor=f"new-{n}"))
+            await trio.sleep(0.1)
+        ((kind, at),) = steps(store)
+        assert kind == "opened"
+        assert 600 <= at <= 607
+
+
+async def test_a_rule_made_later_counts_from_the_newest_reading(autojump_clock: MockClock) -> None:
+    """What was stored before it says when that arrived."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for pause_s in (0, 300):
+            await trio.sleep(pause_s)
+            await gate.submit(ONE, batch(sensor="s")).wait()
+        await trio.sleep(100)
+        await gate.edit_rule(ONE, CreateRule(SILENT)).wait()
+        await trio.sleep(1000)
+        assert steps(store) == [("opened", 900.5)]
+
+
+async def test_deleting_the_rule_closes_and_lets_the_tenant_rest(
+    autojump_clock: MockClock,
+) -> None:
+    """The alert says why."""
+    store = FaultyStore()
+    async with engine(store, idle_s=5.0) as gate:
+        rule = await gate.edit_rule(ONE, CreateRule(SILENT)).wait()
+        await gate.submit(ONE, batch(sensor="s")).wait()
+        await trio.sleep(700)
+        await gate.edit_rule(ONE, DeleteRule(rule.rule_id)).wait()
+        assert store.transitions[-1].reason == "rule_deleted"
+        await trio.sleep(100)
+        loads = store.loads
+        await gate.submit(ONE, batch(sensor="s")).wait()
+        assert store.loads == loads + 1
+
+
+async def test_a_start_without_the_database_wakes_the_tenants_later(
+    autojump_clock: MockClock,
+) -> None:
+    """Those that wait are looked for again every minute."""
+    store, clock = FaultyStore(), Flowing()
+    async with engine(store, clock) as gate:
+        await watch(gate, "s")
+    store.load_faults = [StoreUnavailable("down")]
+    async with engine(store, clock):
+        await trio.sleep(800)
+        assert [kind for kind, _ in steps(store)] == ["opened"]

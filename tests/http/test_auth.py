@@ -1,0 +1,72 @@
+"""The cache of keys: short, bounded, and not to be emptied from outside."""
+
+from typing import Any, cast
+from uuid import UUID
+
+import attrs
+import pytest
+import trio
+
+from atalaia.http import auth
+from atalaia.http.auth import KEEP_S, Authenticator
+from atalaia.model.errors import Unauthenticated
+from atalaia.model.ids import TenantNo
+from atalaia.model.views import KeyRecord
+from atalaia.ports import Queries
+from atalaia.security.api_keys import NewKey, new_key
+
+
+@attrs.define(eq=False)
+class Keys:
+    """The one question that is asked of `Queries`, counted."""
+
+    known: dict[str, KeyRecord] = attrs.field(factory=dict)
+    asked: int = 0
+
+    def add(self) -> NewKey:
+        key = new_key()
+        self.known[key.key_id] = KeyRecord(
+            TenantNo(1), UUID(int=1), key.hash, frozenset({"ingest"})
+        )
+        return key
+
+    async def find_key(self, key_id: str) -> KeyRecord | None:
+        self.asked += 1
+        return self.known.get(key_id)
+
+
+def scope(key: NewKey) -> dict[str, Any]:
+    return {"headers": [(b"x-api-key", key.text.encode())]}
+
+
+async def test_guesses_never_crowd_out_a_key_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, the known key costs one query."""
+    monkeypatch.setattr(auth, "KEEP_KEYS", 3)
+    keys = Keys()
+    authenticator = Authenticator(cast("Queries", keys))
+    mine = keys.add()
+    for _ in range(10):
+        await authenticator.principal(scope(mine))
+        with pytest.raises(Unauthenticated):
+            await authenticator.principal(scope(new_key()))
+    assert keys.asked == 11
+
+
+async def test_a_revoked_key_stops_and_a_new_one_starts(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Within the time for which answers are kept, and neither costs a query per request."""
+    keys = Keys()
+    authenticator = Authenticator(cast("Queries", keys))
+    key = keys.add()
+    await authenticator.principal(scope(key))
+    record = keys.known.pop(key.key_id)
+    await trio.sleep(KEEP_S)
+    for _ in range(5):
+        with pytest.raises(Unauthenticated):
+            await authenticator.principal(scope(key))
+    keys.known[key.key_id] = record
+    await trio.sleep(KEEP_S)
+    for _ in range(5):
+        await authenticator.principal(scope(key))
+    assert keys.asked == 3
