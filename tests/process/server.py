@@ -31,9 +31,10 @@ class Server:
         headers = {"X-API-Key": self.credentials["api_key"]}
         return httpx.Client(base_url=self.credentials["base_url"], headers=headers, timeout=30)
 
-    def kill(self) -> None:
+    def kill(self) -> str:
+        """End it at once; returns what it said."""
         self.process.kill()
-        self.process.communicate()
+        return self.process.communicate()[0]
 
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> str:
         """Ask it to stop; returns what it said. Fails unless it exits with 0."""

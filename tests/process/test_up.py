@@ -12,10 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from atalaia.storage.cluster import Account
-from tests.process.server import ROOT, data_directory, run_to_end, start
+from tests.process.server import ROOT, Server, data_directory, run_to_end, start
 from tests.stack import START_MS, fetch_aio, row
 
 pytestmark = pytest.mark.process
@@ -70,10 +71,8 @@ def test_kill_9_of_it_and_of_its_postgres_loses_nothing(data_dir: Path) -> None:
     server.stop()
 
 
-def test_a_postgres_that_dies_while_we_serve_is_started_again(data_dir: Path) -> None:
-    """503 with a delay at worst, then service goes on; the log says it once and does not flood."""
-    server = start(data_dir)
-    postmaster = server.postmaster()
+def _outlive(server: Server, postmaster: int) -> None:
+    """Kill the postmaster, and see the service answer all the while and go on."""
     with server.client as client:
         assert client.post("/v1/readings", json=[row(START_MS, 1)]).status_code == 200
         os.kill(postmaster, signal.SIGKILL)
@@ -86,6 +85,16 @@ def test_a_postgres_that_dies_while_we_serve_is_started_again(data_dir: Path) ->
         points = client.get("/v1/sensors/s/readings?metric=t").json()["data"]
         assert [point["value"] for point in points] == [1.0, 2.0]
         assert client.get("/health/ready").status_code == 200
+
+
+def test_a_postgres_that_dies_while_we_serve_is_started_again(data_dir: Path) -> None:
+    """503 with a delay at worst, then service goes on; the log says it once and does not flood."""
+    server = start(data_dir)
+    postmaster = server.postmaster()
+    try:
+        _outlive(server, postmaster)
+    except httpx.HTTPError as error:
+        raise AssertionError(server.kill()) from error
     assert server.postmaster() != postmaster
     said = server.stop()
     assert (said.count("postgres_died"), said.count("postgres_restarted")) == (1, 1)
