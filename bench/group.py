@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
-    configure_logging("console", "warning")
+    configure_logging("console")
     directory = Path(tempfile.mkdtemp(prefix="atl-bench-"))
     directory.chmod(0o755)
     cluster = locate(directory)

@@ -49,7 +49,7 @@ def replay(server: Server, files: list[Path], *more: str) -> dict[str, int]:
             raise RuntimeError(done.stdout + done.stderr)
         time.sleep(0.2)
     lines = re.findall(
-        r"^ *(sent|accepted|duplicates|rejected|sent again) +([\d,]+)", done.stdout, re.M
+        r"^ *(sent|accepted|duplicates|rejected|batches sent again) +([\d,]+)", done.stdout, re.M
     )
     return {name: int(number.replace(",", "")) for name, number in lines}
 
@@ -177,7 +177,7 @@ def main() -> None:
         "alerts": len(alerts.splitlines()),
         "kills": used[-1],
         "rows_killed": shaken_rows,
-        "resent_batches_killed": shaken.get("sent again", 0),
+        "resent_batches_killed": shaken["batches sent again"],
         "alert_diff": len(differing),
     }
     for name, figure in headline.items():

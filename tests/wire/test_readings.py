@@ -182,6 +182,15 @@ def test_numbers_beyond_float64_are_rejected_by_row() -> None:
     assert [(r.index, r.code) for r in batch.rejects] == [(0, "bad_value")]
 
 
+@pytest.mark.parametrize("digits", ["9" * 30, "9" * 5_000, "-" + "9" * 5_000])
+def test_an_endless_integer_is_one_bad_value(digits: str) -> None:
+    """It spoils neither its neighbours nor the decoder."""
+    row = '{"sensor": "s", "metric": "t", "ts": 1767225600000, "value": %s}'
+    batch = parse(f"[{row % 1}, {row % digits}, {row % 2}]".encode())
+    assert batch.value.tolist() == ([1.0, 1e30, 2.0] if len(digits) == 30 else [1.0, 2.0])
+    assert [reject.code for reject in batch.rejects] == ["bad_value"] * (len(digits) > 30)
+
+
 def test_booleans_count_when_asked() -> None:
     """?bool=number."""
     batch = parse([{"sensor": "a", "metric": "b", "ts": 1, "value": True}], bool_as_number=True)

@@ -5,6 +5,8 @@ row by itself. Whatever it does not understand takes the slow road, which judges
 names what is wrong with each; both give the same batch for the same good body.
 """
 
+import json
+import math
 import re
 from array import array
 from collections.abc import Iterable, Sequence
@@ -58,6 +60,7 @@ _ANY = msgspec.json.Decoder(float_hook=float)
 _LINE = re.compile(rb"[^\s][^\n]*")  # one that is not blank; found one by one, never as a list
 _NESTED = (list, dict)
 MAX_DEPTH = 32
+MOST_DIGITS = 400  # a float64 has 309; int() of thousands would take long, and refuses 4,300
 
 
 def parse_readings(body: bytes, *, options: WireOptions) -> Batch:
@@ -197,10 +200,24 @@ def _add_lines(body: bytes, collector: Collector) -> None:
             collector.add(item)
 
 
+def _decode_any(text: bytes) -> Any:
+    """JSON as values. A number beyond all bounds is infinity: a bad value, not a bad body."""
+    try:
+        return _ANY.decode(text)
+    except msgspec.DecodeError as error:
+        if "out of range" not in str(error):
+            raise
+    return json.loads(text, parse_int=_parse_int)
+
+
+def _parse_int(digits: str) -> float:
+    return int(digits) if len(digits) < MOST_DIGITS else math.copysign(math.inf, float(digits[:2]))
+
+
 def _decode(text: bytes) -> Any:
     """Raises ValueError for what is no JSON, or nested beyond MAX_DEPTH."""
     try:
-        document = _ANY.decode(text)
+        document = _decode_any(text)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels") from None
     level = [document] if isinstance(document, _NESTED) else []
