@@ -119,7 +119,7 @@ async def fill(
     none32, none = np.empty(0, np.int32), np.empty(0, np.int64)
     for day in range(days):
         times = since + day * DAY_US + np.arange(0, DAY_US, step_us)
-        await store.ensure_partitions(times[:1], Micros(since + days * DAY_US))
+        await store.ensure_partitions(TenantNo(1), times[:1], Micros(since + days * DAY_US))
         ts = np.tile(times, sensors)
         item = CommitItem(
             tenant_no=tenant_no,

@@ -140,7 +140,7 @@ async def measure(url: str, rounds: int) -> dict[Shape, Timings]:
         await trio.to_thread.run_sync(tenant_keys, url, TENANTS)
         async with open_engine_store(database, now) as store:
             feed = Feed(clock, now // DAY_US * DAY_US - DAY_US)
-            await store.ensure_partitions(np.array([feed.first_us]), Micros(now))
+            await store.ensure_partitions(TenantNo(1), np.array([feed.first_us]), Micros(now))
             for number in range(rounds + 1):
                 for shape, timings in found.items():
                     took_s = await take_turn(store, feed, shape)

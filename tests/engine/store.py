@@ -44,6 +44,7 @@ class FaultyStore:
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
     register_s: float = 0.0
+    commit_s: float = 0.0
     load_s: float = 0.0
     loading: int = 0
     most_loading: int = 0
@@ -119,6 +120,7 @@ class FaultyStore:
         return np.empty(0, np.int64)
 
     async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        await trio.sleep(self.commit_s)
         if group_id in self.groups:
             return self.groups[group_id]
         fault = self.faults.pop(0) if self.faults else None

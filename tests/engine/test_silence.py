@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule
+from atalaia.model.batch import SeriesName
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import StoreUnavailable
 from tests.engine.store import FaultyStore
@@ -155,3 +156,33 @@ async def test_a_start_without_the_database_wakes_the_tenants_later(
     async with engine(store, clock):
         await trio.sleep(800)
         assert [kind for kind, _ in steps(store)] == ["opened"]
+
+
+async def test_a_stall_of_ours_is_nobodys_silence(autojump_clock: MockClock) -> None:
+    """A device that waits half a minute for its answer sends nothing meanwhile."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        text = "rule silent on sensors when no data for 10s"
+        await gate.edit_rule(ONE, CreateRule(text)).wait()
+        for n in range(20):
+            store.commit_s = 30.0 if n == 5 else 0.0
+            await gate.submit(ONE, batch(sensor="s")).wait()
+            await trio.sleep(5)
+        assert store.transitions == []
+        await trio.sleep(15)
+        assert [kind for kind, _ in steps(store)] == ["opened"]
+
+
+async def test_an_alert_of_a_sensor_without_readings_can_be_closed(
+    autojump_clock: MockClock,
+) -> None:
+    """It has no clock of its own: the alert is closed at the time it goes by."""
+    store = FaultyStore()
+    await store.register(ONE, [SeriesName("ghost", "t")], Micros(START_US))
+    async with engine(store) as gate:
+        rule = await gate.edit_rule(ONE, CreateRule(SILENT)).wait()
+        await trio.sleep(700)
+        await gate.edit_rule(ONE, DeleteRule(rule.rule_id)).wait()
+    opened, closed = store.transitions
+    assert (opened.kind, closed.kind, closed.reason) == ("opened", "cleared", "rule_deleted")
+    assert closed.at == closed.arrived > opened.at

@@ -40,7 +40,7 @@ def test_the_first_start_makes_credentials_and_a_curl_line_that_works(data_dir: 
         line = (
             f"curl -sS {server.credentials['base_url']}/v1/readings"
             f" -H 'X-API-Key: {server.credentials['api_key']}' "
-            """-d '{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)',"""
+            """-d '{"sensor": "hello", "metric": "temperature", "ts": '$(date +%s000)',"""
             """ "value": 71.5}'"""
         )
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)

@@ -232,6 +232,18 @@ async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None
     assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
 
 
+async def test_a_driver_that_loses_its_place_is_unavailable(stack: Stack) -> None:
+    """Its own protocol breaks when a connection dies within a query: nobody's data is at fault."""
+
+    async def lost(_: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 15")
+
+    with pytest.raises(StoreUnavailable):
+        await stack.database.as_writer(lost)
+    with pytest.raises(StoreUnavailable):
+        await stack.database.as_tenant(await stack.tenant_no(), lost)
+
+
 async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
     """Ids that nobody can still retry."""
     await stack.send([row(START_MS, 1)])

@@ -38,3 +38,13 @@ def test_libraries_speak_through_our_pipeline_and_cannot_flood(
     assert "OSError" in event["error"]
     assert "hunter2" not in line
     assert "Traceback" not in line
+
+
+def test_a_warning_that_repeats_is_said_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """To a person; other warnings are not held back by it."""
+    configure_logging("console")
+    for _ in range(50):
+        structlog.get_logger().warning("actor_stopped")
+    structlog.get_logger().warning("commit_retried")
+    said = capsys.readouterr().err
+    assert (said.count("actor_stopped"), said.count("commit_retried")) == (1, 1)

@@ -14,7 +14,7 @@ COMMANDS = {
 
         The columns are found by looking; the options say otherwise. A batch that is not answered
         is sent again: what is stored already counts as duplicate.""",
-    "rules:app": "Check rule files and list a server's rules.",
+    "rules:app": "Check rules, try them on the past, keep a server's in a file.",
 }
 """Help stands here too, since the list of commands must not import them."""
 

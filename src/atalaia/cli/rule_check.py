@@ -78,7 +78,8 @@ def check(
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
     windows = {(a.metric, a.window_us) for a in rule.aggregates}
-    print(f"ok  {rule.name}: {', '.join(rule.metrics)}; {len(windows)} windows per sensor")
+    about = f"{', '.join(rule.metrics)}; {len(windows)} windows per sensor"
+    print(f"ok  {rule.name}: {about if rule.silence is None else rule.silence}")
     for lint in lints:
         print(f"    {file}:{lint.line}:{lint.column}: {lint.message} [{lint.code}]")
 

@@ -15,7 +15,11 @@ from atalaia.cli.connection import Connection, GaveUp, find_connection, no_answe
 from atalaia.model.errors import AtalaiaError, Invalid
 
 app = App(name="rules", help="Check rules, try them on the past, keep a server's in a file.")
-app.command("atalaia.cli.backtest:backtest", name="backtest")
+app.command(
+    "atalaia.cli.backtest:backtest",
+    name="backtest",
+    help="Say what a rule would have done over the stored readings.",
+)
 
 
 app.command(

@@ -103,7 +103,7 @@ def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
   Send a first reading (paste as it is):
 
     curl -sS {credentials.base_url}/v1/readings -H 'X-API-Key: {credentials.api_key}' \\
-      -d '{{"sensor": "boiler-1", "metric": "temperature", "ts": '$(date +%s000)', "value": 71.5}}'
+      -d '{{"sensor": "hello", "metric": "temperature", "ts": '$(date +%s000)', "value": 71.5}}'
 {"" if demo is None else _demo_lines(credentials, demo)}
   Ctrl-C stops it; nothing that was answered is lost.
 """,

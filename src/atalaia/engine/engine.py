@@ -17,6 +17,7 @@ from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
 from atalaia.engine.limits import EngineLimits
+from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
     ReplaceRule,
@@ -31,7 +32,7 @@ from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
@@ -55,7 +56,7 @@ class Gate:
     _nursery: trio.Nursery
     _works: trio.MemorySendChannel[Work]
     _budget: Budget
-    _listening_since: Micros
+    _listening: Listening
     _recoveries: trio.CapacityLimiter
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
@@ -149,9 +150,9 @@ class Gate:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
             TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening_since, self._recoveries,
+            self._listening, self._recoveries,
         )  # fmt: skip
-        supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor)
+        supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
         self._nursery.start_soon(self._live, supervisor)
         return supervisor
@@ -177,10 +178,11 @@ async def open_engine(
     """
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
-        flusher = Flusher(store, clock, limits, receive, Queue(limits))
-        budget, since = Budget(limits.total_rows), clock.now_us()
+        listening = Listening(clock, clock.now_us())
+        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening)
+        budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
-        gate = Gate(store, clock, limits, nursery, send, budget, since, recoveries)
+        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries)
         flushed = trio.Event()
 
         async def flush() -> None:

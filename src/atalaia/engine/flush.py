@@ -18,6 +18,7 @@ import trio
 from atalaia.engine.clock import WallClock
 from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
+from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Work
 from atalaia.engine.tally import Tally
 from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
@@ -40,6 +41,7 @@ class Flusher:
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
     queue: Queue
+    listening: Listening
     tally: Tally = attrs.field(factory=Tally)
 
     async def run(self) -> None:
@@ -102,6 +104,13 @@ class Flusher:
 
     async def _commit(self, group: Sequence[Work]) -> None:
         """Commit and settle. Raises StoreUnavailable after the retry deadline, StoreRefused."""
+        self.listening.begin_commit()
+        try:
+            await self._commit_heard(group)
+        finally:
+            self.listening.end_commit()
+
+    async def _commit_heard(self, group: Sequence[Work]) -> None:
         items = [work.item for work in group]
         group_id = uuid7(self.clock.now_us())
         began = trio.current_time()

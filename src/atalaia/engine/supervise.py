@@ -11,6 +11,7 @@ import trio
 
 from atalaia.engine.inbox import Inbox
 from atalaia.engine.limits import EngineLimits
+from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Message
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.errors import AtalaiaError, Unavailable
@@ -31,6 +32,7 @@ class Supervisor:
     inbox: Inbox
     limits: EngineLimits
     new_actor: Callable[[], TenantActor]
+    listening: Listening
     quarantined_until: float | None = None
     _crashes: deque[float] = attrs.field(factory=deque)
     _closed: trio.Event = attrs.field(factory=trio.Event)
@@ -68,6 +70,7 @@ class Supervisor:
 
     async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
         log.warning("actor_stopped", error=error)
+        self.listening.restart()
         _fail(actor.current, answer)
         await actor.incarnation.settled()
         for message in self.inbox.drain():

@@ -18,6 +18,7 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.inbox import Inbox
 from atalaia.engine.judge import TenantState, check_times, judge, refuse, rule_states
 from atalaia.engine.limits import EngineLimits
+from atalaia.engine.listening import DEAF_S, Listening
 from atalaia.engine.messages import (
     Incarnation,
     Message,
@@ -52,7 +53,7 @@ class TenantActor:
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
-    listening_since: Micros
+    listening: Listening
     recoveries: trio.CapacityLimiter
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
@@ -66,7 +67,7 @@ class TenantActor:
         """
         while True:
             async with self.recoveries:
-                state, image = await recover(self.store, self.tenant_no, self.listening_since)
+                state, image = await recover(self.store, self.tenant_no, self.listening.since)
             if not await self._serve(state, image):
                 return
 
@@ -102,12 +103,17 @@ class TenantActor:
 
     def _patience_s(self, state: TenantState) -> float:
         """How long to wait for a message; what has arrived goes before what is due."""
+        if state.rules.waits and self.listening.deaf:
+            return DEAF_S
         if not state.rules.waits or not self.inbox.empty():
             return self.limits.idle_s
         return min(max(0.0, -self._overdue_s(state)), self.limits.idle_s)
 
     async def _tick(self, state: TenantState) -> None:
         """Commit the alerts of silence that are due now, if any."""
+        if self.listening.deaf:
+            return
+        state.rules.listen_from(self.listening.since)
         arrived = state.next_arrival(self.clock.now_us())
         line = Micros(arrived // GRID_US * GRID_US)
         transitions = state.rules.tick(line, arrived)
@@ -183,7 +189,7 @@ class TenantActor:
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            add_sensors(state, sensors, {}, self.listening_since)
+            add_sensors(state, sensors, {}, self.listening.since)
             for row in series:
                 state.add_series(row, None)
         slots = state.table.slots(batch.names)[batch.idx]

@@ -46,6 +46,9 @@ class Absence:
     def heard(self, sensor: int) -> int:
         return int(self._heard.rows[sensor, 0])
 
+    def listen_from(self, since: Micros) -> None:
+        np.maximum(self._heard.rows, since, out=self._heard.rows)
+
     def hear(self, sensors: Int64s, at: Micros) -> list[int]:
         """Readings of these sensors arrived; returns their states of silence that are open."""
         self._heard.rows[sensors, 0] = at

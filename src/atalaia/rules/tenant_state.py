@@ -219,6 +219,10 @@ class TenantRules:
         """When `tick` will open an alert if nobody is heard of before."""
         return self._absence.next_deadline()
 
+    def listen_from(self, since: Micros) -> None:
+        """Nobody's silence began before this."""
+        self._absence.listen_from(since)
+
     def tick(self, now: Micros, arrived: Micros) -> list[Transition]:
         """Open the alerts of silence that are due at `now`, a line of the grid.
 
@@ -338,6 +342,7 @@ class TenantRules:
                 continue
             level, opened = alert
             slot, sensor_no, rule = self._states.owners[place]
+            clock = Micros(int(self._sensor_table.rows[slot, k.S_CLOCK]))
             closed.append(
                 Transition(
                     kind="cleared",
@@ -346,7 +351,7 @@ class TenantRules:
                     rule_version=rule.version,
                     sensor_no=sensor_no,
                     severity=SEVERITY_ORDER[level],
-                    at=Micros(int(self._sensor_table.rows[slot, k.S_CLOCK])),
+                    at=clock if rule.spec.silence is None else arrived,  # the clock it goes by
                     arrived=arrived,
                     value=None,
                     evidence=(),

@@ -40,6 +40,7 @@ _AS_WRITER = "SELECT set_config('role', 'atalaia_writer', true)"
 
 _DOWN = (
     OSError,  # TimeoutError is one of them
+    asyncpg.InternalClientError,  # its protocol, when a connection breaks within a query
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
@@ -47,6 +48,11 @@ _DOWN = (
     asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over
 )
+
+
+_DRIVER_ERRORS = (
+    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
 
 
 def translate(error: Exception) -> NoReturn:
@@ -75,14 +81,14 @@ class Database:
         """
         try:
             return await self._bridge.call(_tenant_aio, self._app, tenant_no, timeout_ms, work)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _DRIVER_ERRORS as error:
             translate(error)
 
     async def as_writer(self, work: Work[T]) -> T:
         """Run `work(connection)` in one transaction as atalaia_writer. Raises as `as_tenant`."""
         try:
             return await self._bridge.call(_writer_aio, self._writer, work)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _DRIVER_ERRORS as error:
             translate(error)
 
 

@@ -25,6 +25,26 @@ def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, An
     return event
 
 
+class Quiet:
+    """Drops a warning that was said within QUIET_S; the next one says how often."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def __call__(
+        self, _: Any, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if method != "warning":
+            return event
+        now = time.monotonic()
+        quiet_until, unsaid = self._said.get(event["event"], (0.0, 0))
+        if now < quiet_until:
+            self._said[event["event"]] = (quiet_until, unsaid + 1)
+            raise structlog.DropEvent
+        self._said[event["event"]] = (now + QUIET_S, 0)
+        return event if not unsaid else {**event, "unsaid_before": unsaid}
+
+
 class LibraryLines(logging.Handler):
     """Standard log records as events of ours; those within QUIET_S of the last are counted."""
 
@@ -63,9 +83,11 @@ def configure_logging(style: Literal["console", "json"]) -> None:
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
+    quiet = [Quiet()] if style == "console" else []
     tail = [structlog.processors.format_exc_info] if style == "json" else []
     structlog.configure(
         processors=[
+            *quiet,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
