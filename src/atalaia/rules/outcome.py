@@ -9,8 +9,9 @@ import numpy as np
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import DAY_US, Micros
 from atalaia.rules import tally as t
+from atalaia.rules.program import ActiveRule
 from atalaia.rules.syntax import SEVERITY_ORDER
-from atalaia.rules.tenant_state import ActiveRule, alert_id
+from atalaia.rules.transitions import alert_id
 from atalaia.rules.variants import Variant
 from atalaia.rules.windows import NEVER
 

@@ -7,7 +7,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import attrs
 import numpy as np
@@ -26,10 +26,10 @@ from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
 from atalaia.rules.syntax import SEVERITY_ORDER
+from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 
-ALERT_NAMESPACE = UUID("6f5f6d0e-2f0b-5a3e-9d7c-2a8f1c4be1a7")
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 LONG_AGO = Micros(0)
@@ -234,7 +234,8 @@ class TenantRules:
             level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
             self._states.open(place, level, now)
             silent_s = (now - self._absence.heard(slot)) / 1e6
-            found.append(self._silence("opened", place, level, now, now, arrived, silent_s))
+            evidence = (Evidence(str(rule.spec.when), silent_s),)
+            found.append(self._step("opened", place, level, now, now, arrived, evidence))
         return found
 
     def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
@@ -245,33 +246,9 @@ class TenantRules:
             if closed is None:
                 raise AssertionError("an open state has an alert")
             level, opened = closed
-            found.append(self._silence("cleared", place, level, arrived, opened, arrived, 0.0))
+            evidence = (Evidence(str(self._states.owners[place][2].spec.when), 0.0),)
+            found.append(self._step("cleared", place, level, arrived, opened, arrived, evidence))
         return found
-
-    def _silence(
-        self,
-        kind: TransitionKind,
-        place: int,
-        level: int,
-        at: Micros,
-        opened: int,
-        arrived: Micros,
-        silent_s: float,
-    ) -> Transition:
-        slot, sensor_no, rule = self._states.owners[place]
-        return Transition(
-            kind=kind,
-            alert_id=alert_id(self.tenant_id, rule, self._sensors[slot].sensor_id, opened),
-            rule_no=rule.rule_no,
-            rule_version=rule.version,
-            sensor_no=sensor_no,
-            severity=SEVERITY_ORDER[level],
-            at=at,
-            arrived=arrived,
-            value=silent_s,
-            evidence=(Evidence(str(rule.spec.when), silent_s),),
-            reason="condition" if kind == "cleared" else None,
-        )
 
     def _make_room(self, why: int, what: int) -> None:
         """Give the kernel what it stopped for."""
@@ -341,23 +318,11 @@ class TenantRules:
             if alert is None:
                 continue
             level, opened = alert
-            slot, sensor_no, rule = self._states.owners[place]
-            clock = Micros(int(self._sensor_table.rows[slot, k.S_CLOCK]))
-            closed.append(
-                Transition(
-                    kind="cleared",
-                    alert_id=alert_id(self.tenant_id, rule, self._sensors[slot].sensor_id, opened),
-                    rule_no=rule.rule_no,
-                    rule_version=rule.version,
-                    sensor_no=sensor_no,
-                    severity=SEVERITY_ORDER[level],
-                    at=clock if rule.spec.silence is None else arrived,  # the clock it goes by
-                    arrived=arrived,
-                    value=None,
-                    evidence=(),
-                    reason=reason,
-                )
-            )
+            slot, _, rule = self._states.owners[place]
+            clock = int(self._sensor_table.rows[slot, k.S_CLOCK])
+            at = clock if rule.spec.silence is None else arrived  # the clock it goes by
+            step = self._step("cleared", place, level, at, opened, arrived)
+            closed.append(attrs.evolve(step, reason=reason))
         return closed
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
@@ -368,25 +333,31 @@ class TenantRules:
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        return Transition(
-            kind=KINDS[kind],
-            alert_id=alert_id(self.tenant_id, rule, sensor.sensor_id, opened),
-            rule_no=rule.rule_no,
-            rule_version=rule.version,
-            sensor_no=sensor.sensor_no,
-            severity=SEVERITY_ORDER[level],
-            at=Micros(at),
+        return self._step(KINDS[kind], place, level, at, opened, arrived, evidence)
+
+    def _step(
+        self,
+        kind: TransitionKind,
+        place: int,
+        level: int,
+        at: int,
+        opened: int,
+        arrived: Micros,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> Transition:
+        slot, sensor_no, rule = self._states.owners[place]
+        return make_transition(
+            kind,
+            tenant_id=self.tenant_id,
+            rule=rule,
+            sensor_no=sensor_no,
+            sensor_id=self._sensors[slot].sensor_id,
+            level=level,
+            opened=opened,
+            at=at,
             arrived=arrived,
-            value=evidence[0].value,
             evidence=evidence,
-            reason="condition" if KINDS[kind] == "cleared" else None,
         )
-
-
-def alert_id(tenant_id: UUID, rule: ActiveRule, sensor_id: UUID, opened: int) -> UUID:
-    """The id of the alert of a rule at a sensor that opened at this time."""
-    name = f"{tenant_id}/{rule.rule_id}/{rule.version}/{sensor_id}/{opened}"
-    return uuid5(ALERT_NAMESPACE, name)
 
 
 def compile_kernel() -> None:
