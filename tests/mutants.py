@@ -35,6 +35,7 @@ ROAD = "tests/http/test_road.py::"
 ENGINE = "tests/engine/test_engine.py::"
 POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
+SILENCE = "tests/engine/test_silence.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -203,6 +204,31 @@ MUTANTS = (
         "changed-states-marked-once", RESTART, "rules/states.py",
         "        self.words[places] &= ~j.DIRTY\n", "",
         RULES + "test_a_crash_at_every_reading_changes_no_bit",
+    ),
+    Mutant(
+        "our-downtime-counts-as-silence", RESTART, "engine/recover.py",
+        "max(last, listening_since)", "last",
+        SILENCE + "test_our_own_absence_is_nobodys_silence",
+    ),
+    Mutant(
+        "our-stall-counts-as-silence", RESTART, "engine/listening.py",
+        "DEAF_S = 2.0", "DEAF_S = 1e9",
+        SILENCE + "test_a_stall_of_ours_is_nobodys_silence",
+    ),
+    Mutant(
+        "waiting-tenants-not-woken", RESTART, "engine/engine.py",
+        "            await gate.wake_waiting()\n", "",
+        SILENCE + "test_our_own_absence_is_nobodys_silence",
+    ),
+    Mutant(
+        "silence-behind-an-endless-queue", "4 apart", "engine/tenant.py",
+        "BUSY_S = 5.0", "BUSY_S = 1e9",
+        SILENCE + "test_a_watched_tenant_does_not_rest_and_a_busy_one_is_looked_at",
+    ),
+    Mutant(
+        "the-newest-reading-is-usual-too", FOLD, "rules/scanning.py",
+        "until = newest_ts - 1", "until = newest_ts",
+        RULES + "test_scans_of_hundreds_of_readings_go_by_the_grid",
     ),
     Mutant(
         "state-changes-not-packed", RESTART, "rules/states.py",
