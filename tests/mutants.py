@@ -206,8 +206,8 @@ MUTANTS = (
         RULES + "test_a_crash_at_every_reading_changes_no_bit",
     ),
     Mutant(
-        "our-downtime-counts-as-silence", RESTART, "engine/recover.py",
-        "max(last, listening_since)", "last",
+        "our-downtime-counts-as-silence", RESTART, "engine/tenant.py",
+        "        state.rules.listen_from(self.listening.since)\n", "",
         SILENCE + "test_our_own_absence_is_nobodys_silence",
     ),
     Mutant(

@@ -18,12 +18,9 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 log = structlog.get_logger()
 
 
-async def recover(
-    store: EngineStore, tenant_no: TenantNo, listening_since: Micros
-) -> tuple[TenantState, TenantImage]:
+async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
     """Load the image, rebuild the windows from stored readings, restore the rule states.
 
-    listening_since: nobody's silence began before it.
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
     beside the state itself.
     """
@@ -38,7 +35,7 @@ async def recover(
         last_received=image.last_received,
         deltas=image.deltas,
     )
-    add_sensors(state, image.sensors, heard, listening_since)
+    add_sensors(state, image.sensors, heard)
     for series in image.series:
         state.add_series(series, image.newest.get(series.series_no))
     await _warm(store, state)
@@ -65,13 +62,11 @@ def add_sensors(
     state: TenantState,
     sensors: Sequence[SensorRow],
     heard: Mapping[SensorNo, Micros],
-    listening_since: Micros,
 ) -> None:
     """Add sensors; say loudly which rules some of them leave out, being too many together."""
     left_out: dict[UUID, list[str]] = {}
     for sensor in sensors:
-        last = heard.get(sensor.sensor_no, sensor.registered_at)
-        state.add_sensor(sensor, max(last, listening_since))
+        state.add_sensor(sensor, heard.get(sensor.sensor_no, sensor.registered_at))
         for rule in state.left_out(sensor):
             left_out.setdefault(rule.rule_id, []).append(sensor.name)
     for rule_id, names in left_out.items():

@@ -67,7 +67,7 @@ class TenantActor:
         """
         while True:
             async with self.recoveries:
-                state, image = await recover(self.store, self.tenant_no, self.listening.since)
+                state, image = await recover(self.store, self.tenant_no)
             if not await self._serve(state, image):
                 return
 
@@ -189,7 +189,7 @@ class TenantActor:
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            add_sensors(state, sensors, {}, self.listening.since)
+            add_sensors(state, sensors, {})
             for row in series:
                 state.add_series(row, None)
         slots = state.table.slots(batch.names)[batch.idx]
