@@ -144,3 +144,31 @@ async def test_an_idle_connection_is_closed(
     monkeypatch.setattr("atalaia.http.app.KEEP_ALIVE_S", 0.1)
     async with open_stack(database_url) as stack:
         assert (await raw(stack, (sent, b"(closed)"))).endswith(b"(closed)")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "known", "status"),
+    [
+        (b"GET //v1/rules", False, b" 404 "),
+        (b"GET /%2Fv1/rules", True, b" 404 "),
+        (b"GET v1/rules", False, b" 404 "),
+        (b"GET ?v1/rules", False, b" 404 "),
+        (b"OPTIONS *", False, b" 404 "),
+        (b"POST //v1/readings", True, b" 404 "),
+        (b"GET http://x/v1/rules", False, b" 401 "),
+        (b"GET HTTP://x/v1/rules?limit=1", True, b" 200 "),
+        (b"GET http://x//v1/rules", True, b" 404 "),
+        (b"GET http://x", False, b" 404 "),
+        (b"GET http://x/health/live", False, b" 200 "),
+        (b"POST http://x/v1/readings", False, b" 401 "),
+        (b"POST http://x/v1/readings", True, b" 400 "),
+    ],
+)
+async def test_every_form_of_a_path_is_checked_as_it_is_routed(
+    stack: Stack, request_line: bytes, known: bool, status: bytes
+) -> None:
+    """No spelling reaches a handler behind the back of the authenticator."""
+    key = stack.api_key if known else "atl_0_0"
+    fields = f" HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n"
+    answer = await raw(stack, (request_line + fields.encode(), b"}"))
+    assert status in answer.partition(b"\r\n")[0]
