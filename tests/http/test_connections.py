@@ -172,3 +172,14 @@ async def test_every_form_of_a_path_is_checked_as_it_is_routed(
     fields = f" HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n"
     answer = await raw(stack, (request_line + fields.encode(), b"}"))
     assert status in answer.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/readings"])
+@pytest.mark.parametrize(
+    "fields", [" HTTP/1.0\r\n\r\n", " HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"]
+)
+async def test_a_last_request_closes_its_connection(stack: Stack, path: str, fields: str) -> None:
+    """As soon as it is answered, whoever answers it."""
+    with trio.fail_after(2):
+        answer = await raw(stack, (f"GET {path}{fields}".encode(), b"(closed)"))
+    assert answer.startswith(b"HTTP/1.1 ")
