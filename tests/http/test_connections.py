@@ -183,3 +183,14 @@ async def test_a_last_request_closes_its_connection(stack: Stack, path: str, fie
     with trio.fail_after(2):
         answer = await raw(stack, (f"GET {path}{fields}".encode(), b"(closed)"))
     assert answer.startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/rules", "//v1/readings"])
+async def test_websockets_are_refused(stack: Stack, path: str) -> None:
+    """Wherever they are asked for, with or without a key."""
+    head = (
+        f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    answer = await raw(stack, (head.encode(), b"\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 403 ")

@@ -82,7 +82,10 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            elif scope["type"] == "websocket":  # there are none: 403
+                await send({"type": "websocket.close"})
             return
         request_id = uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
