@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from atalaia.http import auth
-from atalaia.http.auth import KEEP_S, Authenticator
+from atalaia.http.auth import KEEP_S, Authenticator, require
 from atalaia.model.errors import Unauthenticated
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import KeyRecord
@@ -70,3 +70,9 @@ async def test_a_revoked_key_stops_and_a_new_one_starts(
     for _ in range(5):
         await authenticator.principal(scope(key))
     assert keys.asked == 3
+
+
+def test_nobody_may_do_nothing() -> None:
+    """A request that no key was checked for is refused, not an internal error."""
+    with pytest.raises(Unauthenticated):
+        require(None, "read")

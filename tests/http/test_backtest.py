@@ -221,3 +221,20 @@ async def test_a_failure_on_the_way_is_the_last_line(database_url: str) -> None:
         last = json.loads(response.text.splitlines()[-1])
         assert (last["error"]["status"], last["error"]["code"]) == (500, "internal_error")
         assert "fault" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"sweep": 7}, "expected an object"),
+        ({"sweep": {"for": 7}}, "expected a list"),
+        ({"sweep": {"threshold": ["7"]}}, "expected a number"),
+        ({"from": []}, "expected a time"),
+    ],
+)
+async def test_a_bad_body_is_described_in_words_of_json(
+    stack: Stack, body: object, detail: str
+) -> None:
+    """Not with the names of our classes."""
+    response = await stack.client.post("/v1/rules/backtest", json=body)
+    assert [p["detail"] for p in response.json()["problems"]] == [detail]

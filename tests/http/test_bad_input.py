@@ -73,6 +73,9 @@ async def test_bad_ingest_requests_have_their_answers(
         ("GET", "/v1/sensors/s/readings?metric=t&from=2026-01-01T00:00:00", 400, "bad_parameter"),
         ("GET", "/v1/sensors/s/readings?metric=t&cursor=%00", 400, "bad_parameter"),
         ("GET", f"/v1/sensors/s/readings?metric=t&cursor={forged(2**63)}", 400, "bad_parameter"),
+        ("GET", f"/v1/sensors/s/readings?metric=t&cursor={forged(2**62)}", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&from=-999999999999999", 400, "bad_parameter"),
+        ("GET", "/v1/sensors/s/readings?metric=t&to=-999999999999999", 400, "bad_parameter"),
         ("GET", "/v1/sensors?cursor=e30", 400, "bad_parameter"),
         ("GET", f"/v1/sensors?cursor={forged('a' + chr(0))}", 400, "bad_parameter"),
         ("GET", "/v1/sensors/%00", 404, "not_found"),
@@ -86,6 +89,16 @@ async def test_bad_ingest_requests_have_their_answers(
             400,
             "bad_parameter",
         ),
+        (
+            "GET",
+            f"/v1/alerts?cursor={forged([-(2**63), str(UUID(int=1))])}",
+            400,
+            "bad_parameter",
+        ),
+        ("GET", "/v1/alerts?from=-999999999999999", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?to=-999999999999999", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?from=0001-01-01T00:00:00Z", 400, "bad_parameter"),
+        ("GET", "/v1/alerts?to=999999999999999", 400, "bad_parameter"),
         ("GET", f"/v1/rules?cursor={forged(2**31)}", 400, "bad_parameter"),
         ("GET", f"/v1/rules?cursor={forged(-1)}", 400, "bad_parameter"),
         ("GET", "/v1/alerts/not-a-uuid", 404, "not_found"),
@@ -120,6 +133,17 @@ async def test_times_in_questions_are_forgiving(stack: Stack, text: str) -> None
     await stack.send([row(START_MS, 1)])
     response = await stack.client.get(f"/v1/sensors/s/readings?metric=t&from={text}")
     assert len(response.json()["data"]) == 1
+
+
+async def test_the_first_and_the_last_times_can_be_asked_for(stack: Stack) -> None:
+    """A question over all of time has an answer."""
+    await stack.send([row(START_MS, 1)])
+    span = "from=0001-01-02T00:00:00Z&to=9999-12-31T00:00:00Z"
+    assert (await stack.client.get(f"/v1/alerts?{span}")).status_code == 200
+    readings = await stack.client.get(f"/v1/sensors/s/readings?metric=t&{span}")
+    assert len(readings.json()["data"]) == 1
+    early = await stack.client.get("/v1/sensors/s/readings?metric=t&to=-62135510400000")
+    assert (early.status_code, early.json()["data"]) == (200, [])
 
 
 async def test_every_v1_route_wants_a_key(stack: Stack) -> None:

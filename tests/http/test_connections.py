@@ -144,3 +144,53 @@ async def test_an_idle_connection_is_closed(
     monkeypatch.setattr("atalaia.http.app.KEEP_ALIVE_S", 0.1)
     async with open_stack(database_url) as stack:
         assert (await raw(stack, (sent, b"(closed)"))).endswith(b"(closed)")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "known", "status"),
+    [
+        (b"GET //v1/rules", False, b" 404 "),
+        (b"GET /%2Fv1/rules", True, b" 404 "),
+        (b"GET v1/rules", False, b" 404 "),
+        (b"GET ?v1/rules", False, b" 404 "),
+        (b"OPTIONS *", False, b" 404 "),
+        (b"POST //v1/readings", True, b" 404 "),
+        (b"GET http://x/v1/rules", False, b" 401 "),
+        (b"GET HTTP://x/v1/rules?limit=1", True, b" 200 "),
+        (b"GET http://x//v1/rules", True, b" 404 "),
+        (b"GET http://x", False, b" 404 "),
+        (b"GET http://x/health/live", False, b" 200 "),
+        (b"POST http://x/v1/readings", False, b" 401 "),
+        (b"POST http://x/v1/readings", True, b" 400 "),
+    ],
+)
+async def test_every_form_of_a_path_is_checked_as_it_is_routed(
+    stack: Stack, request_line: bytes, known: bool, status: bytes
+) -> None:
+    """No spelling reaches a handler behind the back of the authenticator."""
+    key = stack.api_key if known else "atl_0_0"
+    fields = f" HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n"
+    answer = await raw(stack, (request_line + fields.encode(), b"}"))
+    assert status in answer.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/readings"])
+@pytest.mark.parametrize(
+    "fields", [" HTTP/1.0\r\n\r\n", " HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"]
+)
+async def test_a_last_request_closes_its_connection(stack: Stack, path: str, fields: str) -> None:
+    """As soon as it is answered, whoever answers it."""
+    with trio.fail_after(2):
+        answer = await raw(stack, (f"GET {path}{fields}".encode(), b"(closed)"))
+    assert answer.startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/rules", "//v1/readings"])
+async def test_websockets_are_refused(stack: Stack, path: str) -> None:
+    """Wherever they are asked for, with or without a key."""
+    head = (
+        f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    answer = await raw(stack, (head.encode(), b"\r\n\r\n"))
+    assert answer.startswith(b"HTTP/1.1 403 ")

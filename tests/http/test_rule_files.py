@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from atalaia.http.rule_checks import all_rules
+from atalaia.model.ids import TenantNo
+from atalaia.model.rule import StoredRule
+from atalaia.ports import Queries
 from atalaia.security.api_keys import new_key
 from tests.stack import START_MS, Stack, row
 
@@ -133,3 +137,27 @@ async def test_reading_needs_less_than_changing(stack: Stack) -> None:
     assert (await stack.client.get("/v1/rules:export", headers=reader)).status_code == 200
     made = await stack.client.post("/v1/rules:import", content="rules: []", headers=reader)
     assert made.status_code == 403
+
+
+async def test_an_import_meets_a_rule_that_has_just_gone(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was to be deleted: that is done. It was to be replaced: a conflict, and once more."""
+
+    async def read_then_lose(queries: Queries, tenant_no: TenantNo) -> list[StoredRule]:
+        rules = list(await all_rules(queries, tenant_no))
+        for rule in rules:
+            await stack.client.delete(f"/v1/rules/{rule.rule_id}")
+        return rules
+
+    await stack.rule(HOT)
+    text = file((HOT.replace("10", "12"), True))
+    with monkeypatch.context() as patched:
+        patched.setattr("atalaia.http.rule_files.all_rules", read_then_lose)
+        response = await stack.client.post("/v1/rules:import", content=text)
+        assert (response.status_code, response.json()["code"]) == (409, "conflict")
+        assert "send the file again" in response.json()["detail"]
+        await stack.rule(HOT)
+        gone = await send(stack, file(("rule new on sensors when t > 3", True)), "?prune=true")
+    assert steps(gone) == [("create", "new", True), ("delete", "hot", True)]
+    assert steps(await send(stack, text)) == [("create", "hot", True)]

@@ -43,7 +43,7 @@ def blueprint(queries: Queries) -> Blueprint:
     async def list_alerts() -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args)
-        position = params.cursor(request.args, tuple[int, UUID], lambda p: params.fits_int8(p[0]))
+        position = params.cursor(request.args, tuple[int, UUID], lambda p: params.fits_time(p[0]))
         before = None if position is None else (Micros(position[0]), position[1])
         found = await queries.alerts(
             g.principal.tenant_no, _filter(), before=before, limit=count + 1

@@ -7,6 +7,7 @@ what is left of a refused one is thrown away for a moment, and a connection wher
 reach the end is closed. The ingest route goes straight to its handler, the rest to Quart.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ import trio
 from atalaia.http.auth import Authenticator
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.room import BodyRoom
-from atalaia.model.errors import TooLarge, TooSlow
+from atalaia.model.errors import NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
@@ -34,6 +35,8 @@ INGEST_PATH = "/v1/readings"
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 DISCARD_S = 2.0
 DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
+
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 class ClientGone(Exception):
@@ -79,7 +82,10 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            elif scope["type"] == "websocket":  # there are none: 403
+                await send({"type": "websocket.close"})
             return
         request_id = uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
@@ -88,6 +94,7 @@ class Front:
         incoming = Incoming(receive)
         try:
             try:
+                scope["path"] = _path(scope["path"])  # the router must see what is checked here
                 body = await self._body(scope, incoming)
             except ClientGone:
                 return
@@ -127,6 +134,18 @@ class Front:
             incoming.bytes_held += len(part)
             body += part
         return bytes(body)
+
+
+def _path(target: str) -> str:
+    """The path of a request target, of the absolute form too (RFC 9112, 3.2.2).
+
+    Raises NotFound for one that the router would read as another.
+    """
+    origin = _ORIGIN.match(target)
+    path = target if origin is None else target[origin.end() :] or "/"
+    if not path.startswith("/") or path.startswith("//"):
+        raise NotFound
+    return path
 
 
 def _is_ingest(scope: Scope) -> bool:

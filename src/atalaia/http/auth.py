@@ -68,7 +68,9 @@ def _presented(fields: dict[bytes, str]) -> PresentedKey | None:
     return parse_key(value.strip()) if scheme.lower() == "bearer" else None
 
 
-def require(principal: Principal, scope: str) -> None:
-    """Raises Forbidden when the key lacks the scope."""
+def require(principal: Principal | None, scope: str) -> None:
+    """Raises Unauthenticated when nobody asks, Forbidden when the key lacks the scope."""
+    if principal is None:
+        raise Unauthenticated
     if scope not in principal.scopes:
         raise Forbidden(f"This key lacks the scope {scope}.")

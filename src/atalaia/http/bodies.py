@@ -102,22 +102,22 @@ def _check_tags(tags: Any, _: Any) -> Tags:
 
 def _strict_number(value: Any, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("expected a number")
+        raise _Fault("expected a number")
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError("expected a number")
+        raise _Fault("expected a number")
     return number
 
 
 def _strict_list(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("expected a list")
+        raise _Fault("expected a list")
     return [_converter.structure(item, kind.__args__[0]) for item in value]
 
 
 def _time_text(value: Any, _: Any) -> TimeText:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise TypeError("expected a time")
+        raise _Fault("expected a time")
     return TimeText(str(value))
 
 
@@ -128,12 +128,18 @@ _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[fl
 _SHOWN = {"since": "from", "until": "to", "holds": "for"}
 """Names in bodies that are words of Python's."""
 
-_converter.register_structure_hook(
-    SweepBody,
-    make_dict_structure_fn(
-        SweepBody, _converter, _cattrs_forbid_extra_keys=True, holds=override(rename="for")
-    ),
+_make_sweep = make_dict_structure_fn(
+    SweepBody, _converter, _cattrs_forbid_extra_keys=True, holds=override(rename="for")
 )
+
+
+def _strict_sweep(value: Any, kind: type[SweepBody]) -> SweepBody:
+    if not isinstance(value, dict):
+        raise _Fault("expected an object")
+    return _make_sweep(value, kind)
+
+
+_converter.register_structure_hook(SweepBody, _strict_sweep)
 _converter.register_structure_hook(
     BacktestBody,
     make_dict_structure_fn(

@@ -3,14 +3,14 @@
 Its trio worker lets the timer run on when the client has left, and waits for it: socket and
 buffers would stay for the whole keep-alive time, so that a thousand short connections are a
 thousand open files. And Quart cancels its scope when an answer is out, which cancels the start
-of the timer: an idle connection would then stay until its client leaves. And whatever it raises
-ends the server: a body that goes on after its answer is a KeyError in its HTTP/2.
+of the timer and the close: a connection would then stay until its client leaves. And whatever it
+raises ends the server: a body that goes on after its answer is a KeyError in its HTTP/2.
 """
 
 import hypercorn.trio.run
 import structlog
 import trio
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 
 log = structlog.get_logger()
@@ -28,11 +28,11 @@ class Connection(TCPServer):
             log.warning("connection_failed", error=repr(group))
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, Updated):
+        if isinstance(event, Updated) and self._over:
+            return
+        # These only start or stop the timer, or close.
+        with trio.CancelScope(shield=isinstance(event, Updated | Closed)):
             await super().protocol_send(event)
-        elif not self._over:
-            with trio.CancelScope(shield=True):  # it only starts or stops the timer
-                await super().protocol_send(event)
 
     async def _read_data(self) -> None:
         await super()._read_data()

@@ -23,6 +23,10 @@ T = TypeVar("T")
 _COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _EPOCH_MS = re.compile(r"-?\d{1,15}", re.ASCII)
 
+# A day inside the years 1 to 9999 of datetime: queries count on by a little.
+_EARLIEST = Micros(-62_135_510_400_000_000)
+_LATEST = Micros(253_402_214_400_000_000)
+
 
 def bad(name: str, advice: str) -> Invalid:
     return Invalid(f"{name}: {advice}", code="bad_parameter")
@@ -41,8 +45,13 @@ def time(args: Mapping[str, str], name: str) -> Micros | None:
     text = args.get(name)
     if text is None:
         return None
-    if _EPOCH_MS.fullmatch(text):
-        return Micros(int(text) * 1000)
+    moment = Micros(int(text) * 1000) if _EPOCH_MS.fullmatch(text) else _parsed(text, name)
+    if not fits_time(moment):
+        raise bad(name, "give a time in the years 1 to 9999.")
+    return moment
+
+
+def _parsed(text: str, name: str) -> Micros:
     try:
         # A "+" of an offset that was not percent-encoded arrives as a space.
         moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
@@ -103,8 +112,8 @@ def fits_int4(number: int) -> bool:
     return 0 <= number < 1 << 31
 
 
-def fits_int8(number: int) -> bool:
-    return -1 << 63 <= number < 1 << 63
+def fits_time(moment: int) -> bool:
+    return _EARLIEST <= moment <= _LATEST
 
 
 def next_cursor(position: Any) -> str:

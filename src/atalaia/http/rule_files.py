@@ -16,7 +16,7 @@ from atalaia.http import params
 from atalaia.http.auth import require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.rule_checks import Aside, all_rules
-from atalaia.model.errors import AtalaiaError, RuleFileInvalid, RuleFileProblem
+from atalaia.model.errors import AtalaiaError, Conflict, NotFound, RuleFileInvalid, RuleFileProblem
 from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
@@ -79,10 +79,17 @@ def _plan(stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool)
 
 
 async def _apply(gate: Gate, tenant_no: TenantNo, change: Change) -> None:
-    """Make one edit; returns after its commit."""
+    """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
-    if edit is not None:
+    if edit is None:
+        return
+    try:
         await gate.edit_rule(tenant_no, edit).answer()
+    except NotFound as error:
+        if change.action != "delete":
+            raise Conflict(
+                f'The rule "{change.name}" was changed meanwhile; send the file again.'
+            ) from error
 
 
 def _edit(change: Change) -> RuleEdit | None:

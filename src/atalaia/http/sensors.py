@@ -65,7 +65,7 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     async def read_readings(sensor: str) -> dict[str, Any]:
         require(g.principal, "read")
         count = params.limit(request.args, highest=params.MAX_READINGS)
-        after = params.cursor(request.args, int, params.fits_int8)
+        after = params.cursor(request.args, int, params.fits_time)
         since, until = params.time(request.args, "from"), params.time(request.args, "to")
         metric = request.args.get("metric")
         if metric is None:
