@@ -112,7 +112,7 @@ async def test_the_database_counts_what_the_engine_matches(stack: Stack) -> None
     await stack.send([row(START_MS, 1, sensor=name) for name in NAMES])
     for name, tags in zip(NAMES, TAGS, strict=True):
         await stack.client.put(f"/v1/sensors/{name}/tags", json={"tags": tags})
-    drawn: list[Selector] = []
+    drawn = [Selector(), Selector(name=NAMES[0], exact=True), Selector(name="none", exact=True)]
 
     @settings(max_examples=300, database=None)
     @given(SELECTORS)
@@ -124,4 +124,4 @@ async def test_the_database_counts_what_the_engine_matches(stack: Stack) -> None
     for selector, count in zip(drawn, counted, strict=True):
         matching = [n for n, t in zip(NAMES, TAGS, strict=True) if selector.matches(n, t)]
         assert count == len(matching), selector
-    assert len(set(counted)) > 3
+    assert {0, 1, len(NAMES)} <= set(counted)
