@@ -16,6 +16,7 @@ from rich.text import Text
 
 from atalaia.cli.connection import find_connection, problem_of
 from atalaia.cli.progress import Progress
+from atalaia.cli.words import count, paragraph
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import parse_duration
@@ -187,11 +188,12 @@ def _show(result: dict[str, Any]) -> None:
     """For a person: a table of variants, the noisiest sensors, what it is compared with."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(markup=False, highlight=False, width=width)
-    console.print(
-        f"{result['rule']}: {result['sensors']:,} sensors, {result['readings']:,} readings from"
-        f" {_minute(result['from'])} to {_minute(result['to'])} UTC, in order of {result['order']}",
-        soft_wrap=True,
+    judged = (
+        f"{result['rule']}: {count(result['sensors'], 'sensor')},"
+        f" {count(result['readings'], 'reading')} from"
+        f" {_minute(result['from'])} to {_minute(result['to'])} UTC, in order of {result['order']}"
     )
+    console.print(paragraph(judged), soft_wrap=True)
     variants, live = result["variants"], result["live"]
     compared = any(variant["diff"] for variant in variants)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -228,7 +230,7 @@ def _show(result: dict[str, Any]) -> None:
             + ("" if live["enabled"] else ", disabled now,")
             + " that the variant has at the same time, or has not; new: its own."
         )
-    console.print("\n" + " ".join(notes), soft_wrap=True)
+    console.print("\n" + paragraph(" ".join(notes)), soft_wrap=True)
 
 
 def _row(variant: dict[str, Any], live: dict[str, Any] | None, compared: bool) -> list[str]:

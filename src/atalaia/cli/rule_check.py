@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from atalaia.cli.asking import ask
 from atalaia.cli.connection import find_connection
+from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
@@ -78,7 +79,7 @@ def check(
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
     windows = {(a.metric, a.window_us) for a in rule.aggregates}
-    about = f"{', '.join(rule.metrics)}; {len(windows)} windows per sensor"
+    about = f"{', '.join(rule.metrics)}; {count(len(windows), 'window')} per sensor"
     print(f"ok  {rule.name}: {about if rule.silence is None else rule.silence}")
     for lint in lints:
         print(f"    {file}:{lint.line}:{lint.column}: {lint.message} [{lint.code}]")
@@ -87,7 +88,7 @@ def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
 def _say_cost(answer: dict[str, Any]) -> None:
     cost = answer["cost"]
     print(
-        f"    {answer['matches']:,} sensors now; {cost['new_windows']} new windows; "
-        f"{cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}; "
-        f"about {cost['ns_per_reading']:,} ns per reading"
+        f"    {count(answer['matches'], 'sensor')} now, {count(cost['new_windows'], 'new window')},"
+        f" about {cost['ns_per_reading']:,} ns per reading\n"
+        f"    {cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}"
     )

@@ -1,17 +1,26 @@
 """`atalaia rules export`, `import` and `diff`: rules under version control."""
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from atalaia.cli.asking import Refused, ask
 from atalaia.cli.connection import find_connection
-from atalaia.model.errors import AtalaiaError
+from atalaia.cli.words import count
+from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
+from atalaia.rules.language import parse_rules
 
 Flag = Annotated[bool, Parameter(negative="")]
 DataDir = Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")]
+
+PLAIN = re.compile(rb"(\s|#[^\n]*(\n|$))*rule\s")
+"""How a file of rules begins that is not YAML, which begins with `rules:`."""
+REMARK = re.compile(r"[ \t]*#[^\n]*")
 
 
 def export_rules(
@@ -57,12 +66,12 @@ def import_rules(
     key: str | None = None,
     data_dir: DataDir = None,
 ) -> int:
-    """Make a server's rules those of a YAML file. Doing it again changes nothing.
+    """Make a server's rules those of a file. Doing it again changes nothing.
 
     Parameters
     ----------
     file
-        As `export` writes it.
+        YAML as `export` writes it, or a plain text with one or more rules.
     dry_run
         Only say what would be done.
     prune
@@ -92,12 +101,12 @@ def diff_rules(
     key: str | None = None,
     data_dir: DataDir = None,
 ) -> int:
-    """Compare a YAML file with a server's rules. Exit code 0: equal, 1: they differ, 2: trouble.
+    """Compare a file with a server's rules. Exit code 0: equal, 1: they differ, 2: trouble.
 
     Parameters
     ----------
     file
-        As `export` writes it.
+        YAML as `export` writes it, or a plain text with one or more rules.
     prune
         Rules that the file lacks are a difference.
     url
@@ -121,6 +130,8 @@ def _send(
 ) -> dict[str, Any]:
     """Raises OSError for a file that cannot be read, AtalaiaError for the rest."""
     content = file.read_bytes()
+    if PLAIN.match(content):
+        content = _as_yaml(content)
     answer: dict[str, Any] = ask(
         find_connection(url, key, data_dir),
         "POST",
@@ -131,7 +142,30 @@ def _send(
     return answer
 
 
+def _as_yaml(content: bytes) -> bytes:
+    """The rules of a plain text, each with the comments before it. Raises Invalid, RuleInvalid."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("The file is not UTF-8.") from error
+    return msgspec.json.encode({"rules": [{"text": rule} for rule in _split(text)]})
+
+
+def _split(text: str) -> Iterator[str]:
+    rules, begin = parse_rules(text), 0
+    for rule in rules:
+        end = text.index(rule.text, begin) + len(rule.text)
+        remark = REMARK.match(text, end)
+        end = end if remark is None else remark.end()
+        yield text[begin : len(text) if rule is rules[-1] else end].strip()
+        begin = end
+
+
 def _complain(file: Path, error: Exception) -> None:
+    if isinstance(error, RuleInvalid):
+        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
+        print(error.caret, file=sys.stderr)
+        return
     problem = error.problem if isinstance(error, Refused) else {}
     for fault in problem.get("problems", ()):
         rule = "" if fault["rule"] is None else f"{fault['rule']}: "
@@ -154,6 +188,7 @@ def _show(answer: dict[str, Any], *, diffs: bool) -> None:
         if diffs and change["diff"]:
             print(change["diff"])
     unchanged = len(answer["changes"]) - len(changes)
-    print(f"{len(changes)} {'to do' if planned else 'edits'}, {unchanged} rules unchanged")
+    done = "to do" if planned else "edit" if len(changes) == 1 else "edits"
+    print(f"{len(changes)} {done}, {count(unchanged, 'rule')} unchanged")
     if answer["left"]:
         print(f"not in the file (--prune deletes them): {', '.join(answer['left'])}")

@@ -35,12 +35,12 @@ app.command(
 app.command(
     "atalaia.cli.rule_files:import_rules",
     name="import",
-    help="Make a server's rules those of a YAML file.",
+    help="Make a server's rules those of a file.",
 )
 app.command(
     "atalaia.cli.rule_files:diff_rules",
     name="diff",
-    help="Compare a YAML file with a server's rules.",
+    help="Compare a file with a server's rules.",
 )
 
 app.command(
