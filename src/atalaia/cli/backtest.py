@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atalaia.cli.connection import find_connection, problem_of
+from atalaia.cli.connection import USUAL, Server, no_answer, problem_of
 from atalaia.cli.progress import Progress
 from atalaia.cli.words import count, paragraph
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
@@ -36,9 +36,7 @@ def backtest(
     order: str = "event",
     sweep: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     json: Annotated[bool, Parameter(negative="")] = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Say which alerts a rule would have opened over the readings a server has stored.
 
@@ -61,12 +59,6 @@ def backtest(
         Try other numbers too: for=1m,2m,5m or threshold=28,30. May be given twice.
     json
         Print the result as JSON.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     console = Console(stderr=True, markup=False, highlight=False)
     try:
@@ -78,7 +70,7 @@ def backtest(
         for name, moment in (("from", since), ("to", until)):
             if moment is not None:
                 question[name] = _moment(moment)
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         with httpx.Client(
             base_url=connection.base_url,
             headers=connection.headers,
@@ -95,7 +87,7 @@ def backtest(
             console.print(f"atalaia: {error.detail}", style="red")
         return 2 if isinstance(error, Invalid) else 1
     except httpx.HTTPError as error:
-        console.print(f"atalaia: {connection.base_url} does not answer ({error})", style="red")
+        console.print(f"atalaia: {no_answer(connection, error)}", style="red")
         return 1
     except KeyboardInterrupt:
         console.print("stopped, on the server too")

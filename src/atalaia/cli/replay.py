@@ -4,17 +4,16 @@ import time as clock
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import attrs
 import httpx
 import trio
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from atalaia.cli.cells import parse_zone
-from atalaia.cli.connection import Connection, GaveUp, find_connection
+from atalaia.cli.connection import USUAL, Connection, GaveUp, Server
 from atalaia.cli.csv_source import (
     Account,
     Choices,
@@ -50,9 +49,7 @@ def replay(
     tz: str = "UTC",
     separator: str | None = None,
     give_up_after: float = 60.0,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Send CSV files to a running server.
 
@@ -86,12 +83,6 @@ def replay(
         The separator, when it is not , ; | or a tab.
     give_up_after
         Seconds to go on trying when the server is away.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     console = open_console()
     try:
@@ -113,7 +104,7 @@ def replay(
         factor = parse_factor(speed)
         layouts = [look(path, choices) for path in files]
         check_columns(layouts, choices)
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         pace = find_pace(layouts, choices, factor)
         if shift_to_now:
             pace = shifted_to_now(pace, layouts, choices, clock.time_ns() // 1000)

@@ -10,13 +10,12 @@ import msgspec
 from cyclopts import Parameter
 
 from atalaia.cli.asking import Refused, ask
-from atalaia.cli.connection import find_connection
+from atalaia.cli.connection import USUAL, Server
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 
 Flag = Annotated[bool, Parameter(negative="")]
-DataDir = Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")]
 
 PLAIN = re.compile(rb"(\s|#[^\n]*(\n|$))*rule\s")
 """How a file of rules begins that is not YAML, which begins with `rules:`."""
@@ -27,9 +26,7 @@ def export_rules(
     file: Path | None = None,
     /,
     *,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
     """Write all rules of a running server as YAML.
 
@@ -37,15 +34,9 @@ def export_rules(
     ----------
     file
         Where to; default: standard output.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        content = ask(find_connection(url, key, data_dir), "GET", "/v1/rules:export").content
+        content = ask(server.connect(), "GET", "/v1/rules:export").content
         if file is None:
             sys.stdout.buffer.write(content)
         else:
@@ -62,9 +53,7 @@ def import_rules(
     *,
     dry_run: Flag = False,
     prune: Flag = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
     """Make a server's rules those of a file. Doing it again changes nothing.
 
@@ -76,15 +65,9 @@ def import_rules(
         Only say what would be done.
     prune
         Delete rules that the file lacks.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        answer = _send(file, url, key, data_dir, dry_run=dry_run, prune=prune)
+        answer = _send(file, server, dry_run=dry_run, prune=prune)
     except (AtalaiaError, OSError) as error:
         _complain(file, error)
         return 1
@@ -97,9 +80,7 @@ def diff_rules(
     /,
     *,
     prune: Flag = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
     """Compare a file with a server's rules. Exit code 0: equal, 1: they differ, 2: trouble.
 
@@ -109,15 +90,9 @@ def diff_rules(
         YAML as `export` writes it, or a plain text with one or more rules.
     prune
         Rules that the file lacks are a difference.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        answer = _send(file, url, key, data_dir, dry_run=True, prune=prune)
+        answer = _send(file, server, dry_run=True, prune=prune)
     except (AtalaiaError, OSError) as error:
         _complain(file, error)
         return 2
@@ -125,15 +100,13 @@ def diff_rules(
     return int(any(change["action"] != "unchanged" for change in answer["changes"]))
 
 
-def _send(
-    file: Path, url: str | None, key: str | None, data_dir: Path | None, **options: bool
-) -> dict[str, Any]:
+def _send(file: Path, server: Server, **options: bool) -> dict[str, Any]:
     """Raises OSError for a file that cannot be read, AtalaiaError for the rest."""
     content = file.read_bytes()
     if PLAIN.match(content):
         content = _as_yaml(content)
     answer: dict[str, Any] = ask(
-        find_connection(url, key, data_dir),
+        server.connect(),
         "POST",
         "/v1/rules:import",
         params={name: str(on).lower() for name, on in options.items()},
