@@ -49,7 +49,7 @@ def backtest(
     rule
         The name of a rule of the server: to try it as it stands, or to compare the file with it.
     since
-        Begin here: a time such as 2026-01-31T12:00:00Z, or how long ago, such as 30d.
+        Begin here: 2026-01-31, 2026-01-31T12:00:00Z, or how long ago, such as 30d.
         Default: 7 days before the end.
     until
         End here. Default: now.
@@ -110,7 +110,9 @@ def _read(file: Path) -> str:
 
 
 def _moment(text: str) -> str | int:
-    """A time as the server reads it; a duration is that long ago."""
+    """A time as the server reads it; a day begins at midnight UTC, a duration is that long ago."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return f"{text}T00:00:00Z"
     if not re.fullmatch(r"(\d+(ms|s|m|h|d))+", text):
         return text
     return (time.time_ns() // 1_000 - parse_duration(text)) // 1_000
