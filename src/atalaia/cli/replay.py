@@ -30,8 +30,13 @@ from atalaia.cli.pace import shift_to_now as shifted_to_now
 from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
 from atalaia.cli.sender import Sender, Tally, count_alerts
 from atalaia.model.errors import AtalaiaError, Invalid
+from atalaia.model.ids import DAY_US
 
 PACE_GRAIN_S = 0.1  # rows due within it travel together
+MOST_DAYS = 8
+"""Of the rows of a request: a server opens so many new days or months for one. It would have the
+rest sent again, and what is newer would have made them late by then.
+"""
 
 
 def replay(
@@ -178,19 +183,25 @@ class _Replay:
         async with trio.open_nursery() as nursery:
             for lane in lanes:
                 if lane:
-                    sender = Sender(self.connection, client, self.tally, self.give_up_s)
+                    sender = Sender(
+                        self.connection, client, self.tally, self.give_up_s,
+                        lambda: self._show(progress, trio.current_time() - start),
+                    )  # fmt: skip
                     nursery.start_soon(self._send_lane, sender, lane, start, progress)
 
     async def _send_lane(
         self, sender: Sender, lane: list[list[Layout]], start: float, progress: Progress
     ) -> None:
         pending: list[dict[str, Any]] = []
+        days: set[int] = set()
         for row in self.pace.order([self._rows(layouts) for layouts in lane]):
             wait_s = start + self.pace.due_s(row.ts) - trio.current_time()
-            full = len(pending) + len(row.values) > self.batch
+            days.add((row.ts + self.pace.shift_us) // DAY_US)
+            full = len(pending) + len(row.values) > self.batch or len(days) > MOST_DAYS
             if pending and (full or wait_s > PACE_GRAIN_S):
                 await sender.send(pending)
                 pending = []
+                days = {(row.ts + self.pace.shift_us) // DAY_US}
                 self._show(progress, trio.current_time() - start)
             if wait_s > PACE_GRAIN_S:
                 await trio.sleep_until(start + self.pace.due_s(row.ts))
@@ -207,6 +218,8 @@ class _Replay:
     def _show(self, progress: Progress, took_s: float) -> None:
         sent, retries = self.tally.sent, self.tally.retries
         line = f"{sent:,} readings, {sent / max(took_s, 1e-9):,.0f}/s"
+        if self.tally.waiting:
+            line += f", {self.tally.waiting:,} wait for new days or months"
         progress.update(
             self.account.read_chars, line + (f", {retries:,} sent again" if retries else "")
         )
