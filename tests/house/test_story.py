@@ -26,8 +26,9 @@ VARYING = (
     (r"(?!2025-11)\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "<time>"),
     (r"\b[0-9a-f]{8}\b", "<id>"),
     (r" +(?=\n|$)", ""),
+    (r" {2,}", "  "),
 )
-"""What differs from one time to the next: our speed, today, and ids that depend on it."""
+"""What differs from one time to the next: our speed, how wide its column is, today, and ids."""
 
 
 def settled(text: str) -> str:
