@@ -19,8 +19,8 @@ async def test_a_check_shows_lints_and_with_a_server_costs(cli: Runner, tmp_path
     file.write_text(f"{HOT}\n  for 0s")
     code, said = await cli("rules", "check", file)
     assert code == 0, said
-    assert f"ok hot: t; 1 windows per sensor {file}:2:3: `for 0s` has no effect" in said
-    assert "1 sensors now; 1 new windows; 5," in said
+    assert f"ok hot: t; 1 window per sensor {file}:2:3: `for 0s` has no effect" in said
+    assert "1 sensor now, 1 new window, about " in said
     assert "ns per reading" in said
     alone = ["rules", "check", file, "--data-dir", tmp_path]
     code, said = await cli(*alone, "--interval", "10m", server=False)
@@ -54,7 +54,31 @@ async def test_rules_travel_as_a_file(cli: Runner, tmp_path: Path) -> None:
         0, "replace hot (closes open alerts) delete old (closes open alerts) "
         "2 edits, 0 rules unchanged",
     )  # fmt: skip
-    assert await cli("rules", "diff", file, "--prune") == (0, "0 to do, 1 rules unchanged")
+    assert await cli("rules", "diff", file, "--prune") == (0, "0 to do, 1 rule unchanged")
+
+
+async def test_a_plain_text_of_rules_is_brought_too(cli: Runner, tmp_path: Path) -> None:
+    """As it is written for `check` and `backtest`; each rule with the comments around it."""
+    await cli.stack.rule(HOT)
+    file = tmp_path / "some.rules"
+    texts = [
+        "# Boilers trip at 45.\nrule a on sensors\n  when t > 40 # not 45",
+        '# "Quoted": \\n, ção\n\nrule b on sensors when t > 2\n# the end',
+    ]
+    file.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    code, said = await cli("rules", "import", file)
+    assert (code, said.split(" not in the file")[0]) == (
+        0, "create a create b 2 edits, 0 rules unchanged"
+    )  # fmt: skip
+    rules = (await cli.stack.client.get("/v1/rules")).json()["data"]
+    assert [rule["text"] for rule in rules if rule["name"] in "ab"] == texts
+    assert (await cli("rules", "diff", file))[0] == 0
+    file.write_text("# one\nrule a on sensors when avgg(t, 5m) > 1")
+    code, said = await cli("rules", "import", file)
+    assert (code, f"{file}:2:24: There is no aggregate" in said) == (1, True)
+    assert said.endswith("^")
+    file.write_bytes(b"rule a on sensor '\xff' when t > 1")
+    assert await cli("rules", "diff", file) == (2, "atalaia: The file is not UTF-8.")
 
 
 async def test_troubles_are_told_from_differences(cli: Runner, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert 'unreadable: pump-1.csv:4: Pressure "oops"' in replayed
     assert answers(tried)[0]["data"], "an alert of the demo"
     assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
-    assert "ok  stuck: vibration; 1 windows per sensor" in tried
+    assert "ok  stuck: vibration; 1 window per sensor" in tried
     assert re.search(r"^stuck +1 +yes", tried, re.MULTILINE)
 
 

@@ -15,6 +15,7 @@ COMMANDS = {
         The columns are found by looking; the options say otherwise. A batch that is not answered
         is sent again: what is stored already counts as duplicate.""",
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
+    "alerts:alerts": "Show the alerts of a running server, or one with its history.",
 }
 """Help stands here too, since the list of commands must not import them."""
 

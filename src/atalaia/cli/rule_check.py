@@ -1,15 +1,13 @@
 """`atalaia rules check`: what is odd about rules and what they cost, before they are sent."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from atalaia.cli.asking import ask
-from atalaia.cli.connection import find_connection
+from atalaia.cli.connection import USUAL, Server
+from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
@@ -21,9 +19,7 @@ def check(
     /,
     *,
     interval: str | None = None,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Say for each rule of a file whether it can be understood, and what is odd about it.
 
@@ -35,12 +31,6 @@ def check(
         A text with one or more rules.
     interval
         How often the metrics are read, such as 10s; without it some lints are left out.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -58,13 +48,12 @@ def check(
         print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
         print(error.caret, file=sys.stderr)
         return 1
-    asked_for = url is not None or "ATALAIA_URL" in os.environ
     try:
         body = {"text": text} if interval is None else {"text": text, "interval": interval}
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
     except AtalaiaError as error:
-        if asked_for:
+        if server.named:
             print(f"atalaia: {error}; so without costs.", file=sys.stderr)
         found = find_lints(text, rules, Surroundings(interval_us=interval_us))
         for rule, lints in zip(rules, found, strict=True):
@@ -78,7 +67,7 @@ def check(
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
     windows = {(a.metric, a.window_us) for a in rule.aggregates}
-    about = f"{', '.join(rule.metrics)}; {len(windows)} windows per sensor"
+    about = f"{', '.join(rule.metrics)}; {count(len(windows), 'window')} per sensor"
     print(f"ok  {rule.name}: {about if rule.silence is None else rule.silence}")
     for lint in lints:
         print(f"    {file}:{lint.line}:{lint.column}: {lint.message} [{lint.code}]")
@@ -87,7 +76,7 @@ def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
 def _say_cost(answer: dict[str, Any]) -> None:
     cost = answer["cost"]
     print(
-        f"    {answer['matches']:,} sensors now; {cost['new_windows']} new windows; "
-        f"{cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}; "
-        f"about {cost['ns_per_reading']:,} ns per reading"
+        f"    {count(answer['matches'], 'sensor')} now, {count(cost['new_windows'], 'new window')},"
+        f" about {cost['ns_per_reading']:,} ns per reading\n"
+        f"    {cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}"
     )
