@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +86,13 @@ class Account:
     lock: threading.Lock = field(default_factory=threading.Lock)
     answered: threading.Condition = field(default_factory=threading.Condition)
     last_answer: float = 0.0
+
+    def answer_after(self, moment: float) -> float:
+        """Wait for the first answer after this moment; returns when it came."""
+        with self.answered:
+            if not self.answered.wait_for(lambda: self.last_answer > moment, 60):
+                raise AssertionError("nothing was answered for a minute after a restart")
+            return self.last_answer
 
 
 class Client(threading.Thread):
@@ -158,10 +166,8 @@ def postgres_pids(server: Server) -> Iterator[int]:
 
 def kill_all(pids: list[int]) -> None:
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def strike(server: Server, scope: str, gap_s: float) -> None:
@@ -182,7 +188,9 @@ def strike(server: Server, scope: str, gap_s: float) -> None:
 SCOPES = ("process", "group", "postgres first", "process first")
 
 
-def disturb(server: Server, account: Account, kills: int, dice: random.Random) -> tuple[list[float], int]:
+def disturb(
+    server: Server, account: Account, kills: int, dice: random.Random
+) -> tuple[list[float], int]:
     """Returns the seconds from each kill to the next answer, and how many fell beside one."""
     recoveries, near = [], 0
     for n in range(kills):
@@ -194,13 +202,13 @@ def disturb(server: Server, account: Account, kills: int, dice: random.Random) -
             time.sleep(dice.uniform(0, 0.004))
         struck = time.monotonic()
         strike(server, SCOPES[n // 4 % len(SCOPES)], dice.uniform(0, 0.02))
-        with account.answered:
-            started = time.monotonic()
-            if not account.answered.wait_for(lambda: account.last_answer > started, 60):
-                raise AssertionError("nothing was answered for a minute after a restart")
-        recoveries.append(account.last_answer - struck)
+        recovered = account.answer_after(time.monotonic())
+        recoveries.append(recovered - struck)
         if n % 10 == 9:
-            say(f"{n + 1} kills, {account.batches:,} batches, last back after {recoveries[-1]:.1f} s")
+            say(
+                f"{n + 1} kills, {account.batches:,} batches, last back after"
+                f" {recoveries[-1]:.1f} s"
+            )
     return recoveries, near
 
 
