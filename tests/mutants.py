@@ -140,6 +140,17 @@ MUTANTS = (
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
     ),
     Mutant(
+        "connections-without-bounds", "5 bounded", "http/connection.py",
+        "if not self.crowd.enter(address):", "if self.crowd.enter(address) is None:",
+        "tests/http/test_sockets.py::test_a_flood_of_connections_is_refused_and_leaves_room",
+    ),
+    Mutant(
+        "body-of-a-refused-request-left-unread", "5 bounded", "http/asgi.py",
+        "        await incoming.discard()\n    except ClientGone:",
+        "        pass\n    except ClientGone:",
+        "tests/http/test_sockets.py::test_a_refusal_wedges_no_connection",
+    ),
+    Mutant(
         "an-inbox-without-bounds", "5 bounded", "engine/inbox.py",
         "if self.rows and self.rows + rows > self.limit_rows:", "if False:",
         ENGINE + "test_a_full_inbox_refuses_with_a_delay_and_frees_itself",
