@@ -94,8 +94,8 @@ MUTANTS = (
     ),
     Mutant(
         "tenant-not-set", "4 apart", "storage/database.py",
-        "await connection.execute(_AS_TENANT, str(tenant)",
-        'await connection.execute(_AS_TENANT, "1"',
+        "(_AS_TENANT, str(tenant_no)",
+        '(_AS_TENANT, "1"',
         "tests/http/test_bad_input.py::test_a_tenant_sees_nothing_of_another",
     ),
     Mutant(
@@ -122,6 +122,33 @@ MUTANTS = (
         "no-limit-of-inflating", "5 bounded", "wire/inflate.py",
         "stream.decompress(body, room + 1)", "stream.decompress(body)[: room]",
         "tests/wire/test_inflate.py::test_a_bomb_is_too_large_before_it_is_large",
+    ),
+    Mutant(
+        "a-dead-database-is-waited-for", "5 bounded", "storage/pulse.py",
+        "if self.answers and not answers:", "if False:",
+        "tests/storage/test_outage.py::"
+        "test_a_dead_network_is_answered_at_once_and_forgotten_when_it_is_back",
+    ),
+    Mutant(
+        "an-outage-keeps-waiting", "5 bounded", "engine/outage.py",
+        "receipt.give_up()", "pass",
+        ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
+    ),
+    Mutant(
+        "an-outage-lets-in", "5 bounded", "engine/engine.py",
+        "self._outage.admit()", "",
+        ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
+    ),
+    Mutant(
+        "connections-without-bounds", "5 bounded", "http/connection.py",
+        "if not self.crowd.enter(address):", "if self.crowd.enter(address) is None:",
+        "tests/http/test_sockets.py::test_a_flood_of_connections_is_refused_and_leaves_room",
+    ),
+    Mutant(
+        "body-of-a-refused-request-left-unread", "5 bounded", "http/asgi.py",
+        "        await incoming.discard()\n    except ClientGone:",
+        "        pass\n    except ClientGone:",
+        "tests/http/test_sockets.py::test_a_refusal_wedges_no_connection",
     ),
     Mutant(
         "an-inbox-without-bounds", "5 bounded", "engine/inbox.py",

@@ -67,11 +67,30 @@ async def test_an_unknown_outcome_is_retried_and_stored_once(autojump_clock: Moc
     assert len(store.tenant(ONE).rows) == 3
 
 
-async def test_a_passing_outage_is_waited_out(autojump_clock: MockClock) -> None:
-    """Below the retry deadline nobody notices but by the delay."""
-    store = FaultyStore(faults=[DOWN] * 5)
+async def test_a_commit_that_fails_once_or_twice_is_waited_for(autojump_clock: MockClock) -> None:
+    """A deadlock or a broken connection: nobody notices but by the delay."""
+    store = FaultyStore(faults=[DOWN] * 2)
     async with engine(store) as gate:
-        assert (await gate.submit(ONE, batch()).wait()).accepted == 1
+        assert (await gate.submit(ONE, batch()).answer()).accepted == 1
+
+
+async def test_an_outage_lets_nobody_in_and_keeps_nobody_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    """Both are told to send it again; what waited is stored all the same and counts once."""
+    store, sent = FaultyStore(faults=[DOWN] * 5), batch()
+    async with engine(store) as gate:
+        waiting = gate.submit(ONE, sent)
+        with pytest.raises(Unavailable), trio.fail_after(0.5):
+            await waiting.answer()
+        assert not gate.commits
+        with pytest.raises(Unavailable):
+            gate.submit(TWO, batch())
+        while not gate.commits:
+            await trio.sleep(0.1)
+        assert (await gate.submit(TWO, batch()).answer()).accepted == 1
+        again = await gate.submit(ONE, sent).answer()
+        assert (again.accepted, again.duplicates) == (0, 1)
 
 
 async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt(
@@ -85,6 +104,7 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
         for receipt in receipts:
             with pytest.raises(Unavailable):
                 await receipt.wait()
+        await trio.sleep(EngineLimits().commit_retry_s + 2)
         store.faults.clear()
         answers = [await gate.submit(ONE, b).wait() for b in batches]
         assert [(a.accepted, a.duplicates) for a in answers] == [(1, 0)] * 3
@@ -150,7 +170,7 @@ async def test_a_full_inbox_refuses_with_a_delay_and_frees_itself(
     autojump_clock: MockClock,
 ) -> None:
     """One tenant's share first (429), the whole process's then (503)."""
-    store = FaultyStore(faults=[DOWN] * 3)
+    store = FaultyStore(faults=[DOWN] * 2)
     async with engine(store, inbox_rows=10, total_rows=15) as gate:
         first = gate.submit(ONE, batch(8))
         with pytest.raises(Overloaded) as mine:
@@ -273,8 +293,8 @@ async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClo
 
 async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: MockClock) -> None:
     """429 beyond the bound, 503 at the deadline; room returns when they are done."""
-    store = FaultyStore(faults=[DOWN] * 25)
-    async with engine(store, inbox_edits=3, commit_retry_s=60.0) as gate:
+    store = FaultyStore(commit_s=15.0)
+    async with engine(store, inbox_edits=3) as gate:
         edits = [
             gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > 1")) for n in range(2)
         ]

@@ -4,9 +4,10 @@
 refuses, inboxes run empty, actors end, the flusher makes its last commit; then nothing is left.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import attrs
 import structlog
@@ -27,6 +28,7 @@ from atalaia.engine.messages import (
     TagsRequest,
     Work,
 )
+from atalaia.engine.outage import Outage
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
@@ -58,6 +60,7 @@ class Gate:
     _budget: Budget
     _listening: Listening
     _recoveries: trio.CapacityLimiter
+    _outage: Outage
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
@@ -72,11 +75,11 @@ class Gate:
 
         The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
         """
-        supervisor = self._supervisor(tenant_no)
+        inbox = self._supervisor(tenant_no).inbox
         rows = len(batch)
-        supervisor.inbox.reserve(rows)
-        receipt: Receipt[Answer] = Receipt(partial(supervisor.inbox.release, rows))
-        supervisor.inbox.put(Submission(batch, receipt))
+        inbox.reserve(rows)
+        receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
+        inbox.put(Submission(batch, receipt))
         return receipt
 
     def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
@@ -89,7 +92,7 @@ class Gate:
             parse_rule(edit.text)
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
-        receipt: Receipt[StoredRule] = Receipt(inbox.release_edit)
+        receipt: Receipt[StoredRule] = self._receipt(inbox.release_edit)
         inbox.put(RuleRequest(edit, receipt))
         return receipt
 
@@ -100,8 +103,17 @@ class Gate:
         """
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
-        receipt: Receipt[None] = Receipt(inbox.release_edit)
+        receipt: Receipt[None] = self._receipt(inbox.release_edit)
         inbox.put(TagsRequest(sensor, tags, receipt))
+        return receipt
+
+    def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:
+        def settled() -> None:
+            release()
+            self._outage.forget(receipt)
+
+        receipt: Receipt[Any] = Receipt(settled)
+        self._outage.watch(receipt)
         return receipt
 
     async def wake_waiting(self) -> None:
@@ -112,6 +124,11 @@ class Gate:
         for tenant_no in await self._store.waiting_tenants():
             if not self._closing and tenant_no not in self._tenants:
                 self._start(tenant_no)
+
+    @property
+    def commits(self) -> bool:
+        """Whether commits go through, as far as is known."""
+        return not self._outage.lasts
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -133,6 +150,7 @@ class Gate:
     def _supervisor(self, tenant_no: TenantNo) -> Supervisor:
         if self._closing:
             raise Closing
+        self._outage.admit()
         supervisor = self._tenants.get(tenant_no)
         if supervisor is None:
             supervisor = self._start(tenant_no)
@@ -179,10 +197,11 @@ async def open_engine(
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         listening = Listening(clock, clock.now_us())
-        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening)
+        outage = Outage()
+        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening, outage)
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
-        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries)
+        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries, outage)
         flushed = trio.Event()
 
         async def flush() -> None:

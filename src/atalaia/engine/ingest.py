@@ -10,7 +10,7 @@ from atalaia.wire.inflate import inflate
 from atalaia.wire.readings import WireOptions, parse_readings
 
 COMMIT_IS_SLOW = (
-    "The commit takes longer than 10 s. The batch may still be stored: "
+    "The commit takes too long. The batch may still be stored: "
     "send the same one again, what is stored counts as duplicate."
 )
 

@@ -16,7 +16,7 @@ import attrs
 import structlog
 import trio
 
-from atalaia.http.auth import Authenticator
+from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.room import BodyRoom
 from atalaia.model.errors import NotFound, TooLarge, TooSlow
@@ -116,6 +116,8 @@ class Front:
                 raise TooLarge
             return b""
         principal = scope["state"]["principal"] = await self.authenticator.principal(scope)
+        if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
+            raise self._too_large()
         try:
             with trio.fail_after(BODY_DEADLINE_S):
                 return await self._read(principal, incoming)
@@ -127,13 +129,14 @@ class Front:
         while not incoming.ended:
             part = await incoming.part()
             if len(body) + len(part) > self.max_body_bytes:
-                raise TooLarge(
-                    f"A body may have {self.max_body_bytes} bytes; send smaller batches."
-                )
+                raise self._too_large()
             self.room.take(principal.tenant_no, len(part))
             incoming.bytes_held += len(part)
             body += part
         return bytes(body)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A body may have {self.max_body_bytes} bytes; send smaller batches.")
 
 
 def _path(target: str) -> str:

@@ -28,11 +28,12 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
 
     async def readiness() -> tuple[dict[str, Any], int]:
         state = await database()
-        ready = state == "ok"
+        commits = "ok" if gate.commits else "failing"  # a full disk answers, and takes nothing
+        ready = state == commits == "ok"
         body = {
             "status": "pass" if ready else "fail",
             "version": version("atalaia"),
-            "checks": {"database": state},
+            "checks": {"database": state, "commits": commits},
         }
         return body, 200 if ready else 503
 
