@@ -10,7 +10,7 @@ from hypothesis import given
 from atalaia.model.alert import Opening, Transition
 from atalaia.model.ids import Micros
 from atalaia.rules import conditions
-from atalaia.rules.evidence import KEPT, MOST_POINTS
+from atalaia.rules.evidence import AGAIN, FEW_READ, KEPT, MOST_POINTS
 from atalaia.rules.language import parse_rule
 from atalaia.rules.regions import comparisons
 from atalaia.rules.syntax import Node, aggregates
@@ -119,6 +119,20 @@ def test_a_rule_over_many_metrics_shares_the_points() -> None:
     assert {samples.count for samples in told.samples} == {400}
     for samples in told.samples:
         assert samples.pairs() == thinned(points, -200_000_000, 600_000_000, parts=2)
+
+
+def test_a_rule_that_flaps_over_a_long_window_is_not_walked_through_each_time() -> None:
+    """Within a 64th of the window after the last opening the newest reading stands for all."""
+    width, step = 10_000_000_000, 1_000_000
+    engine = build([f"rule r on sensors when last(a, {width // 1_000_000}s) > 0"])
+    feed(engine, [[("a", n * step, -1.0)] for n in range(6_000)])
+    at = 6_000 * step
+    later = [at, at + width // AGAIN - step, at + 2 * (width // AGAIN)]
+    steps = feed(engine, [[("a", t + d, v)] for t in later for d, v in ((0, 1.0), (step, -1.0))])
+    told = [opening.samples[0] for opening in openings(steps)]
+    assert [len(samples.pairs()) > 30 for samples in told] == [True, False, True]
+    assert told[1].pairs() == [(later[1], 1.0)]
+    assert told[1].count == told[0].count + 2 > FEW_READ
 
 
 @pytest.mark.parametrize(

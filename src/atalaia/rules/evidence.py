@@ -37,6 +37,11 @@ MOST_SPREAD = 4
 
 KEPT = 4  # of each part
 
+FEW_READ, AGAIN = 4_096, 64
+"""More readings than FEW_READ are walked through only when the alert before was opened a 64th of
+the window ago at least; else the newest stands for all. So a rule that flaps over a long window
+costs a bounded share of a walk per reading."""
+
 
 @attrs.frozen
 class _Look:
@@ -68,13 +73,14 @@ class Witness:
     _value: Floats = attrs.field(factory=lambda: np.empty(MOST_POINTS, np.float64))
 
     def tell(
-        self, rule: ActiveRule, shape: Shape, shape_at: int, atoms: Floats, at: int, looks: int,
-        series_of: Int64s, series: Int64s, memory: Memory,
+        self, rule: ActiveRule, shape: Shape, shape_at: int, atoms: Floats, at: int, before: int,
+        looks: int, series_of: Int64s, series: Int64s, memory: Memory,
     ) -> Opening:  # fmt: skip
         """Of one alert that the last group opened.
 
-        shape_at: which shape; atoms: what the sensor's aggregates were; looks: where its looks
-        stand; series_of: the series of its metrics, in the order of the shape.
+        shape_at: which shape; atoms: what the sensor's aggregates were; before: when the alert
+        before it was opened; looks: where the sensor's looks stand; series_of: the series of its
+        metrics, in the order of the shape.
         """
         asked = self._questions.get((shape_at, rule.rule_no))
         if asked is None:
@@ -89,21 +95,29 @@ class Witness:
             comparisons=tuple(one.weigh(values) for one in asked.comparisons),
             samples=tuple(
                 self._sample(
-                    look, int(series_of[look.series]), looks, at, asked.parts, series, memory
+                    look,
+                    int(series_of[look.series]),
+                    looks,
+                    at,
+                    before,
+                    asked.parts,
+                    series,
+                    memory,
                 )
                 for look in asked.looks
             ),
         )
 
     def _sample(
-        self, found: _Look, slot: int, looks: int, at: int, parts: int, series: Int64s,
-        memory: Memory,
+        self, found: _Look, slot: int, looks: int, at: int, before: int, parts: int,
+        series: Int64s, memory: Memory,
     ) -> Samples:  # fmt: skip
         kept = count = 0
         if slot >= 0:
             kept, count = take_samples(
                 series, slot, memory.words, memory.numbers, looks + LOOK * found.look,
-                at - found.window_us, found.window_us, parts, self._ts, self._value,
+                at - found.window_us, found.window_us, parts,
+                (at - before) * AGAIN < found.window_us, self._ts, self._value,
             )  # fmt: skip
         points = np.empty(kept, POINT)
         points["ts"], points["value"] = self._ts[:kept], self._value[:kept]
@@ -140,18 +154,21 @@ def take_samples(
     since: int,
     width: int,
     parts: int,
+    again: bool,
     ts: Any,
     value: Any,
 ) -> tuple[int, int]:
     """Copy the readings with since < ts <= since + width; returns (how many, of how many).
 
-    Those beyond 4 * parts are thinned. Starts where the window's look stands, which has been
-    moved to its first reading or, for a scanned window, to one before it.
+    Those beyond 4 * parts are thinned; when `again`, more than FEW_READ are to the newest. Starts
+    where the window's look stands, which has been moved to its first reading or, for a scanned
+    window, to one before it.
     """
     head = series[slot, R_HEAD]
     if head == series[slot, R_TAIL]:
         return 0, 0
-    if words[series[slot, R_HEAD_BLOCK] + 1 + ((head - 1) & (FILL - 1))] <= since:
+    newest = series[slot, R_HEAD_BLOCK] + 1 + ((head - 1) & (FILL - 1))
+    if words[newest] <= since:
         return 0, 0  # a scanned window is then found empty before its look is moved
     position, block = words[look + L_POS], words[look + L_BLOCK]
     while position < head and words[block + 1 + (position & (FILL - 1))] <= since:
@@ -167,6 +184,9 @@ def take_samples(
             if position & (FILL - 1) == 0:
                 block = words[block]
         return count, count
+    if again and count > FEW_READ:
+        ts[0], value[0] = words[newest], numbers[newest + FILL]
+        return 1, count
     kept = 0
     for part in range(parts):
         # The k-th part ends with since + width * (k + 1) / parts.

@@ -127,9 +127,13 @@ class States:
         """Open an alert at a state that has none."""
         self.ensure_records(1)
         record = j.take_record(self.records, self.pool)
-        self.records[record] = (at, at, at)
+        self.records[record] = (j.NEVER_OPENED, at, at)
         self._mark(place)
         self.words[place] = j.pack(j.OPEN, level, record)
+
+    def opened_before(self, place: int) -> int:
+        """When the alert before the open one was opened; NEVER_OPENED when there was none."""
+        return int(self.records[self.words[place] >> j.PAYLOAD_SHIFT, j.SINCE])
 
     def open_places(self, rule_no: int) -> list[int]:
         """The states of a rule that have an open alert, in the order of sensors."""

@@ -349,17 +349,18 @@ class TenantRules:
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        opening = self._opening(rule, sensor_slot, values, at) if kind == j.OPENED else None
+        opening = self._opening(place, values, at) if kind == j.OPENED else None
         return self._step(KINDS[kind], place, level, at, opened, arrived, evidence, opening)
 
-    def _opening(self, rule: ActiveRule, sensor: int, atoms: Floats, at: int) -> Opening:
+    def _opening(self, place: int, atoms: Floats, at: int) -> Opening:
         """Of an alert that the last judged group opened."""
+        sensor, _, rule = self._states.owners[place]
         row = self._sensor_table.rows[sensor]
         shape = self._sensors[sensor].shape
         first = row[k.S_SERIES]
         return self._witness.tell(
-            rule, shape, int(row[k.S_SHAPE]), atoms, at, int(row[k.S_LOOK]),
-            self._series_of.rows[first : first + len(shape.metrics), 0],
+            rule, shape, int(row[k.S_SHAPE]), atoms, at, self._states.opened_before(place),
+            int(row[k.S_LOOK]), self._series_of.rows[first : first + len(shape.metrics), 0],
             self._series.rows, self._memory,
         )  # fmt: skip
 
