@@ -15,7 +15,15 @@ from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+)
 from atalaia.rules.syntax import Selector
 
 
@@ -267,6 +275,6 @@ class Queries(Protocol):
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
-        """One alert with its history."""
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
+        """One alert with its history, and what it was opened on (None: before this was kept)."""
         ...

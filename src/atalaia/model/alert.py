@@ -41,13 +41,14 @@ class Weighed:
 class Comparison:
     """One comparison of a condition at its judgement; None means unknown.
 
-    clause: `when`, `clear when`, or the severity whose condition it belongs to. value: the side
-    that looks at readings, with the operator as seen from there. needs: what the condition wants
-    it to be, false below a `not`.
+    clause: `when`, `clear when`, or the severity whose condition it belongs to. expression, value:
+    the side that looks at readings, with the operator as seen from there. needs: what the condition
+    wants it to be, false below a `not`.
     """
 
     clause: str
     text: str
+    expression: str
     value: float | None
     operator: str
     threshold: float | None

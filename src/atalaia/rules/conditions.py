@@ -25,12 +25,13 @@ _NOT, _NEG, _ATOM = 3, 7, 8
 class Compared:
     """A comparison where it stands: `looks` at readings, `limit` is the other side.
 
-    text: as it is written; operator: as seen from `looks`; needs: what the condition wants it to
-    be.
+    text, expression: the whole and `looks` as they are written; operator: as seen from `looks`;
+    needs: what the condition wants it to be.
     """
 
     clause: str
     text: str
+    expression: str
     looks: Node
     operator: str
     limit: Node
@@ -42,6 +43,7 @@ class Compared:
         return Comparison(
             clause=self.clause,
             text=self.text,
+            expression=self.expression,
             value=known(value),
             operator=self.operator,
             threshold=known(limit),
@@ -56,7 +58,7 @@ def compared(clause: str, node: Node, *, needs: bool = True) -> Iterator[Compare
         case Binary(op, left, right) if op in COMPARISONS:
             if next(aggregates(left), None) is None:
                 left, op, right = right, MIRRORED[op], left
-            yield Compared(clause, text_of(node), left, op, right, needs)
+            yield Compared(clause, text_of(node), text_of(left), left, op, right, needs)
         case Binary(_, left, right):
             yield from compared(clause, left, needs=needs)
             yield from compared(clause, right, needs=needs)

@@ -9,7 +9,15 @@ import attrs
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+)
 from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
@@ -153,7 +161,7 @@ class PostgresQueries:
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alert_aio(connection, alert_id)
         )
