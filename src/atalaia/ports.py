@@ -195,6 +195,19 @@ class EngineStore(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class SensorImage:
+    """A sensor as its rules see it, as of one commit. By metric: the series, the event time of its
+    newest reading, and when that arrived. rule_states: of all rules and sensors, in commit order.
+    """
+
+    sensor: SensorRow
+    series: Mapping[str, SeriesNo]
+    newest: Mapping[str, Micros]
+    arrived: Mapping[str, Micros]
+    rule_states: bytes
+
+
 class Queries(Protocol):
     """What the faces ask of the committed past, always in the name of one tenant.
 
@@ -231,6 +244,14 @@ class Queries(Protocol):
         self, tenant_no: TenantNo
     ) -> tuple[Sequence[SensorRow], Sequence[SeriesRow]]:
         """Every living sensor and its series, in the order of their numbers."""
+        ...
+
+    async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None: ...
+
+    async def count_late(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> int:
+        """Late readings with since < ts <= until per series, over all of them."""
         ...
 
     async def history(

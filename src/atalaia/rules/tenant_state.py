@@ -26,7 +26,7 @@ from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
-from atalaia.rules.syntax import SEVERITY_ORDER
+from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -280,6 +280,16 @@ class TenantRules:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
             w.fill_panes(rows, what, memory.words, memory.numbers, self._shapes.classes)
+
+    def values_of(self, sensor: int) -> dict[Aggregate, float]:
+        """The aggregates of a sensor's rules as they were last judged; it was judged last."""
+        row, shape = self._sensor_table.rows[sensor], self._sensors[sensor].shape
+        values = self._shapes.values[self._shapes.at[row[k.S_SHAPE], 2] :]
+        return {
+            aggregate: float(values[atom])
+            for rule, atoms in zip(shape.rules, shape.rule_atoms, strict=True)
+            for aggregate, atom in zip(rule.spec.aggregates, atoms.tolist(), strict=True)
+        }
 
     def state_columns(self) -> tuple[Int64s, Int64s]:
         """Per state: the number of its rule, and where the rule's first aggregate stands among
