@@ -10,7 +10,9 @@ ALERTS = (
     "SELECT alert_id, rule_no, rule_version, sensor_id, severity, state, opened_at, opened_value,"
     " evidence, cleared_at, cleared_value, clear_reason,"
     " (SELECT jsonb_agg(jsonb_build_array(kind, at, e.severity, value) ORDER BY arrival, ordinal)"
-    "  FROM alert_events e WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id)"
+    "  FROM alert_events e WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id),"
+    " (SELECT md5(concat_ws(' ', record, samples, late)) FROM alert_evidence e"
+    "  WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id)"
     " FROM alerts a ORDER BY opened_at, alert_id"
 )
 """Every column of every alert but those of arrival, which is each run's own."""

@@ -35,6 +35,8 @@ ROAD = "tests/http/test_road.py::"
 ENGINE = "tests/engine/test_engine.py::"
 POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
+EVIDENCE = "tests/rules/test_evidence.py::"
+EXPLAIN = "tests/rules/test_explaining.py::"
 SILENCE = "tests/engine/test_silence.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
@@ -261,6 +263,31 @@ MUTANTS = (
         "state-changes-not-packed", RESTART, "rules/states.py",
         "        return self._pack(places)\n\n    def dump", "        return b\"\"\n\n    def dump",
         RULES + "test_a_crash_anywhere_changes_no_bit",
+    ),
+    Mutant(
+        "evidence-taken-after-the-batch", FOLD, "rules/kernel.py",
+        "        if opening and counts[2]:\n            return i, OPENING, 0\n", "",
+        EVIDENCE + "test_many_readings_are_thinned_without_losing_the_extremes",
+    ),
+    Mutant(
+        "evidence-of-a-flapping-rule-without-bounds", "4 apart, 5 bounded", "rules/evidence.py",
+        "    if again and count > FEW_READ:", "    if False:",
+        EVIDENCE + "test_a_rule_that_flaps_over_a_long_window_is_not_walked_through_each_time",
+    ),
+    Mutant(
+        "late-readings-of-a-later-batch-counted", RESTART, "storage/evidence.py",
+        " AND r.late AND r.received_at <= w.arrived", " AND r.late",
+        POSTGRES + "test_late_readings_of_a_later_batch_are_not_evidence",
+    ),
+    Mutant(
+        "explained-at-the-time-of-its-own-metrics", FOLD, "rules/measuring.py",
+        "self._rules.add_series(0, metric, self.clock)", "self._rules.add_series(0, metric, None)",
+        EXPLAIN + "test_values_truth_and_state_are_those_of_the_engine",
+    ),
+    Mutant(
+        "earliest-forgets-the-silence", FOLD, "rules/earliest.py",
+        "if since is None or begin - last > spec.gap_us:", "if since is None:",
+        EXPLAIN + "test_no_alert_opens_before_the_earliest_time_and_one_does_then",
     ),
 )  # fmt: skip
 

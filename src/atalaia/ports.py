@@ -15,7 +15,15 @@ from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+)
 from atalaia.rules.syntax import Selector
 
 
@@ -187,6 +195,19 @@ class EngineStore(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class SensorImage:
+    """A sensor as its rules see it, as of one commit. By metric: the series, the event time of its
+    newest reading, and when that arrived. rule_states: of all rules and sensors, in commit order.
+    """
+
+    sensor: SensorRow
+    series: Mapping[str, SeriesNo]
+    newest: Mapping[str, Micros]
+    arrived: Mapping[str, Micros]
+    rule_states: bytes
+
+
 class Queries(Protocol):
     """What the faces ask of the committed past, always in the name of one tenant.
 
@@ -223,6 +244,14 @@ class Queries(Protocol):
         self, tenant_no: TenantNo
     ) -> tuple[Sequence[SensorRow], Sequence[SeriesRow]]:
         """Every living sensor and its series, in the order of their numbers."""
+        ...
+
+    async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None: ...
+
+    async def count_late(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> int:
+        """Late readings with since < ts <= until per series, over all of them."""
         ...
 
     async def history(
@@ -267,6 +296,6 @@ class Queries(Protocol):
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
-        """One alert with its history."""
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
+        """One alert with its history, and what it was opened on (None: before this was kept)."""
         ...

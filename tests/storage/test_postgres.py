@@ -11,9 +11,10 @@ import trio
 
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
+from atalaia.model.alert import Opening, Samples, Transition
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.ids import Micros, RuleNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.commit import take_lease_aio
@@ -295,3 +296,28 @@ async def test_other_tenants_readings_do_not_come_back_in_recovery(stack: Stack)
             np.array([START_MS * 1000 - 1]), np.array([NOW]),
         )  # fmt: skip
         assert [len(ts) async for _, ts, _ in chunks] == [count]
+
+
+async def test_late_readings_of_a_later_batch_are_not_evidence(stack: Stack) -> None:
+    """Though it is committed with the batch that opens the alert: one group, one transaction."""
+    await stack.rule("rule hot on sensors when t > 10")
+    tenant, number = await series(stack)
+    (sensor,), _ = await stack.queries.register(tenant)
+    samples = Samples("t", 60_000_000, 0, b"")
+    step = Transition(
+        kind="opened", alert_id=uuid4(), rule_no=RuleNo(1), rule_version=1,
+        sensor_no=sensor.sensor_no, severity="warning", at=NOW, arrived=Micros(NOW + 1), value=1.0,
+        evidence=(), opening=Opening("rule hot", samples=(samples, samples)),
+    )  # fmt: skip
+
+    def late(*ages: int) -> dict[str, object]:
+        return {
+            "old_series": np.full(len(ages), number, np.int32), "old_value": np.ones(len(ages)),
+            "old_ts": np.array([NOW - age for age in ages]),
+        }  # fmt: skip
+
+    opening = item(tenant, [number], [NOW], NOW + 1, transitions=[step], **late(5, 59_999_999))
+    later = item(tenant, [], [], NOW + 2, **late(7, 8, 60_000_000))
+    assert await stack.store.commit_group(uuid4(), [opening, later]) == [2, 3]
+    (kept,) = await stack.sql("SELECT late FROM alert_evidence")
+    assert kept["late"] == [2, 2]

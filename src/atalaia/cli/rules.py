@@ -27,6 +27,11 @@ app.command(
     help="Say what is odd about the rules of a file, and what they cost.",
 )
 app.command(
+    "atalaia.cli.explain:explain",
+    name="explain",
+    help="Say why a rule has no alert open at a sensor.",
+)
+app.command(
     "atalaia.cli.rule_files:export_rules",
     name="export",
     help="Write all rules of a server as YAML.",

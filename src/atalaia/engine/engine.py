@@ -34,7 +34,7 @@ from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
@@ -69,6 +69,11 @@ class Gate:
     def retention_us(self) -> int | None:
         """How long readings are kept; None: for ever."""
         return self._limits.retention_us
+
+    @property
+    def listens_since(self) -> Micros:
+        """Nobody's silence began before."""
+        return self._listening.since
 
     def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import attrs
 
+from atalaia.model.alert import Opening
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 
 AlertState = Literal["open", "cleared"]
@@ -67,6 +68,16 @@ class AlertStep:
     arrival: Micros
     severity: str
     value: float | None
+
+
+@attrs.frozen
+class OpeningView:
+    """What an alert was opened on; late: per metric of its samples, the late readings there that
+    had arrived and were not judged.
+    """
+
+    opening: Opening
+    late: Sequence[int]
 
 
 @attrs.frozen

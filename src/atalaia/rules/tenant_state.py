@@ -12,20 +12,21 @@ from uuid import UUID
 import attrs
 import numpy as np
 
-from atalaia.model.alert import CloseReason, Evidence, Transition, TransitionKind
+from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transition, TransitionKind
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
-from atalaia.rules.absence import Absence
+from atalaia.rules.absence import Absence, on_grid
+from atalaia.rules.evidence import Witness
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
-from atalaia.rules.syntax import SEVERITY_ORDER
+from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -58,6 +59,7 @@ class TenantRules:
     _states: States = attrs.field(factory=States)
     _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
+    _witness: Witness = attrs.field(factory=Witness)
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
@@ -166,10 +168,14 @@ class TenantRules:
             self._make_room(why, int(what))
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
-        """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
+        """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together.
+
+        An opening comes with what it was judged by. Its windows still hold that here: the kernel
+        stops behind it.
+        """
         found = [
             self._transition(step, values, arrived)
-            for steps, numbers in self.fold_columns(series, ts, value)
+            for steps, numbers in self._fold_on(series, ts, value, stop_at_openings=True)
             for step, values in zip(steps.tolist(), numbers, strict=True)
         ]
         if len(self._absence):
@@ -183,12 +189,17 @@ class TenantRules:
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
+        return self._fold_on(series, ts, value, stop_at_openings=False)
+
+    def _fold_on(
+        self, series: Int64s, ts: Int64s, value: Floats, *, stop_at_openings: bool
+    ) -> Iterator[tuple[Int64s, Floats]]:
         shapes, states, memory = self._shapes, self._states, self._memory
         row, room = 0, FIRST_ROOM
         if shapes.schedules and len(ts):
             clocks = self._sensor_table.rows[:, k.S_CLOCK]
             shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
-        counts = np.array([0, states.dirty_count], np.int64)
+        counts = np.array([0, states.dirty_count, stop_at_openings], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
@@ -231,11 +242,16 @@ class TenantRules:
         found = []
         for place in self._absence.due(now):
             slot, _, rule = self._states.owners[place]
+            silence = rule.spec.silence
+            if silence is None:
+                raise AssertionError("only rules of silence are watched")
             level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
             self._states.open(place, level, now)
-            silent_s = (now - self._absence.heard(slot)) / 1e6
-            evidence = (Evidence(str(rule.spec.when), silent_s),)
-            found.append(self._step("opened", place, level, now, now, arrived, evidence))
+            heard = self._absence.heard(slot)
+            deadline = on_grid(heard + silence.after_us)
+            evidence = (Evidence(str(silence), (now - heard) / 1e6),)
+            opening = Opening(rule.spec.text, silence=Silence(Micros(heard), Micros(deadline)))
+            found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
     def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
@@ -264,6 +280,16 @@ class TenantRules:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
             w.fill_panes(rows, what, memory.words, memory.numbers, self._shapes.classes)
+
+    def values_of(self, sensor: int) -> dict[Aggregate, float]:
+        """The aggregates of a sensor's rules as they were last judged; it was judged last."""
+        row, shape = self._sensor_table.rows[sensor], self._sensors[sensor].shape
+        values = self._shapes.values[self._shapes.at[row[k.S_SHAPE], 2] :]
+        return {
+            aggregate: float(values[atom])
+            for rule, atoms in zip(shape.rules, shape.rule_atoms, strict=True)
+            for aggregate, atom in zip(rule.spec.aggregates, atoms.tolist(), strict=True)
+        }
 
     def state_columns(self) -> tuple[Int64s, Int64s]:
         """Per state: the number of its rule, and where the rule's first aggregate stands among
@@ -333,7 +359,20 @@ class TenantRules:
             Evidence(str(aggregate), None if math.isnan(value) else value)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        return self._step(KINDS[kind], place, level, at, opened, arrived, evidence)
+        opening = self._opening(place, values, at) if kind == j.OPENED else None
+        return self._step(KINDS[kind], place, level, at, opened, arrived, evidence, opening)
+
+    def _opening(self, place: int, atoms: Floats, at: int) -> Opening:
+        """Of an alert that the last judged group opened."""
+        sensor, _, rule = self._states.owners[place]
+        row = self._sensor_table.rows[sensor]
+        shape = self._sensors[sensor].shape
+        first = row[k.S_SERIES]
+        return self._witness.tell(
+            rule, shape, int(row[k.S_SHAPE]), atoms, at, self._states.opened_before(place),
+            int(row[k.S_LOOK]), self._series_of.rows[first : first + len(shape.metrics), 0],
+            self._series.rows, self._memory,
+        )  # fmt: skip
 
     def _step(
         self,
@@ -344,6 +383,7 @@ class TenantRules:
         opened: int,
         arrived: Micros,
         evidence: tuple[Evidence, ...] = (),
+        opening: Opening | None = None,
     ) -> Transition:
         slot, sensor_no, rule = self._states.owners[place]
         return make_transition(
@@ -357,6 +397,7 @@ class TenantRules:
             at=at,
             arrived=arrived,
             evidence=evidence,
+            opening=opening,
         )
 
 

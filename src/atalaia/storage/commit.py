@@ -15,6 +15,7 @@ import numpy as np
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
 from atalaia.storage.binary import encode_readings
+from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
 from atalaia.storage.rule_writes import write_rules_aio, write_tags_aio
 from atalaia.storage.state import pack_series, pack_times
@@ -59,6 +60,7 @@ async def commit_group_aio(
     await write_rules_aio(connection, items)
     await write_tags_aio(connection, items)
     await write_alerts_aio(connection, items)
+    await write_evidence_aio(connection, partitions, items)
     await _write_state_aio(connection, items)
     await connection.execute(
         "UPDATE commit_groups SET late = $2 WHERE group_id = $1", group_id, late

@@ -68,6 +68,12 @@ class PartitionMap:
                 raise StoreUnavailable("a partition of these readings is gone")
             yield self.partitions[position].name, where == position
 
+    def touching(self, since: int, until: int) -> Iterator[str]:
+        """The names of those that hold times with since < ts <= until."""
+        for partition in self.partitions:
+            if partition.from_us <= until and since < partition.to_us - 1:
+                yield partition.name
+
     def _locate(self, ts: Int64s) -> Int64s:
         if not self.partitions:
             return np.full(len(ts), -1, dtype=np.int64)

@@ -9,16 +9,24 @@ import attrs
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
-from atalaia.ports import SensorRow, SeriesRow
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+)
+from atalaia.ports import SensorImage, SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
-from atalaia.storage.readings import history_chunk_aio, points_aio, range_aio
-from atalaia.storage.registry import load_register_aio
+from atalaia.storage.readings import count_late_aio, history_chunk_aio, points_aio, range_aio
+from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.selectors import count_sensors_aio
-from atalaia.storage.state import newest_aio
+from atalaia.storage.state import newest_aio, sensor_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
@@ -80,6 +88,36 @@ class PostgresQueries:
     ) -> tuple[Sequence[SensorRow], Sequence[SeriesRow]]:
         return await self._database.as_tenant(
             tenant_no, load_register_aio, timeout_ms=HISTORY_TIMEOUT_MS
+        )
+
+    async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None:
+        async def work(connection: asyncpg.Connection) -> SensorImage | None:
+            found = await load_sensor_aio(connection, name)
+            if found is None:
+                return None
+            sensor, rows = found
+            series = {row.metric: row.series_no for row in rows}
+            newest, rule_states = await sensor_state_aio(connection, list(series.values()))
+            points = await points_aio(connection, list(newest.items()))
+            return SensorImage(
+                sensor=sensor,
+                series=series,
+                newest={m: newest[number] for m, number in series.items() if number in newest},
+                arrived={
+                    m: points[number].received_at
+                    for m, number in series.items()
+                    if number in points
+                },
+                rule_states=rule_states,
+            )
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
+
+    async def count_late(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: count_late_aio(connection, series, since, until)
         )
 
     async def history(
@@ -153,7 +191,7 @@ class PostgresQueries:
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alert_aio(connection, alert_id)
         )

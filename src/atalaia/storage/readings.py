@@ -47,6 +47,14 @@ async def history_chunk_aio(
     return decode_history(sink.getvalue())
 
 
+async def count_late_aio(
+    connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s
+) -> int:
+    """Late rows with since < ts <= until per series."""
+    query = f"SELECT count(*) {_wanted(series, since, until)} AND r.late"
+    return int(await connection.fetchval(query))
+
+
 def _wanted(series: Int32s, since: Int64s, until: Int64s) -> str:
     """FROM and WHERE of since < ts <= until per series: integers and times, nothing else."""
     wanted = ", ".join(

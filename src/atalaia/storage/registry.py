@@ -35,6 +35,24 @@ async def load_register_aio(
     return [_sensor(row) for row in sensors], [_series(row) for row in series]
 
 
+async def load_sensor_aio(
+    connection: asyncpg.Connection, name: str
+) -> tuple[SensorRow, list[SeriesRow]] | None:
+    """A living sensor by its name, with its series."""
+    row = await connection.fetchrow(
+        "SELECT sensor_id, sensor_uuid, name, tags, registered_at FROM sensors"
+        " WHERE deleted_at IS NULL AND name = $1",
+        name,
+    )
+    if row is None:
+        return None
+    series = await connection.fetch(
+        "SELECT series_id, sensor_id, metric FROM series WHERE sensor_id = $1 ORDER BY series_id",
+        row["sensor_id"],
+    )
+    return _sensor(row), [_series(one) for one in series]
+
+
 async def register_aio(
     connection: asyncpg.Connection, tenant_no: int, names: Sequence[SeriesName], now: Micros
 ) -> tuple[list[SensorRow], list[SeriesRow]]:

@@ -41,7 +41,10 @@ async def newest_aio(
     connection: asyncpg.Connection, wanted: Sequence[SeriesNo]
 ) -> dict[SeriesNo, Micros]:
     """The newest event time of these series alone; the rule states stay where they are."""
-    rows = await connection.fetch(f"SELECT series, newest {_SINCE_SNAPSHOT}")
+    return _newest(await connection.fetch(f"SELECT series, newest {_SINCE_SNAPSHOT}"), wanted)
+
+
+def _newest(rows: Sequence[asyncpg.Record], wanted: Sequence[SeriesNo]) -> dict[SeriesNo, Micros]:
     newest: dict[SeriesNo, Micros] = {}
     for row in rows:
         series = np.frombuffer(row["series"], "<i4")
@@ -49,6 +52,14 @@ async def newest_aio(
         times = np.frombuffer(row["newest"], "<i8")[asked]
         newest.update(zip(series[asked].tolist(), times.tolist(), strict=True))
     return newest
+
+
+async def sensor_state_aio(
+    connection: asyncpg.Connection, wanted: Sequence[SeriesNo]
+) -> tuple[dict[SeriesNo, Micros], bytes]:
+    """The newest event time of these series, and all rule states, of the same moment."""
+    rows = await connection.fetch(f"SELECT series, newest, rule_states {_SINCE_SNAPSHOT}")
+    return _newest(rows, wanted), b"".join(row["rule_states"] for row in rows)
 
 
 async def load_state_aio(connection: asyncpg.Connection) -> CommittedState:
