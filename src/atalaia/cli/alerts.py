@@ -119,8 +119,19 @@ def _tell(alert: dict[str, Any]) -> list[str]:
     if alert["clear_reason"] not in (None, "condition"):
         lines.append(f"  because: {alert['clear_reason']}")
     lines += ["", "  when it opened"]
-    lines += [f"  {each['expression']} = {_number(each['value'])}" for each in alert["evidence"]]
+    lines += [f"    {each['expression']} = {_number(each['value'])}" for each in alert["evidence"]]
+    opening = alert["opening"]
+    if opening is not None:
+        lines += [f"    {_seen(kept)}" for kept in opening["samples"]]
+        lines += ["", f"  what version {opening['rule']['version']} said then"]
+        lines += [f"    {line}" for line in opening["rule"]["text"].strip().splitlines()]
     return lines
+
+
+def _seen(kept: dict[str, Any]) -> str:
+    late = f"; {kept['late']} came too late" if kept["late"] else ""
+    since, until = _second(kept["from"]), _second(kept["to"])
+    return f"{kept['metric']}: {kept['count']:,} readings after {since} up to {until}{late}"
 
 
 def _number(value: float | None) -> str:
