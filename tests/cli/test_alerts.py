@@ -42,7 +42,8 @@ async def test_alerts_are_listed_and_told(cli: Runner) -> None:
     assert code == 0
     assert said.startswith("hot v1 at p1: cleared opened ")
     assert "warning -10 arrived" in said
-    assert said.endswith("when it opened avg(t, 5m) = 30 max(u, 5m) = 0.25")
+    assert "when it opened avg(t, 5m) = 30 max(u, 5m) = 0.25 t: 1 reading after " in said
+    assert "what version 1 said then rule hot on sensors when" in said
     assert (await cli("alerts", "newest"))[1].startswith("hot v1 at p2: open ")
     code, said = await cli("alerts", cleared["id"], "--json")
     assert [step["kind"] for step in json.loads(said)["history"]] == ["opened", "cleared"]

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from atalaia.cli.asking import ask
 from atalaia.cli.connection import USUAL, Connection, Server
+from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound
 
 SHORT = 8  # characters of an id: enough for a person's alerts
@@ -131,7 +132,7 @@ def _tell(alert: dict[str, Any]) -> list[str]:
 def _seen(kept: dict[str, Any]) -> str:
     late = f"; {kept['late']} came too late" if kept["late"] else ""
     since, until = _second(kept["from"]), _second(kept["to"])
-    return f"{kept['metric']}: {kept['count']:,} readings after {since} up to {until}{late}"
+    return f"{kept['metric']}: {count(kept['count'], 'reading')} after {since} up to {until}{late}"
 
 
 def _number(value: float | None) -> str:
