@@ -10,12 +10,21 @@ from typing import Protocol
 from uuid import UUID
 
 import attrs
+import numpy as np
 
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    Point,
+    SensorView,
+    SettingsView,
+)
 from atalaia.rules.syntax import Selector
 
 
@@ -33,13 +42,14 @@ class Fenced(Exception):
 
 @attrs.frozen
 class SensorRow:
-    """A registered sensor."""
+    """A registered sensor. lateness_us: its own; None: its tenant's."""
 
     sensor_no: SensorNo
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     registered_at: Micros
+    lateness_us: int | None = None
 
 
 @attrs.frozen
@@ -57,7 +67,9 @@ class TenantImage:
 
     newest: the newest event time per series; rule_states: packed records in commit order;
     last_received: the newest committed received_at, 0 when there is none;
-    deltas: state rows since the last snapshot.
+    deltas: state rows since the last snapshot; lateness_us: of sensors without their own;
+    judged: the newest judged event time of the series that have readings waiting, NEVER for none
+    yet; of the other series everything is judged.
     """
 
     tenant_id: UUID
@@ -69,6 +81,8 @@ class TenantImage:
     next_rule_no: RuleNo
     last_received: Micros
     deltas: int
+    lateness_us: int = 0
+    judged: Mapping[SeriesNo, Micros] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -91,13 +105,25 @@ class TagsWrite:
     tags: Mapping[str, str]
 
 
+@attrs.frozen
+class LatenessWrite:
+    """The lateness of a sensor, or of a tenant where there is none, as it is to stand after this
+    commit; None: the sensor has its tenant's.
+    """
+
+    sensor_no: SensorNo | None
+    lateness_us: int | None
+
+
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one change of rules or tags) of one tenant, judged and ready to be stored.
+    """One batch (or one change of rules, tags or lateness) of one tenant, judged and ready to be
+    stored.
 
-    fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
+    fresh_*: rows that are surely new and not late, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
-    touched, newest: series whose newest moved, and where it stands now.
+    touched, newest, judged: series whose newest moved, or whose newest judged reading did, and
+    where both stand now; judged is empty when it is newest.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
     """
@@ -116,6 +142,8 @@ class CommitItem:
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
     tags_write: TagsWrite | None = None
+    lateness_write: LatenessWrite | None = None
+    judged: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
     snapshot: bool = False
 
     @property
@@ -208,6 +236,8 @@ class Queries(Protocol):
         ...
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+
+    async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int

@@ -1,7 +1,7 @@
 """A tenant's bounded inbox. Putting never waits: what has no room is refused with a delay.
 
 Room is counted in what is not settled yet, so that it also covers what waits for a commit:
-readings in this inbox and over all of them, and the few edits of rules and tags.
+readings in this inbox and over all of them, and the few edits of rules, tags and lateness.
 """
 
 import math

@@ -7,8 +7,9 @@ from typing import Any
 from atalaia.http.rule_checks import CheckedRule
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertStep, AlertView, Point, SensorView
+from atalaia.model.views import AlertStep, AlertView, Point, SensorView, SettingsView
 from atalaia.rules.lints import Lint
+from atalaia.rules.syntax import duration_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +34,12 @@ def sensor(view: SensorView) -> dict[str, Any]:
         "registered_at": time(view.registered_at),
         "last_seen": time(view.last_seen),
         "metrics": list(view.metrics),
+        "lateness": None if view.lateness_us is None else duration_text(view.lateness_us),
     }
+
+
+def settings(view: SettingsView) -> dict[str, Any]:
+    return {"lateness": duration_text(view.lateness_us)}
 
 
 def point(reading: Point) -> dict[str, Any]:

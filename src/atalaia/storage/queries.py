@@ -9,7 +9,15 @@ import attrs
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    Point,
+    SensorView,
+    SettingsView,
+)
 from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
@@ -56,6 +64,12 @@ class PostgresQueries:
             tenant_no, lambda connection: _sensors_aio(connection, "name = $1", name, 1)
         )
         return found[0] if found else None
+
+    async def settings(self, tenant_no: TenantNo) -> SettingsView:
+        async def work(connection: asyncpg.Connection) -> SettingsView:
+            return SettingsView(await connection.fetchval("SELECT lateness_us FROM tenants"))
+
+        return await self._database.as_tenant(tenant_no, work)
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
@@ -163,12 +177,12 @@ async def _sensors_aio(
     connection: asyncpg.Connection, condition: str, name: str, limit: int
 ) -> list[SensorView]:
     rows = await connection.fetch(
-        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at,"  # noqa: S608
+        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us,"  # noqa: S608
         " array_agg(e.metric ORDER BY e.metric) AS metrics,"
         " array_agg(e.series_id ORDER BY e.metric) AS series"
         f" FROM (SELECT * FROM sensors WHERE deleted_at IS NULL AND {condition}"
         " ORDER BY name LIMIT $2) s JOIN series e USING (tenant_id, sensor_id)"
-        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at ORDER BY s.name",
+        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us ORDER BY s.name",
         name,
         limit,
     )
@@ -183,6 +197,7 @@ async def _sensors_aio(
                 metric: (series, newest.get(series))
                 for metric, series in zip(row["metrics"], row["series"], strict=True)
             },
+            lateness_us=row["lateness_us"],
         )
         for row in rows
     ]

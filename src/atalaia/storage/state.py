@@ -1,7 +1,8 @@
 """The packed state row of one tenant and commit, and reading it back.
 
-Little-endian arrays: series int4[], newest int8[] (UTC epoch µs), rule_states opaque records of
-the rules package. Recovery is the last snapshot plus the rows after it, later ones winning.
+Little-endian arrays: series int4[], newest and judged int8[] (UTC epoch µs; judged is empty when it
+is newest), rule_states opaque records of the rules package. Recovery is the last snapshot plus the
+rows after it, later ones winning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,10 @@ _SINCE_SNAPSHOT = (
 
 @attrs.frozen(eq=False)
 class CommittedState:
-    """A tenant's state as of its last commit."""
+    """A tenant's state as of its last commit. judged: as in `TenantImage`."""
 
     newest: Mapping[SeriesNo, Micros]
+    judged: Mapping[SeriesNo, Micros]
     rule_states: bytes
     last_received: Micros
     deltas: int
@@ -54,14 +56,21 @@ async def newest_aio(
 async def load_state_aio(connection: asyncpg.Connection) -> CommittedState:
     """The state of the tenant that this transaction is set to."""
     rows = await connection.fetch(
-        f"SELECT received_at, snapshot, series, newest, rule_states {_SINCE_SNAPSHOT}"
+        f"SELECT received_at, snapshot, series, newest, judged, rule_states {_SINCE_SNAPSHOT}"
     )
     newest: dict[SeriesNo, Micros] = {}
+    judged: dict[SeriesNo, Micros] = {}
     for row in rows:
         series = np.frombuffer(row["series"], "<i4").tolist()
-        newest.update(zip(series, np.frombuffer(row["newest"], "<i8").tolist(), strict=True))
+        times = np.frombuffer(row["newest"], "<i8").tolist()
+        newest.update(zip(series, times, strict=True))
+        if row["judged"]:
+            times = np.frombuffer(row["judged"], "<i8").tolist()
+        if row["judged"] or judged:
+            judged.update(zip(series, times, strict=True))
     return CommittedState(
         newest=newest,
+        judged={series: ts for series, ts in judged.items() if ts != newest[series]},
         rule_states=b"".join(row["rule_states"] for row in rows),
         last_received=Micros(rows[-1]["received_at"]) if rows else Micros(0),
         deltas=sum(not row["snapshot"] for row in rows),
