@@ -157,7 +157,7 @@ class FaultyStore:
             t.rows.setdefault((s, ts), (value, True))
         sensors = {row.series_no: row.sensor_no for row in t.series.values()}
         for s, ts in zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True):
-            if ts > t.newest.get(s, -1):
+            if s not in t.newest or ts > t.newest[s]:
                 t.heard[sensors[s]] = item.received_at
         judged = item.judged if len(item.judged) else item.newest
         for s, newest, at in zip(

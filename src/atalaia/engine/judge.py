@@ -19,6 +19,8 @@ from atalaia.ports import CommitItem, SensorRow, SeriesRow
 from atalaia.rules.reorder import Ready, Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
+_NO_TIMES: Int64s = np.empty(0, np.int64)
+
 
 @attrs.define(eq=False)
 class TenantState:
@@ -90,9 +92,9 @@ class TenantState:
     def judged_of(self, slots: Int64s) -> Int64s:
         """When the newest judged reading of each series was; empty when all are its newest."""
         if self.reorder is None:
-            return np.empty(0, np.int64)
+            return _NO_TIMES
         judged = self.reorder.judged[slots]
-        return judged[:0] if bool((judged == self.table.newest[slots]).all()) else judged
+        return _NO_TIMES if bool((judged == self.table.newest[slots]).all()) else judged
 
     def next_arrival(self, now: Micros) -> Micros:
         """received_at of the next batch: strictly increasing, even when the clock steps back."""
