@@ -28,12 +28,9 @@ from atalaia.model.rule import StoredRule
 from atalaia.rules.language import parse_rule
 from tests.engine.store import FaultyStore
 from tests.rules import oracle
-from tests.rules.streams import rule_texts, streams
+from tests.rules.streams import LATENESS, SECOND, cuts_of, disorders, rule_texts, streams
 
 ONE = TenantNo(1)
-SECOND = 1_000_000
-LATENESS = st.sampled_from([1, 250_000, SECOND, 4 * SECOND, 30 * SECOND])
-
 Row = tuple[str, str, int, float]  # sensor, metric, ts, value
 
 
@@ -107,30 +104,6 @@ def steps_of(store: FaultyStore, sensor: str, rule_no: int) -> list[oracle.Step]
         for step in store.transitions
         if step.sensor_no == number and step.rule_no == rule_no
     ]
-
-
-@st.composite
-def disorders(
-    draw: st.DrawFn, groups: Sequence[Sequence[oracle.Reading]], most: int
-) -> list[oracle.Reading]:
-    """The readings in an order of arrival in which none is more than `most` behind another."""
-    rows = [reading for group in groups for reading in group]
-    delays = draw(
-        st.lists(
-            st.sampled_from([0, 0, most // 3, most - 1, most]),
-            min_size=len(rows), max_size=len(rows),
-        )
-    )  # fmt: skip
-    shuffled = draw(st.permutations(range(len(rows))))
-    return [rows[n] for n in sorted(shuffled, key=lambda n: rows[n][1] + delays[n])]
-
-
-@st.composite
-def cuts_of(draw: st.DrawFn, rows: Sequence[Row]) -> list[list[Row]]:
-    """Some batches, in each of which the order is any."""
-    cuts = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=8)))
-    parts = [list(rows[a:b]) for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True) if b > a]
-    return [list(draw(st.permutations(part))) if len(part) < 9 else part for part in parts]
 
 
 @st.composite
