@@ -366,3 +366,28 @@ def test_windows_beyond_all_memory_are_refused() -> None:
     rows = [(0, "a", n, 1.0, n) for n in range(1, 2_000)]
     with mock.patch.object(backtests, "MAX_STATE_BYTES", 10_000), pytest.raises(Invalid):
         run(backtest, rows, 1, 1)
+
+
+@given(streams(), LATENESS, st.integers(4, 30), st.data())
+def test_a_feed_keeps_the_order_of_arrival_of_readings_out_of_order(
+    groups: list[list[oracle.Reading]], lateness: int, chunk: int, data: st.DataObject
+) -> None:
+    """It looks ahead by the lateness, and gives every reading once."""
+    rows = [
+        ("abc".index(metric), ts, n)
+        for n, (metric, ts, _) in enumerate(data.draw(disorders(groups, lateness)))
+    ]
+    slot, ts, received = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    given_: list[int] = []
+    with small_chunks(chunk):
+        source = Feed(
+            np.zeros(3, np.int64), int(ts.min()) - 1, int(ts.max()), True, np.full(3, lateness)
+        )
+        while not source.done:
+            asked = source.next_slice()
+            since, until = np.full(3, 1 << 62), np.full(3, -(1 << 62))
+            since[asked.series], until[asked.series] = asked.since, asked.until
+            at = np.flatnonzero((ts > since[slot]) & (ts <= until[slot]))[: feeds.MOST_ROWS]
+            rows_ = Rows(slot[at], ts[at], np.zeros(len(at)), received[at])
+            given_ += sorted(source.take(asked, rows_).received.tolist())
+    assert given_ == list(range(len(rows)))

@@ -65,7 +65,7 @@ class Inbox:
         """Take room for an edit; `release_edit` gives it back. Raises Overloaded."""
         if self.edits >= self.limit_edits:
             raise Overloaded(
-                f"{self.edits} changes of this tenant's rules and tags are not done yet; "
+                f"{self.edits} changes of this tenant's rules, tags and lateness are not done yet; "
                 "send this one again after the delay."
             )
         self.edits += 1
