@@ -114,8 +114,8 @@ async def _rows(
     """Rows that were not late with since < ts <= until of the series in these slots, in chunks."""
     if not len(wanted):
         return
-    numbers = state.table.series_no
-    order = np.argsort(numbers, kind="stable")
-    chunks = store.window_rows(state.tenant_no, numbers[wanted], since, until)
+    chunks = store.window_rows(state.tenant_no, state.table.series_no[wanted], since, until)
+    order = np.argsort(state.table.series_no, kind="stable")
+    numbers = state.table.series_no[order]
     async for series, ts, value in chunks:
-        yield order[np.searchsorted(numbers[order], series)], ts, value
+        yield order[np.searchsorted(numbers, series)], ts, value
