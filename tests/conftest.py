@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
@@ -52,6 +53,7 @@ def cluster() -> Iterator[Cluster]:
 def kernel() -> None:
     """Compiled before the service runs, as `up` does: no request's deadline may pay for it."""
     compile_kernel()
+    compile_reorder()
 
 
 @pytest.fixture

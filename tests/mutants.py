@@ -38,6 +38,7 @@ RULES = "tests/rules/test_semantics.py::"
 EVIDENCE = "tests/rules/test_evidence.py::"
 EXPLAIN = "tests/rules/test_explaining.py::"
 SILENCE = "tests/engine/test_silence.py::"
+LATENESS = "tests/engine/test_lateness.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -288,6 +289,53 @@ MUTANTS = (
         "earliest-forgets-the-silence", FOLD, "rules/earliest.py",
         "if since is None or begin - last > spec.gap_us:", "if since is None:",
         EXPLAIN + "test_no_alert_opens_before_the_earliest_time_and_one_does_then",
+    ),
+    Mutant(
+        "lets-out-at-just-the-lateness", FOLD, "rules/chains.py",
+        "(words[head + B_SPAN] >> 4)] < before", "(words[head + B_SPAN] >> 4)] <= before",
+        LATENESS + "test_disorder_of_just_the_lateness_is_still_in_time",
+    ),
+    Mutant(
+        "a-repetition-waits-too", "2 stored once, 6 one fold", "rules/chains.py",
+        "            return -1\n    if end - begin == ROWS:",
+        "            pass\n    if end - begin == ROWS:",
+        LATENESS + "test_disorder_of_just_the_lateness_is_still_in_time",
+    ),
+    Mutant(
+        "a-block-linked-one-way", FOLD, "rules/chains.py",
+        "            words[after + B_PREV] = other\n", "            pass\n",
+        "tests/rules/test_reorder.py::test_rows_leave_in_order_once_and_all_of_them",
+    ),
+    Mutant(
+        "judged-not-committed", RESTART, "storage/commit.py",
+        "[pack_times(item.judged) for", "[pack_times(item.newest) for",
+        "tests/http/test_lateness.py::test_what_waits_is_found_again_after_every_batch",
+    ),
+    Mutant(
+        "waiting-not-found-again", RESTART, "engine/recover.py",
+        "        await _wait_again(store, state, state.reorder)\n", "        pass\n",
+        LATENESS + "test_a_crash_anywhere_changes_no_bit_though_readings_wait",
+    ),
+    Mutant(
+        "windows-warm-beyond-what-was-judged", RESTART, "engine/recover.py",
+        "newest = table.newest if state.reorder is None else state.reorder.judged",
+        "newest = table.newest",
+        LATENESS + "test_a_crash_anywhere_changes_no_bit_though_readings_wait",
+    ),
+    Mutant(
+        "heard-out-of-order", RESTART, "engine/judge.py",
+        "state.rules.hear(heard, arrived)", "state.rules.hear(fresh_slot, arrived)",
+        LATENESS + "test_a_sensor_is_heard_when_its_reading_arrives",
+    ),
+    Mutant(
+        "a-change-leaves-what-waits", FOLD, "engine/judge.py",
+        "ready = self.reorder.drain(sensor)", "ready = self.reorder.drain(-1)",
+        LATENESS + "test_a_change_of_lateness_judges_what_waits",
+    ),
+    Mutant(
+        "an-order-of-arrival-taken-for-known", FOLD, "engine/feed.py",
+        "(self._asked - self.lateness)[rows.series]", "self._asked[rows.series]",
+        "tests/rules/test_backtest.py::test_a_feed_keeps_the_order_of_arrival_of_readings_out_of_order",
     ),
 )  # fmt: skip
 

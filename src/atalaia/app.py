@@ -26,6 +26,7 @@ from atalaia.http.app import create_app, listen, run_server
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
+from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
@@ -58,6 +59,7 @@ async def run(
             progress("compiling the rule kernel (some seconds the first time)")
             await trio.to_thread.run_sync(compile_kernel)
             await trio.to_thread.run_sync(compile_tally)
+            await trio.to_thread.run_sync(compile_reorder)
             progress("starting Postgres" if settings.database_url is None else "asking Postgres")
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 import attrs
+import numpy as np
 
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
@@ -23,6 +24,7 @@ from atalaia.model.views import (
     OpeningView,
     Point,
     SensorView,
+    SettingsView,
 )
 from atalaia.rules.syntax import Selector
 
@@ -41,13 +43,14 @@ class Fenced(Exception):
 
 @attrs.frozen
 class SensorRow:
-    """A registered sensor."""
+    """A registered sensor. lateness_us: its own; None: its tenant's."""
 
     sensor_no: SensorNo
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     registered_at: Micros
+    lateness_us: int | None = None
 
 
 @attrs.frozen
@@ -65,7 +68,9 @@ class TenantImage:
 
     newest: the newest event time per series; rule_states: packed records in commit order;
     last_received: the newest committed received_at, 0 when there is none;
-    deltas: state rows since the last snapshot.
+    deltas: state rows since the last snapshot; lateness_us: of sensors without their own;
+    judged: the newest judged event time of the series that have readings waiting, NEVER for none
+    yet; of the other series everything is judged.
     """
 
     tenant_id: UUID
@@ -77,6 +82,8 @@ class TenantImage:
     next_rule_no: RuleNo
     last_received: Micros
     deltas: int
+    lateness_us: int = 0
+    judged: Mapping[SeriesNo, Micros] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -99,13 +106,25 @@ class TagsWrite:
     tags: Mapping[str, str]
 
 
+@attrs.frozen
+class LatenessWrite:
+    """The lateness of a sensor, or of a tenant where there is none, as it is to stand after this
+    commit; None: the sensor has its tenant's.
+    """
+
+    sensor_no: SensorNo | None
+    lateness_us: int | None
+
+
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one change of rules or tags) of one tenant, judged and ready to be stored.
+    """One batch (or one change of rules, tags or lateness) of one tenant, judged and ready to be
+    stored.
 
-    fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
+    fresh_*: rows that are surely new and not late, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
-    touched, newest: series whose newest moved, and where it stands now.
+    touched, newest, judged: series whose newest moved, or whose newest judged reading did, and
+    where both stand now; judged is empty when it is newest.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
     """
@@ -124,6 +143,8 @@ class CommitItem:
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
     tags_write: TagsWrite | None = None
+    lateness_write: LatenessWrite | None = None
+    judged: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
     snapshot: bool = False
 
     @property
@@ -197,13 +218,15 @@ class EngineStore(Protocol):
 
 @attrs.frozen(eq=False)
 class SensorImage:
-    """A sensor as its rules see it, as of one commit. By metric: the series, the event time of its
-    newest reading, and when that arrived. rule_states: of all rules and sensors, in commit order.
+    """A sensor as its rules see it, as of one commit. By metric: the series, the event times of its
+    newest reading and of the newest that was judged, and when the former arrived. rule_states: of
+    all rules and sensors, in commit order.
     """
 
     sensor: SensorRow
     series: Mapping[str, SeriesNo]
     newest: Mapping[str, Micros]
+    judged: Mapping[str, Micros]
     arrived: Mapping[str, Micros]
     rule_states: bytes
 
@@ -229,6 +252,8 @@ class Queries(Protocol):
         ...
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+
+    async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int

@@ -24,6 +24,8 @@ class Tenant:
     rules: dict[int, StoredRule] = attrs.field(factory=dict)
     heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
     waits: set[int] = attrs.field(factory=set)
+    judged: dict[SeriesNo, Micros] = attrs.field(factory=dict)
+    lateness_us: int = 0
     last_received: int = 0
     deltas: int = 0
 
@@ -74,6 +76,8 @@ class FaultyStore:
             next_rule_no=RuleNo(len(t.rules) + 1),
             last_received=Micros(t.last_received),
             deltas=t.deltas,
+            lateness_us=t.lateness_us,
+            judged={s: ts for s, ts in t.judged.items() if ts != t.newest[s]},
         )
 
     async def last_heard(self, tenant_no: TenantNo, image: TenantImage) -> dict[SensorNo, Micros]:
@@ -152,10 +156,14 @@ class FaultyStore:
             late += (s, ts) not in t.rows
             t.rows.setdefault((s, ts), (value, True))
         sensors = {row.series_no: row.sensor_no for row in t.series.values()}
-        for s in item.fresh_series.tolist():
-            t.heard[sensors[s]] = item.received_at
-        for s, newest in zip(item.touched.tolist(), item.newest.tolist(), strict=True):
-            t.newest[s] = newest
+        for s, ts in zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True):
+            if s not in t.newest or ts > t.newest[s]:
+                t.heard[sensors[s]] = item.received_at
+        judged = item.judged if len(item.judged) else item.newest
+        for s, newest, at in zip(
+            item.touched.tolist(), item.newest.tolist(), judged.tolist(), strict=True
+        ):
+            t.newest[s], t.judged[s] = newest, at
         self.transitions += item.transitions
         if item.snapshot:
             self.snapshots += 1
@@ -168,6 +176,14 @@ class FaultyStore:
             t.rules[number] = item.rule_write.rule
             waits = item.rule_write.waits and item.rule_write.rule.enabled
             t.waits = t.waits | {number} if waits else t.waits - {number}
+        if item.lateness_write is not None:
+            write = item.lateness_write
+            if write.sensor_no is None:
+                assert write.lateness_us is not None
+                t.lateness_us = write.lateness_us
+            for sensor in t.sensors.values():
+                if sensor.sensor_no == write.sensor_no:
+                    t.sensors[sensor.name] = attrs.evolve(sensor, lateness_us=write.lateness_us)
         if item.tags_write is not None:
             for sensor in t.sensors.values():
                 if sensor.sensor_no == item.tags_write.sensor_no:

@@ -24,6 +24,22 @@ def codes(told: dict[str, Any]) -> list[str]:
     return [one["code"] for one in told["suppressed_by"]]
 
 
+async def test_what_waits_is_not_taken_for_judged(stack: Stack) -> None:
+    """With a lateness the answer is of the readings that were judged, and says that others wait."""
+    rule = await stack.rule("rule hot on sensors when avg(t, 10s) > 10")
+    await stack.client.patch("/v1/settings", json={"lateness": "30s"})
+    await stack.send([row(START_MS, 99)])
+    told = await explain(stack, rule)
+    assert (told["judged_at"], codes(told)) == (None, ["readings_wait"])
+    await stack.send([row(START_MS + 1000, 99), row(START_MS + 31_000, 4)])
+    told = await explain(stack, rule)
+    assert (told["state"], codes(told)) == ("open", ["already_open", "readings_wait"])
+    assert [one["value"] for one in told["condition"]["comparisons"]] == [99.0]
+    await stack.send([row(START_MS + 90_000, 4)])
+    told = await explain(stack, rule)
+    assert (told["state"], told["condition"]["comparisons"][0]["value"]) == ("idle", 4.0)
+
+
 async def test_it_says_what_is_missing_and_then_which_alert_is_open(stack: Stack) -> None:
     """Idle, pending, open and clearing of one rule, with the numbers that the engine saw."""
     rule = await stack.rule(

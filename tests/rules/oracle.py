@@ -112,6 +112,49 @@ def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:
     raise AssertionError
 
 
+Fate = str  # "judged" (now or later), "late" or "duplicate"
+
+
+def arrive(
+    events: Sequence[Sequence[Reading] | int], lateness: int
+) -> tuple[list[list[Fate]], list[list[list[Reading]]]]:
+    """What becomes of the readings of one sensor, batch by batch, and the groups of one time that
+    are judged at each event. A number among the batches is a new lateness.
+    """
+    fates: list[list[Fate]] = []
+    judged: list[list[list[Reading]]] = []
+    stored: set[tuple[str, int]] = set()
+    accepted: list[Reading] = []
+    waiting: list[Reading] = []
+    past: set[tuple[str, int]] = set()
+    for event in events:
+        if isinstance(event, int):
+            lateness, ready, waiting = event, waiting, []
+            fates.append([])
+        else:
+            before = list(accepted)
+            fates.append([])
+            for metric, ts, value in event:
+                elders = [t for _, t, _ in before]
+                mine = [t for m, t, _ in before if m == metric]
+                passed = max((t for m, t in past if m == metric), default=ts - 1)
+                if (metric, ts) in stored:
+                    fates[-1].append("duplicate")
+                elif mine and ts < max(mine) and (ts < max(elders) - lateness or ts <= passed):
+                    fates[-1].append("late")
+                else:
+                    fates[-1].append("judged")
+                    accepted.append((metric, ts, value))
+                    waiting.append((metric, ts, value))
+                stored.add((metric, ts))
+            clock = max((t for _, t, _ in accepted), default=0)
+            ready = [r for r in waiting if lateness == 0 or r[1] < clock - lateness]
+            waiting = [r for r in waiting if r not in ready]
+        past |= {(m, t) for m, t, _ in ready}
+        judged.append([[r for r in ready if r[1] == ts] for ts in sorted({r[1] for r in ready})])
+    return fates, judged
+
+
 def run(spec: RuleSpec, groups: Sequence[Sequence[Reading]]) -> list[Step]:
     """The transitions of one rule at one sensor; each group is of one time."""
     seen: list[Reading] = []

@@ -60,7 +60,7 @@ def subject(
     newest = {m: Micros(max(t for x, t, _ in rows if x == m)) for m in {m for m, _, _ in rows}}
     fields: dict[str, Any] = {
         "name": "r", "spec": parse_rule(text), "enabled": True, "active_from": Micros(0),
-        "sensor": "s1", "tags": {}, "registered_at": Micros(0), "newest": newest,
+        "sensor": "s1", "tags": {}, "registered_at": Micros(0), "newest": newest, "waits": False,
         "arrived": dict.fromkeys(newest, Micros(1)), "alert": "a", "left_out": False, "late": 0,
         "standing": find_standing(engine.dump(), RuleNo(1), 1, SensorNo(1)),
         "measured": measure(text, groups)[0], "now": NOW, "listens_since": Micros(0),

@@ -21,6 +21,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
+    LatenessRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
@@ -110,6 +111,19 @@ class Gate:
         inbox.reserve_edit()
         receipt: Receipt[None] = self._receipt(inbox.release_edit)
         inbox.put(TagsRequest(sensor, tags, receipt))
+        return receipt
+
+    def set_lateness(
+        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+    ) -> Receipt[None]:
+        """A new lateness for a sensor or, without one, for the tenant, in order with its batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[None] = self._receipt(inbox.release_edit)
+        inbox.put(LatenessRequest(sensor, lateness_us, receipt))
         return receipt
 
     def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:

@@ -1,7 +1,7 @@
 """Why a rule has no alert open at a sensor, asked of what is committed: no actor takes part.
 
 The image of the sensor holds what is newest and the states of its rules as of one commit; readings
-up to those newest times never change afterwards. So the answer is of one moment, although the
+judged by then never change afterwards. So the answer is of one moment, although the
 readings are loaded after it. Heavy work is done in a worker thread, one question at a time.
 """
 
@@ -77,7 +77,8 @@ class Explainer:
             sensor=sensor,
             tags=image.sensor.tags,
             registered_at=image.sensor.registered_at,
-            newest=image.newest,
+            newest=image.judged,
+            waits=image.newest != image.judged,
             arrived=image.arrived,
             standing=standing,
             alert=None if alert is None else str(alert),
@@ -93,13 +94,13 @@ class Explainer:
         self, tenant_no: TenantNo, rule: ActiveRule, image: SensorImage
     ) -> tuple[Measured, int]:
         """The rule's aggregates at the sensor's clock, and the late readings in its windows."""
-        metrics = [metric for metric in rule.spec.metrics if metric in image.newest]
-        clock = max(image.newest.values(), default=Micros(0))
+        metrics = [metric for metric in rule.spec.metrics if metric in image.judged]
+        clock = max(image.judged.values(), default=Micros(0))
         measurement = Measurement(rule, metrics, clock)
         if not metrics:
             return measurement.result(), 0
         numbers = np.array([image.series[metric] for metric in metrics], np.int32)
-        newest = np.array([image.newest[metric] for metric in metrics], np.int64)
+        newest = np.array([image.judged[metric] for metric in metrics], np.int64)
         windows = [
             max(one.window_us for one in rule.spec.aggregates if one.metric == metric)
             for metric in metrics

@@ -11,7 +11,7 @@ class EngineLimits:
 
     inbox_rows: int = 200_000  # per tenant: some seconds of work, then 429
     total_rows: int = 1_000_000  # all inboxes: about 50 MB of columns, then 503
-    inbox_edits: int = 32  # per tenant, of rules and tags: each rebuilds the tenant; then 429
+    inbox_edits: int = 32  # per tenant, of rules, tags, lateness: each rebuilds it; then 429
     group_rows: int = 20_000  # beyond it a COPY gains little and everybody waits longer
     group_items: int = 500  # batches of one row: the state rows cost more than the readings
     tenant_share: float = 0.5  # of a group's rows, while others wait

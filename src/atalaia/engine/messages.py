@@ -72,7 +72,19 @@ class TagsRequest:
     receipt: Receipt[None]
 
 
-Message = Submission | RuleRequest | TagsRequest
+@attrs.frozen(eq=False)
+class LatenessRequest:
+    """A new lateness for a sensor, or for the tenant (no sensor): what waits is judged first.
+
+    lateness_us: None for a sensor that is to have its tenant's.
+    """
+
+    sensor: str | None
+    lateness_us: int | None
+    receipt: Receipt[None]
+
+
+Message = Submission | RuleRequest | TagsRequest | LatenessRequest
 
 
 @attrs.define(eq=False)

@@ -2,24 +2,28 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
 import numpy as np
 import structlog
 
 from atalaia.engine.judge import TenantState
+from atalaia.engine.series_table import NEVER
+from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import EngineStore, SensorRow, TenantImage
 from atalaia.rules.language import parse_rule
+from atalaia.rules.reorder import Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
 
 
 async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
-    """Load the image, rebuild the windows from stored readings, restore the rule states.
+    """Load the image, rebuild the windows from stored readings, restore the rule states, and let
+    the readings wait that were stored and not judged yet.
 
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
     beside the state itself.
@@ -34,13 +38,24 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         rules=TenantRules(image.tenant_id, rules),
         last_received=image.last_received,
         deltas=image.deltas,
+        lateness_us=image.lateness_us,
+        reorder=Reorder() if _may_wait(image) else None,
     )
     add_sensors(state, image.sensors, heard)
     for series in image.series:
-        state.add_series(series, image.newest.get(series.series_no))
+        newest = image.newest.get(series.series_no)
+        judged = image.judged.get(series.series_no, newest)
+        state.add_series(series, newest, None if judged == NEVER else judged)
     await _warm(store, state)
     state.rules.restore(image.rule_states)
+    if state.reorder is not None:
+        await _wait_again(store, state, state.reorder)
     return state, image
+
+
+def _may_wait(image: TenantImage) -> bool:
+    """Whether readings of any sensor wait, or of one that may yet be registered."""
+    return image.lateness_us > 0 or any(sensor.lateness_us for sensor in image.sensors)
 
 
 def active_rules(image: TenantImage) -> list[ActiveRule]:
@@ -75,16 +90,32 @@ def add_sensors(
 
 async def _warm(store: EngineStore, state: TenantState) -> None:
     table = state.table
-    seen = table.seen()
+    newest = table.newest if state.reorder is None else state.reorder.judged
+    seen = np.flatnonzero(newest != NEVER)
     reach = np.array([state.rules.window_us(slot) for slot in seen.tolist()], np.int64)
     wanted = seen[reach > 0]
+    until = newest[wanted]
+    async for slots, ts, value in _rows(store, state, wanted, until - reach[reach > 0], until):
+        state.rules.warm(slots, ts, value)
+
+
+async def _wait_again(store: EngineStore, state: TenantState, reorder: Reorder) -> None:
+    table = state.table
+    wanted = np.flatnonzero(reorder.judged != table.newest)
+    # What is stored and neither judged nor late waits; it is not older than the lateness.
+    since = np.maximum(reorder.judged[wanted], reorder.oldest(table.sensor[wanted]) - 1)
+    async for slots, ts, value in _rows(store, state, wanted, since, table.newest[wanted]):
+        reorder.restore(table.sensor[slots].astype(np.int64), slots, ts, value)
+
+
+async def _rows(
+    store: EngineStore, state: TenantState, wanted: Int64s, since: Int64s, until: Int64s
+) -> AsyncIterator[tuple[Int64s, Int64s, Floats]]:
+    """Rows that were not late with since < ts <= until of the series in these slots, in chunks."""
     if not len(wanted):
         return
-    until = table.newest[wanted]
-    chunks = store.window_rows(
-        state.tenant_no, table.series_no[wanted], until - reach[reach > 0], until
-    )
-    order = np.argsort(table.series_no, kind="stable")
-    numbers = table.series_no[order]
+    chunks = store.window_rows(state.tenant_no, state.table.series_no[wanted], since, until)
+    order = np.argsort(state.table.series_no, kind="stable")
+    numbers = state.table.series_no[order]
     async for series, ts, value in chunks:
-        state.rules.warm(order[np.searchsorted(numbers, series)], ts, value)
+        yield order[np.searchsorted(numbers, series)], ts, value

@@ -21,6 +21,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Listening
 from atalaia.engine.messages import (
     Incarnation,
+    LatenessRequest,
     Message,
     RuleRequest,
     Submission,
@@ -34,7 +35,14 @@ from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
+from atalaia.ports import (
+    CommitItem,
+    EngineStore,
+    LatenessWrite,
+    RuleWrite,
+    TagsWrite,
+    TenantImage,
+)
 from atalaia.rules.absence import GRID_US
 
 log = structlog.get_logger()
@@ -94,6 +102,9 @@ class TenantActor:
                         return True
                 case TagsRequest() as request:
                     if await self._tag(state, request):
+                        return True
+                case LatenessRequest() as request:
+                    if await self._set_lateness(state, request):
                         return True
             if state.rules.waits and self._overdue_s(state) > BUSY_S:
                 await self._tick(state)
@@ -191,7 +202,7 @@ class TenantActor:
             )
             add_sensors(state, sensors, {})
             for row in series:
-                state.add_series(row, None)
+                state.add_series(row, None, None)
         slots = state.table.slots(batch.names)[batch.idx]
         batch = refuse(
             batch,
@@ -256,6 +267,34 @@ class TenantActor:
         await self.incarnation.settled()
         return True
 
+    async def _set_lateness(self, state: TenantState, request: LatenessRequest) -> bool:
+        """Judge what waits there, and commit the lateness with it; True when it was changed.
+
+        So nothing waits under one lateness and is judged, or not, under another.
+        """
+        await self.incarnation.settled()
+        found = None if request.sensor is None else state.find_sensor(request.sensor)
+        if request.sensor is not None and found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
+            return False
+        sensor_no, slot = found or (None, None)
+        if request.lateness_us == state.lateness_of(sensor_no):
+            request.receipt.settle(None)
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        transitions, touched = state.judge_waiting(slot, arrived)
+        item = self._bare_item(
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            touched=state.table.series_no[touched],
+            newest=state.table.newest[touched],
+            transitions=transitions,
+            lateness_write=LatenessWrite(sensor_no, request.lateness_us),
+        )
+        await self._hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
+        return True
+
     async def _retire(self, state: TenantState) -> bool:
         """Leave a snapshot; False when a message came meanwhile and life goes on."""
         if state.deltas:
@@ -265,6 +304,7 @@ class TenantActor:
                 rule_states=rule_states(state.rules, snapshot=True),
                 touched=state.table.series_no[everything],
                 newest=state.table.newest[everything],
+                judged=state.judged_of(everything),
                 snapshot=True,
             )
             await self._hand_over(item, Receipt(), lambda _: None)
@@ -279,9 +319,11 @@ class TenantActor:
         rule_states: bytes,
         touched: Int32s | None = None,
         newest: Int64s | None = None,
+        judged: Int64s | None = None,
         transitions: list[Transition] | None = None,
         rule_write: RuleWrite | None = None,
         tags_write: TagsWrite | None = None,
+        lateness_write: LatenessWrite | None = None,
         snapshot: bool = False,
     ) -> CommitItem:
         """An item without readings."""
@@ -299,10 +341,12 @@ class TenantActor:
             old_value=no_values,
             touched=no_series if touched is None else touched,
             newest=no_times if newest is None else newest,
+            judged=no_times if judged is None else judged,
             rule_states=rule_states,
             transitions=transitions or [],
             rule_write=rule_write,
             tags_write=tags_write,
+            lateness_write=lateness_write,
             snapshot=snapshot,
         )
 

@@ -13,7 +13,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, backtest, explain, ops, rule_files, rules, sensors
+from atalaia.http import alerts, backtest, explain, ops, rule_files, rules, sensors, settings
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
@@ -63,6 +63,7 @@ def create_app(gate: Gate, queries: Queries) -> Front:
 
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
+    app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, checks))

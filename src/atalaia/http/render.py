@@ -11,7 +11,7 @@ from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import Comparison
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertStep, AlertView, OpeningView, Point, SensorView
+from atalaia.model.views import AlertStep, AlertView, OpeningView, Point, SensorView, SettingsView
 from atalaia.rules.lints import Lint
 from atalaia.rules.syntax import duration_text
 
@@ -38,7 +38,12 @@ def sensor(view: SensorView) -> dict[str, Any]:
         "registered_at": time(view.registered_at),
         "last_seen": time(view.last_seen),
         "metrics": list(view.metrics),
+        "lateness": None if view.lateness_us is None else duration_text(view.lateness_us),
     }
+
+
+def settings(view: SettingsView) -> dict[str, Any]:
+    return {"lateness": duration_text(view.lateness_us)}
 
 
 def point(reading: Point) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from quart import Blueprint, g, request
 from atalaia.engine.engine import Gate
 from atalaia.http import params, render
 from atalaia.http.auth import require
-from atalaia.http.bodies import TagsBody, read_body
+from atalaia.http.bodies import SensorBody, TagsBody, read_body
 from atalaia.model.errors import NotFound
 from atalaia.model.ids import DAY_US, Micros
 from atalaia.model.views import SensorView
@@ -42,6 +42,13 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     @routes.get("/<sensor>")
     async def read_sensor(sensor: str) -> dict[str, Any]:
         require(g.principal, "read")
+        return render.sensor(await find(sensor))
+
+    @routes.patch("/<sensor>")
+    async def change_sensor(sensor: str) -> dict[str, Any]:
+        require(g.principal, "admin")
+        body = await read_body(SensorBody)
+        await gate.set_lateness(g.principal.tenant_no, sensor, body.lateness).answer()
         return render.sensor(await find(sensor))
 
     @routes.put("/<sensor>/tags")

@@ -14,7 +14,7 @@ AlertState = Literal["open", "cleared"]
 
 @attrs.frozen
 class Point:
-    """One stored reading. late: it came after a newer one of its series and was not judged."""
+    """One stored reading. late: too far behind a newer one of its series, and not judged."""
 
     ts: Micros
     value: float
@@ -24,18 +24,29 @@ class Point:
 
 @attrs.frozen
 class SensorView:
-    """A registered sensor; metrics maps each metric's name to its series and newest time."""
+    """A registered sensor; metrics maps each metric's name to its series and newest time.
+
+    lateness_us: its own; None: its tenant's.
+    """
 
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     registered_at: Micros
     metrics: Mapping[str, tuple[SeriesNo, Micros | None]]
+    lateness_us: int | None
 
     @property
     def last_seen(self) -> Micros | None:
         """The newest event time over its metrics."""
         return max((at for _, at in self.metrics.values() if at is not None), default=None)
+
+
+@attrs.frozen
+class SettingsView:
+    """What a tenant has chosen for all of its sensors."""
+
+    lateness_us: int
 
 
 @attrs.frozen

@@ -18,6 +18,7 @@ from atalaia.model.ids import DAY_US, MINUTE_US, Micros, RuleNo, SensorNo
 from atalaia.rules import tally as t
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Alerts, Outcome, Trial, make_trial
+from atalaia.rules.reorder import Reorder
 from atalaia.rules.scanning import scan_shift
 from atalaia.rules.syntax import MAX_METRICS, Selector
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
@@ -25,7 +26,8 @@ from atalaia.rules.variants import Variant, find_threshold
 from atalaia.rules.windows import NEVER
 
 Order = Literal["event", "arrival"]
-"""By time, late readings in their place; or as they came, late ones not judged: as live does."""
+"""By time, late readings in their place; or as they came, late ones not judged and the others when
+they had waited for their sensor's lateness: as live does."""
 
 FLAP_US = 10 * MINUTE_US
 """An alert that opens again at its sensor within this time after it cleared is a flap: whoever
@@ -37,12 +39,16 @@ MAX_STATE_BYTES = 1 << 30
 
 @attrs.frozen
 class Watched:
-    """A sensor that some variant watches, with those of its metrics that matter."""
+    """A sensor that some variant watches, with those of its metrics that matter.
+
+    lateness_us: for how long its readings wait for others; 0 in order of time.
+    """
 
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     metrics: tuple[str, ...]
+    lateness_us: int = 0
 
 
 @attrs.define(eq=False)
@@ -103,7 +109,12 @@ class Backtest:
         return widest + (1 << scan_shift(widest))
 
     def watch(
-        self, sensor_id: UUID, name: str, tags: Mapping[str, str], metrics: Sequence[str]
+        self,
+        sensor_id: UUID,
+        name: str,
+        tags: Mapping[str, str],
+        metrics: Sequence[str],
+        lateness_us: int = 0,
     ) -> Watched | None:
         """The sensor as it matters here; None when no variant can judge it."""
         wanted = {
@@ -115,8 +126,10 @@ class Backtest:
         seen = tuple(metric for metric in metrics if metric in wanted)
         if not seen:
             return None
+        if self.order == "event":
+            return Watched(sensor_id, name, tags, seen)
         # Judged as it came, a lagging metric is judged at the clock that the others have set.
-        return Watched(sensor_id, name, tags, tuple(metrics) if self.order == "arrival" else seen)
+        return Watched(sensor_id, name, tags, tuple(metrics), lateness_us)
 
     def open_group(self, sensors: Sequence[Watched]) -> "Group":
         """Sensors to be judged together; close the group before the next is opened."""
@@ -170,6 +183,10 @@ class Group:
     held: Int64s = attrs.field(init=False)
     sensor_of: Int64s = attrs.field(init=False)
     """The sensor of each series."""
+    lateness_of: Int64s = attrs.field(init=False)
+    """The lateness of each series."""
+    _reorder: Reorder | None = attrs.field(init=False, default=None)
+    _newest: Int64s = attrs.field(init=False)
     _rules: TenantRules = attrs.field(init=False)
     _held_values: Floats = attrs.field(init=False)
     _columns: tuple[Int64s, Int64s] = attrs.field(init=False)
@@ -190,6 +207,15 @@ class Group:
                 self._rules.add_series(slot, metric, None)
                 owners.append(slot)
         self.sensor_of = np.array(owners, np.int64)
+        lateness = np.array([*(sensor.lateness_us for sensor in self.sensors), 0], np.int64)
+        self.lateness_of = lateness[self.sensor_of]
+        self._newest = np.full(len(owners), NEVER)
+        if lateness.any():
+            self._reorder = Reorder()
+            for lateness_us in lateness.tolist():
+                self._reorder.add_sensor(lateness_us)
+            for slot in owners:
+                self._reorder.add_series(slot, None, None)
         self._columns = self._rules.state_columns()
         self.held = np.zeros((len(self.sensors) + 1, len(rules), t.HELD), np.int64)
         self.held[:, :, [t.H_OPENED, t.H_CLEARED]] = NEVER
@@ -204,19 +230,24 @@ class Group:
     def fold(self, series: Int64s, ts: Int64s, value: Floats, received: Int64s) -> None:
         """Judge readings, in any order among themselves, that follow those of the last call.
 
-        They follow by time per sensor for `event`, by (received, ts) for `arrival`.
+        They follow by time per sensor for `event`, by (received, ts) for `arrival`; there those
+        that are to wait are judged in a later call, or never.
         Holds Python's lock for a small part of the time.
         """
-        self.backtest.readings += len(ts)
+        both = self.backtest
         sensor = self.sensor_of[series]
-        if self.backtest.order == "event":
+        if both.order == "event":
             order = _order(sensor, ts)
             series, ts, value = series[order], ts[order], value[order]
+            both.readings += len(ts)
         else:
-            order = _order(sensor, received, ts)
-            series, ts, value = series[order], ts[order], value[order]
-            series, ts, value = self._keep_apart(sensor[order], received[order], series, ts, value)
-        both = self.backtest
+            order = _order(sensor, received, ts, series)
+            run, series, ts, value = received[order], series[order], ts[order], value[order]
+            if self._reorder is not None:
+                _, ready = self._reorder.take(sensor[order], run, series, ts, value, self._newest)
+                run, series, ts, value = ready.run, ready.slot, ready.ts, ready.value
+            both.readings += len(ts)
+            series, ts, value = self._keep_apart(self.sensor_of[series], run, series, ts, value)
         for steps, values in self._rules.fold_columns(series, ts, value):
             alerts = np.empty((len(steps), t.ALERT), np.int64)
             alert_values = np.empty(len(steps), np.float64)
@@ -229,7 +260,9 @@ class Group:
         self._check_size()
 
     def close(self) -> None:
-        """After the last reading: what is open stays open to the end of the range."""
+        """After the last reading: what is open stays open to the end of the range, and what still
+        waits is not judged.
+        """
         both = self.backtest
         room = self.held.shape[0] * self.held.shape[1]
         alerts, alert_values = np.empty((room, t.ALERT), np.int64), np.empty(room, np.float64)
@@ -243,7 +276,9 @@ class Group:
     def _keep_apart(
         self, sensor: Int64s, received: Int64s, series: Int64s, ts: Int64s, value: Floats
     ) -> tuple[Int64s, Int64s, Floats]:
-        """Readings of one sensor and time from two batches were judged one after the other."""
+        """Readings of one sensor and time that were judged at two batches were so one after the
+        other. received: of the batch at which each was judged.
+        """
         near = (sensor[1:] == sensor[:-1]) & (ts[1:] == ts[:-1]) & (received[1:] != received[:-1])
         at = np.flatnonzero(near) + 1
         if not len(at):
@@ -252,7 +287,8 @@ class Group:
         return np.insert(series, at, between), np.insert(ts, at, ts[at]), np.insert(value, at, 0.0)
 
     def _check_size(self) -> None:
-        if self._rules.used_bytes > MAX_STATE_BYTES:
+        waiting = 0 if self._reorder is None else self._reorder.used_bytes
+        if self._rules.used_bytes + waiting > MAX_STATE_BYTES:
             raise Invalid(
                 f"The windows of {len(self.sensors)} sensors would hold more than "
                 f"{MAX_STATE_BYTES >> 20} MiB of readings; try shorter windows.",

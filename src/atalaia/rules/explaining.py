@@ -93,10 +93,17 @@ def _obstacles(subject: Subject, condition: Clause) -> Iterator[Obstacle]:
             yield Obstacle(
                 "highest_level", f"Its severity is {standing.level} already, the rule's highest."
             )
+    if subject.waits:
+        yield Obstacle(
+            "readings_wait",
+            "Newer readings of this sensor wait, as long as its lateness says, for older ones that "
+            "may still come.",
+        )
     judged, clock = subject.judged, subject.clock
     if judged is None or clock is None:
         metrics = " or ".join(spec.metrics)
-        yield Obstacle("no_readings", f"The sensor has sent no {metrics} yet.")
+        if not subject.waits:
+            yield Obstacle("no_readings", f"The sensor has sent no {metrics} yet.")
         return
     if condition.truth is None and spec.on_no_data != "alert":
         reasons = [one.unknown for one in condition.weighings if one.unknown is not None]

@@ -15,7 +15,8 @@ from atalaia.rules.weighing import Clause
 class Subject:
     """All that there is to know of one rule at one sensor.
 
-    newest, arrived: of the sensor's metrics, event time and arrival of their newest reading.
+    newest, arrived: of the sensor's metrics, event time and arrival of their newest reading; the
+    newest that was judged, where lateness lets some wait. waits: some do.
     left_out: the rule matches and does not watch, since the sensor has rules over too many metrics.
     late: readings in the rule's windows that came late. listens_since: of this process.
     """
@@ -28,6 +29,7 @@ class Subject:
     tags: Mapping[str, str]
     registered_at: Micros
     newest: Mapping[str, Micros]
+    waits: bool
     arrived: Mapping[str, Micros]
     standing: Standing
     alert: str | None

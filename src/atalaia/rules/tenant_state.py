@@ -126,8 +126,10 @@ class TenantRules:
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
-    def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
-        """Returns the series' slot. newest restores the clock of its sensor after a restart."""
+    def add_series(self, sensor: int, metric: str, judged: Micros | None) -> int:
+        """Returns the series' slot. judged, the time of the newest reading that was judged,
+        restores the clock of its sensor after a restart.
+        """
         slot = len(self._series)
         shape = self._sensors[sensor].shape
         place, reach, first_class, classes = -1, 0, 0, 0
@@ -139,9 +141,9 @@ class TenantRules:
             first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
             self._series_of.rows[self._sensor_table.rows[sensor, k.S_SERIES] + place, 0] = slot
         self._series.add((sensor, place, 0, 0, -1, -1, reach, -1, first_class, classes))
-        if newest is not None:
+        if judged is not None:
             clock = self._sensor_table.rows[sensor]
-            clock[k.S_CLOCK] = max(clock[k.S_CLOCK], newest)
+            clock[k.S_CLOCK] = max(clock[k.S_CLOCK], judged)
         return slot
 
     @property
@@ -153,7 +155,7 @@ class TenantRules:
         )
 
     def window_us(self, series: int) -> int:
-        """How far before a series' newest reading its windows can reach; 0 when none look."""
+        """How far before a series' newest judged reading its windows can reach; 0: none look."""
         return int(self._series.rows[series, w.R_REACH])
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats) -> None:
@@ -168,24 +170,21 @@ class TenantRules:
             self._make_room(why, int(what))
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
-        """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together.
+        """Judge rows, sorted by (sensor, ts). Rows of one sensor and time count together.
 
         An opening comes with what it was judged by. Its windows still hold that here: the kernel
         stops behind it.
         """
-        found = [
+        return [
             self._transition(step, values, arrived)
             for steps, numbers in self._fold_on(series, ts, value, stop_at_openings=True)
             for step, values in zip(steps.tolist(), numbers, strict=True)
         ]
-        if len(self._absence):
-            found += self._hear(np.unique(self._series.rows[series, w.R_SENSOR]), arrived)
-        return found
 
     def fold_columns(
         self, series: Int64s, ts: Int64s, value: Floats
     ) -> Iterator[tuple[Int64s, Floats]]:
-        """As `fold` without silence, for those who want no object per step: some at a time.
+        """As `fold`, for those who want no object per step: some at a time.
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
@@ -254,8 +253,13 @@ class TenantRules:
             found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
-    def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
-        """Clear the alerts of silence of these sensors: their readings arrived just now."""
+    def hear(self, series: Int64s, arrived: Micros) -> list[Transition]:
+        """Readings newer than the newest of these series arrived just now, be they judged now or
+        later: clear the alerts of silence of their sensors.
+        """
+        if not len(self._absence):
+            return []
+        sensors = np.unique(self._series.rows[series, w.R_SENSOR])
         found = []
         for place in self._absence.hear(sensors, arrived):
             closed = self._states.close(place)

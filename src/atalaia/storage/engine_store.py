@@ -46,15 +46,15 @@ class PostgresEngineStore:
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         async def work(connection: asyncpg.Connection) -> TenantImage:
-            tenant_id = await connection.fetchval("SELECT tenant_uuid FROM tenants")
-            if tenant_id is None:
+            tenant = await connection.fetchrow("SELECT tenant_uuid, lateness_us FROM tenants")
+            if tenant is None:
                 raise StoreRefused(f"tenant {tenant_no} is not registered")
             sensors, series = await load_register_aio(connection)
             rules = await load_rules_aio(connection)
             state = await load_state_aio(connection)
             top = await connection.fetchval("SELECT coalesce(max(rule_no), 0) FROM rules")
             return TenantImage(
-                tenant_id=tenant_id,
+                tenant_id=tenant["tenant_uuid"],
                 sensors=sensors,
                 series=series,
                 newest=state.newest,
@@ -63,6 +63,8 @@ class PostgresEngineStore:
                 next_rule_no=RuleNo(top + 1),
                 last_received=state.last_received,
                 deltas=state.deltas,
+                lateness_us=tenant["lateness_us"],
+                judged=state.judged,
             )
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)

@@ -17,6 +17,7 @@ from atalaia.model.views import (
     OpeningView,
     Point,
     SensorView,
+    SettingsView,
 )
 from atalaia.ports import SensorImage, SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
@@ -65,6 +66,12 @@ class PostgresQueries:
         )
         return found[0] if found else None
 
+    async def settings(self, tenant_no: TenantNo) -> SettingsView:
+        async def work(connection: asyncpg.Connection) -> SettingsView:
+            return SettingsView(await connection.fetchval("SELECT lateness_us FROM tenants"))
+
+        return await self._database.as_tenant(tenant_no, work)
+
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
     ) -> Sequence[Point]:
@@ -97,12 +104,13 @@ class PostgresQueries:
                 return None
             sensor, rows = found
             series = {row.metric: row.series_no for row in rows}
-            newest, rule_states = await sensor_state_aio(connection, list(series.values()))
+            newest, judged, rule_states = await sensor_state_aio(connection, list(series.values()))
             points = await points_aio(connection, list(newest.items()))
             return SensorImage(
                 sensor=sensor,
                 series=series,
                 newest={m: newest[number] for m, number in series.items() if number in newest},
+                judged={m: judged[number] for m, number in series.items() if number in judged},
                 arrived={
                     m: points[number].received_at
                     for m, number in series.items()
@@ -201,12 +209,12 @@ async def _sensors_aio(
     connection: asyncpg.Connection, condition: str, name: str, limit: int
 ) -> list[SensorView]:
     rows = await connection.fetch(
-        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at,"  # noqa: S608
+        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us,"  # noqa: S608
         " array_agg(e.metric ORDER BY e.metric) AS metrics,"
         " array_agg(e.series_id ORDER BY e.metric) AS series"
         f" FROM (SELECT * FROM sensors WHERE deleted_at IS NULL AND {condition}"
         " ORDER BY name LIMIT $2) s JOIN series e USING (tenant_id, sensor_id)"
-        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at ORDER BY s.name",
+        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us ORDER BY s.name",
         name,
         limit,
     )
@@ -221,6 +229,7 @@ async def _sensors_aio(
                 metric: (series, newest.get(series))
                 for metric, series in zip(row["metrics"], row["series"], strict=True)
             },
+            lateness_us=row["lateness_us"],
         )
         for row in rows
     ]

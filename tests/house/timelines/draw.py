@@ -54,7 +54,7 @@ def clock(seconds: float) -> str:
 @attrs.define(eq=False)
 class Picture:
     """One drawing. by_arrival: readings stand where they arrived. stories: the first one is drawn
-    but for the bars that name another.
+    but for the bars that name another. lateness: how long readings wait for older ones.
     """
 
     title: str
@@ -63,6 +63,7 @@ class Picture:
     end: float
     tick: float
     by_arrival: bool = False
+    lateness: float = 0
     marks: tuple[tuple[float, str], ...] = ()
     name_alerts: bool = False
     _parts: list[str] = attrs.field(factory=list)
@@ -184,8 +185,14 @@ class Picture:
     def _values(
         self, expression: str, metric: str, judged: Sequence[Row]
     ) -> list[tuple[float, float | None]]:
-        """Where a reading of the metric was judged: at the sensor's clock of that moment."""
+        """Where a reading of the metric was judged: at the sensor's clock of that moment.
+
+        With a lateness they are judged in the order of their times, when they have waited so long.
+        """
         found, newest = [], float("-inf")
+        if self.lateness:
+            until = max(row.ts for row in judged) - self.lateness
+            judged = sorted((row for row in judged if row.ts < until), key=lambda row: row.ts)
         for row in judged:
             newest = max(newest, row.ts)
             if row.metric == metric and row.ts == newest:

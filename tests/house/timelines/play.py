@@ -106,9 +106,15 @@ class Story:
     states: tuple[State, ...]
 
 
-def play(rules: Sequence[str], happenings: Iterable[Happening], until: float) -> Story:
-    """Everything in the order of its time, on a clock that jumps from one to the next."""
+def play(
+    rules: Sequence[str], happenings: Iterable[Happening], until: float, lateness: float = 0
+) -> Story:
+    """Everything in the order of its time, on a clock that jumps from one to the next.
+
+    lateness: of the tenant, in seconds.
+    """
     player = _Player(tuple(sorted(happenings, key=lambda happening: happening.at)), until)
+    player.store.tenant(TENANT).lateness_us = round(1e6 * lateness)
     for number, text in enumerate(rules, 1):
         player.store.add_rule(RuleNo(number), text)
     with capture_logs():

@@ -38,13 +38,14 @@ class Scene:
     name_alerts: bool = False
     marks: tuple[tuple[float, str], ...] = ()
     compared: bool = False
+    lateness: float = 0
 
     def draw(self) -> str:
         """The SVG, from what the engine makes of it.
 
         compared: with two more stories, the one without its stops and the backtest of its rule.
         """
-        stories = [play(self.rules, self.happenings, self.end)]
+        stories = [play(self.rules, self.happenings, self.end, self.lateness)]
         if self.compared:
             calm = [happening for happening in self.happenings if not isinstance(happening, Down)]
             stories.append(play(self.rules, calm, self.end))
@@ -56,6 +57,7 @@ class Scene:
             end=self.end,
             tick=self.tick,
             by_arrival=self.by_arrival,
+            lateness=self.lateness,
             name_alerts=self.name_alerts,
             marks=self.marks,
         )
@@ -159,6 +161,20 @@ SCENES = (
         ),
         (Plot("t", expression="max(t, 1m)", thresholds=(30,)), Bars(), Arrivals()),
         end=230, tick=30,
+    ),
+    Scene(
+        "04-lateness",
+        "With a lateness of a minute readings wait for older ones; what is older still is late.",
+        (rule("when max(t, 1m) > 30"),),
+        all_of(
+            every(20, [22, 23, 22]),
+            Send(100, (("s", "t", 100, 23), ("s", "t", 60, 24), ("s", "t", 80, 25))),
+            every(20, [24, 23], first=120),
+            one(160, 110, 38), one(170, 90, 24),
+            every(20, [22, 23, 22, 24, 23, 22], first=160),
+        ),
+        (Plot("t", expression="max(t, 1m)", thresholds=(30,)), Bars(), Arrivals()),
+        end=270, tick=30, lateness=60, shown="lateness 1m: when max(t, 1m) > 30",
     ),
     Scene(
         "05-duplicate",
