@@ -231,6 +231,21 @@ MUTANTS = (
         RULES + "test_scans_of_hundreds_of_readings_go_by_the_grid",
     ),
     Mutant(
+        "season-out-of-reach", RESTART, "rules/program.py",
+        "seasons = seasons + np.where(seasons > 0, mine[:, W_WIDTH], 0)", "seasons = seasons * 0",
+        RULES + "test_a_season_is_the_same_after_a_crash_and_in_any_batch",
+    ),
+    Mutant(
+        "any-season-ago-will-do", FOLD, "rules/scanning.py",
+        "if before - width < words[found] <= before:", "if words[found] <= before:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "residuals-of-the-wrong-reading", FOLD, "rules/scanning.py",
+        "+ RESIDUALS <= position:", "+ RESIDUALS < position:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
+    ),
+    Mutant(
         "state-changes-not-packed", RESTART, "rules/states.py",
         "        return self._pack(places)\n\n    def dump", "        return b\"\"\n\n    def dump",
         RULES + "test_a_crash_anywhere_changes_no_bit",

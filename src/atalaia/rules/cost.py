@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from atalaia.rules.memory import BLOCK, FILL
-from atalaia.rules.scanning import EXACT, scan_shift
+from atalaia.rules.scanning import EXACT, RESIDUALS, scan_shift
 from atalaia.rules.syntax import Aggregate, Node, RuleSpec, Selector, size
 from atalaia.rules.windows import FEW, GROUP, LOOK, PANE, PANES, pane_shift
 
@@ -28,16 +28,20 @@ NS_OPERATION = 2  # each further operator, number or aggregate of a condition
 NS_SCANNED = {"quantile": 12, "median": 12, "mad": 21, "ewma": 6, "zscore": 3, "anomaly": 21}
 """Per reading that such an aggregate looks at: all of the window, or fewer often (scanning.py)."""
 
+NS_SEASON = 100  # to find the reading a season before
+
 
 @attrs.frozen
 class Window:
     """What is kept once for all who ask. scan: the aggregate that looks at every reading, if any;
-    sums, extremes and ends of one metric and width share a window.
+    sums, extremes and ends of one metric and width share a window. history_us: how far it looks
+    back, which is further than its width when it has a season.
     """
 
     metric: str
     width_us: int
     scan: tuple[str, float] | None
+    history_us: int
 
     @classmethod
     def of(cls, aggregate: Aggregate) -> "Window":
@@ -45,7 +49,7 @@ class Window:
         if aggregate.function in NS_SCANNED:
             function = "quantile" if aggregate.function == "median" else aggregate.function
             scan = (function, 0.5 if aggregate.parameter is None else aggregate.parameter)
-        return cls(aggregate.metric, aggregate.window_us, scan)
+        return cls(aggregate.metric, aggregate.window_us, scan, aggregate.history_us)
 
     @property
     def step_us(self) -> int:
@@ -61,7 +65,8 @@ class Window:
             return NS_WINDOW
         count = self.readings(interval_us)
         often = 1.0 if count <= EXACT else min(1.0, interval_us / self.step_us)
-        return NS_WINDOW + NS_SCANNED[self.scan[0]] * count * often
+        season = NS_SEASON if self.history_us > self.width_us else 0
+        return NS_WINDOW + season + NS_SCANNED[self.scan[0]] * count * often
 
 
 @attrs.frozen
@@ -124,13 +129,16 @@ def window_bytes(windows: set[Window], interval_us: int) -> int:
     for metric in {window.metric for window in windows}:
         mine = [window for window in windows if window.metric == metric]
         plain = [window for window in mine if window.scan is None]
-        ring = -(-max(window.width_us + window.step_us for window in mine) // interval_us)
+        ring = -(-max(window.history_us + window.step_us for window in mine) // interval_us)
         total += WORD  # which series it is
         total += WORD * BLOCK * (ring + FILL - 1) // FILL  # a ring begins anywhere in a block
         if ring > FEW:
             classes = len({pane_shift(window.width_us) for window in plain})
             total += WORD * classes * PANES * PANE
         total += WORD * LOOK * len(mine)
+        for window in mine:
+            if window.history_us > window.width_us:  # residuals
+                total += WORD * BLOCK * (window.readings(interval_us) + RESIDUALS) // RESIDUALS
         for window in plain:
             if window.readings(interval_us) > FEW:
                 groups = (1 << pane_shift(window.width_us)) // interval_us // GROUP

@@ -40,10 +40,12 @@ FUNCTIONS = (
     "avg", "min", "max", "sum", "count", "stddev", "first", "last", "delta", "rate",
     "quantile", "median", "mad", "ewma", "zscore", "anomaly",
 )  # fmt: skip
+SEASONAL = ("zscore", "anomaly")
 ANOMALOUS = 6.0
 """`when anomaly(...)` alone stands for a score beyond this, in either direction."""
 MIN_WINDOW_US = 1_000_000
 MAX_WINDOW_US = 30 * 86_400_000_000
+MIN_SEASON_US, MAX_SEASON_US = MINUTE_US, 14 * 86_400_000_000
 BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
 MAX_TEXT_CHARS = 20_000
 _SHOWN_CHARS = 160  # of a line around a fault
@@ -81,6 +83,15 @@ class _At:
     """A node with where it stands."""
 
     node: Node
+    meta: Meta
+
+
+@attrs.frozen
+class _Named:
+    """A name before a duration in a call."""
+
+    name: Token
+    duration: Token
     meta: Meta
 
 
@@ -268,6 +279,9 @@ class _Builder(Transformer[Token, Any]):
     def duration(self, meta: Meta, parts: list[Token]) -> Token:
         return parts[0]
 
+    def season(self, meta: Meta, parts: list[Token]) -> _Named:
+        return _Named(parts[0], parts[1], meta)
+
     def bare(self, meta: Meta, parts: list[Token]) -> _At:
         return _At(Aggregate("last", _metric(parts[0]), BARE_WINDOW_US), meta)
 
@@ -284,7 +298,9 @@ class _Builder(Transformer[Token, Any]):
                 f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
                 function,
             )
-        share = None
+        share, season = None, None
+        if len(arguments) == 3 and isinstance(arguments[2], _Named):
+            season = _season(function, arguments.pop())
         if function == "quantile":
             metric, share, window = self._quantile(function, arguments)
         elif len(arguments) != 2:
@@ -304,7 +320,13 @@ class _Builder(Transformer[Token, Any]):
             raise _Fault(
                 f"The second argument of {function} is a window such as 10s, 5m or 2h.", window.meta
             )
-        return _At(Aggregate(str(function), metric.node.metric, _window(window), share), meta)
+        width = _window(window)
+        if season is not None and season < width:
+            raise _Fault("A season is at least as long as the window.", window)
+        aggregate = Aggregate(str(function), metric.node.metric, width, share, season or 0)
+        if aggregate.history_us > MAX_WINDOW_US:
+            raise _Fault("A season and twice the window may be 30 days together.", window)
+        return _At(aggregate, meta)
 
     def _quantile(self, function: Token, arguments: list[Any]) -> tuple[Any, float, Any]:
         if len(arguments) != 3:
@@ -409,6 +431,17 @@ def _window(token: Token) -> int:
     if width < MIN_WINDOW_US:
         raise _Fault("A window is at least 1 second long.", token)
     return width
+
+
+def _season(function: Token, named: _Named) -> int:
+    if named.name != "season":
+        raise _Fault('Before a duration may stand "season", as in season 1d.', named.name)
+    if function not in SEASONAL:
+        raise _Fault(f"Only {' and '.join(SEASONAL)} know a season.", named.name)
+    season = _duration(named.duration)
+    if not MIN_SEASON_US <= season <= MAX_SEASON_US:
+        raise _Fault("A season is 1 minute to 14 days long, such as 1d or 7d.", named.duration)
+    return season
 
 
 def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:

@@ -29,17 +29,28 @@ class Number:
 
 @attrs.frozen
 class Aggregate:
-    """One function of one metric over the window (T-W, T]. parameter: which quantile."""
+    """One function of one metric over the window (T-W, T]. parameter: which quantile.
+
+    season_us: what is looked at is each reading's difference from the one so long before it; 0
+    for the readings themselves.
+    """
 
     function: str
     metric: str
     window_us: int
     parameter: float | None = None
+    season_us: int = 0
 
     def __str__(self) -> str:
         metric = self.metric if METRIC_NAME.fullmatch(self.metric) else f'"{self.metric}"'
         parameter = "" if self.parameter is None else f"{self.parameter:g}, "
-        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)})"
+        season = f", season {duration_text(self.season_us)}" if self.season_us else ""
+        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)}{season})"
+
+    @property
+    def history_us(self) -> int:
+        """How old a reading may be that counts; scanned windows look a step of their grid more."""
+        return self.window_us + (self.season_us and self.season_us + self.window_us)
 
 
 @attrs.frozen
