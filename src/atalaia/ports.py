@@ -188,7 +188,8 @@ class EngineStore(Protocol):
 
 
 class Queries(Protocol):
-    """What the faces ask of the committed past, always in the name of one tenant.
+    """What the faces ask of the committed past, always in the name of one tenant, and what they
+    may say by themselves since it judges nothing: units.
 
     Everything raises StoreUnavailable when the database does not answer.
     """
@@ -247,6 +248,24 @@ class Queries(Protocol):
     async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
 
     async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None: ...
+
+    async def units(self, tenant_no: TenantNo, metrics: Sequence[str]) -> Mapping[str, str]:
+        """What these metrics are said to be measured in, as far as it is said."""
+        ...
+
+    async def list_units(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """Metrics with their units, beyond the name `after`, by name (code points)."""
+        ...
+
+    async def set_unit(self, tenant_no: TenantNo, metric: str, unit: str) -> None:
+        """Raises Conflict for one metric too many."""
+        ...
+
+    async def drop_unit(self, tenant_no: TenantNo, metric: str) -> bool:
+        """Whether there was one."""
+        ...
 
     async def count_sensors(
         self, tenant_no: TenantNo, selectors: Sequence[Selector]

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from atalaia.cli.asking import ask
+from atalaia.cli.asking import Refused, ask
 from atalaia.cli.connection import find_connection
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
 from atalaia.rules.syntax import RuleSpec, parse_duration
+from atalaia.rules.unit_check import check_units
 
 
 def check(
@@ -55,17 +56,22 @@ def check(
     try:
         rules = parse_rules(text)
     except RuleInvalid as error:
-        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
-        print(error.caret, file=sys.stderr)
-        return 1
+        return _refuse(file, error.line, error.column, error.detail, error.caret)
     asked_for = url is not None or "ATALAIA_URL" in os.environ
     try:
         body = {"text": text} if interval is None else {"text": text, "interval": interval}
         connection = find_connection(url, key, data_dir)
         answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
     except AtalaiaError as error:
+        problem = error.problem if isinstance(error, Refused) else {}
+        if problem.get("code") == "invalid_rule":
+            return _refuse(file, *(problem[part] for part in ("line", "column", "detail", "caret")))
         if asked_for:
             print(f"atalaia: {error}; so without costs.", file=sys.stderr)
+        try:
+            check_units(text, rules, {})
+        except RuleInvalid as fault:
+            return _refuse(file, fault.line, fault.column, fault.detail, fault.caret)
         found = find_lints(text, rules, Surroundings(interval_us=interval_us))
         for rule, lints in zip(rules, found, strict=True):
             _say(file, rule, lints)
@@ -74,6 +80,12 @@ def check(
         _say(file, rule, [Lint(**lint) for lint in answer["lints"]])
         _say_cost(answer)
     return 0
+
+
+def _refuse(file: Path, line: int, column: int, detail: str, caret: str) -> int:
+    print(f"{file}:{line}:{column}: {detail}", file=sys.stderr)
+    print(caret, file=sys.stderr)
+    return 1
 
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:

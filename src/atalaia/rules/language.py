@@ -21,6 +21,7 @@ from atalaia.rules.syntax import (
     MAX_METRICS,
     MINUTE_US,
     SEVERITY_ORDER,
+    SHOWN_CHARS,
     Aggregate,
     Binary,
     Level,
@@ -33,6 +34,7 @@ from atalaia.rules.syntax import (
     Unary,
     is_truth,
     parse_duration,
+    shorten,
     size,
 )
 
@@ -52,6 +54,12 @@ _SHOWN_CHARS = 160  # of a line around a fault
 MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
 
 _MAX_NAME_CHARS = 64
+_DURATION = re.compile(r"(\d+(ms|s|m|h|d))+")
+_AFTER_UNIT = re.compile(
+    r"\d\s+(?!(?:rule|on|and|or|for|during|clear|when|severity|no|data|cooldown)\b)"
+    r"([^\W\d_]\w*)\s*\Z"
+)
+"""The text before a fault, when its last word was taken for a unit."""
 _CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]")
 
 _EXPECTED = {
@@ -75,6 +83,7 @@ _EXPECTED = {
     "EQUAL": '"="',
     "TILDE": '"~"',
     "$END": "the end of the text",
+    "UNIT": "a unit",
 }
 
 
@@ -115,18 +124,22 @@ def _parse_rule_cached(text: str) -> RuleSpec:
     rules = parse_rules(text)
     if len(rules) > 1:
         second = _nth_rule_line(text, 2)
-        raise _invalid(text, "A rule's text holds one rule; send the second by itself.", second, 1)
+        raise invalid_at(
+            text, "A rule's text holds one rule; send the second by itself.", second, 1
+        )
     return rules[0]
 
 
 def parse_rules(text: str) -> tuple[RuleSpec, ...]:
     """Every rule in the text, at least one. Raises RuleInvalid with the text's line numbers."""
     if len(text) > MAX_TEXT_CHARS:
-        raise _invalid(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
+        raise invalid_at(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
     for line, shown in enumerate(text.split("\n"), start=1):
         hidden = _CONTROL.search(shown)
         if hidden is not None:
-            raise _invalid(text, "Control characters may not stand here.", line, hidden.start() + 1)
+            raise invalid_at(
+                text, "Control characters may not stand here.", line, hidden.start() + 1
+            )
     try:
         return tuple(_Builder(text).transform(parse_tree(text)))
     except UnexpectedInput as error:
@@ -134,12 +147,12 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
     except VisitError as error:
         if isinstance(error.orig_exc, _Fault):
             fault = error.orig_exc
-            raise _invalid(text, fault.detail, fault.line, fault.column) from None
+            raise invalid_at(text, fault.detail, fault.line, fault.column) from None
         if isinstance(error.orig_exc, RecursionError):
-            raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+            raise invalid_at(text, "The condition is nested too deeply.", 1, 1) from None
         raise
     except RecursionError:
-        raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+        raise invalid_at(text, "The condition is nested too deeply.", 1, 1) from None
 
 
 def parse_tree(text: str) -> Tree[Token]:
@@ -160,6 +173,7 @@ class _Builder(Transformer[Token, Any]):
     def __init__(self, text: str) -> None:
         super().__init__()
         self._text = text
+        self._units: list[int] = []  # where they stand
 
     def start(self, meta: Meta, rules: list[RuleSpec]) -> list[RuleSpec]:
         names = [rule.name for rule in rules]
@@ -183,6 +197,7 @@ class _Builder(Transformer[Token, Any]):
             schedule=during,
             on_no_data=no_data or "keep",
             cooldown_us=cooldown or 0,
+            has_units=any(meta.start_pos <= at < meta.end_pos for at in self._units),
         )
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
@@ -270,8 +285,17 @@ class _Builder(Transformer[Token, Any]):
         token, condition = parts
         return token, _need_truth(condition, 'after a severity\'s "when"')
 
-    def number(self, meta: Meta, parts: list[Token]) -> _At:
-        value = float(parts[0])
+    def number(self, meta: Meta, parts: list[Token | None]) -> _At:
+        value = float(str(parts[0]))
+        if parts[1] is not None:
+            self._units.append(meta.start_pos)
+            text = self._text[meta.start_pos : meta.end_pos]
+            if _DURATION.fullmatch(text):
+                raise _Fault(
+                    f'"{shorten(text)}" is a duration, and conditions compare numbers; a number '
+                    "and its unit stand apart, such as 5 m.",
+                    meta,
+                )
         if value == float("inf"):
             raise _Fault("This number is too large.", meta)
         return _At(Number(value), meta)
@@ -295,7 +319,8 @@ class _Builder(Transformer[Token, Any]):
             near = get_close_matches(str(function), [*FUNCTIONS, "abs"], 1)
             advice = f' Did you mean "{near[0]}"?' if near else ""
             raise _Fault(
-                f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
+                f'There is no aggregate "{shorten(function)}"; there are '
+                f"{', '.join(FUNCTIONS)}.{advice}",
                 function,
             )
         share, season = None, None
@@ -401,7 +426,9 @@ def _number(part: _At) -> _At:
 
 def _severity(token: Token) -> str:
     if token not in SEVERITY_ORDER:
-        raise _Fault(f'There is no severity "{token}"; there are info, warning, critical.', token)
+        raise _Fault(
+            f'There is no severity "{shorten(token)}"; there are info, warning, critical.', token
+        )
     return str(token)
 
 
@@ -452,6 +479,12 @@ def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
     else:
         line, column = error.line, error.column
         found = f'"{_snippet(text, error)}" cannot stand here'
+        at = error.pos_in_stream or 0
+        before = _AFTER_UNIT.search(text[max(0, at - 2 * SHOWN_CHARS) : at])
+        if before is not None:  # more often a misspelt word than a unit
+            found = f'"{shorten(before[1])}" cannot stand here but as a unit'
+            at -= before.end() - before.start(1)
+            line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     names = getattr(error, "accepts", None) or getattr(error, "allowed", None) or set()
     if not names:
         names = getattr(error, "expected", set()) or set()
@@ -459,15 +492,16 @@ def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
     advice = f"; expected {' or '.join(wanted)}" if wanted else ""
     if isinstance(error, UnexpectedCharacters) and text[error.pos_in_stream or 0 :][:1] == '"':
         advice = '; a quoted text ends with " on the same line'
-    return _invalid(text, f"{found[0].upper()}{found[1:]}{advice}.", line, column)
+    return invalid_at(text, f"{found[0].upper()}{found[1:]}{advice}.", line, column)
 
 
 def _snippet(text: str, error: UnexpectedInput) -> str:
     token = getattr(error, "token", None)
-    return str(token) if token else text[error.pos_in_stream or 0 :][:1]
+    return shorten(str(token)) if token else text[error.pos_in_stream or 0 :][:1]
 
 
-def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
+def invalid_at(text: str, detail: str, line: int, column: int) -> RuleInvalid:
+    """The error at a place of a text, with its line around it."""
     lines = text.split("\n")
     shown = lines[line - 1] if line <= len(lines) else ""
     first = max(0, min(column - 1 - _SHOWN_CHARS // 2, len(shown) - _SHOWN_CHARS))
