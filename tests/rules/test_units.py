@@ -163,6 +163,8 @@ def test_keywords_after_a_number_stay_keywords() -> None:
             f"5{unit} on no data clear cooldown 5m"
         )
         assert (rule.for_us, rule.cooldown_us, len(rule.levels)) == (120_000_000, 300_000_000, 2)
+        parse_rule(f"rule r on sensors when (t > 3{unit}) and (u > 3{unit} or (u < 1{unit}))")
+        parse_rule(f"rule r on sensors when t > 3{unit} and (u > 3{unit} and(u < 1{unit}))")
 
 
 @pytest.mark.parametrize(
