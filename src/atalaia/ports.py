@@ -5,7 +5,7 @@ series are the inner int4 ones. A call either does what it says or raises one of
 errors below.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -142,10 +142,11 @@ class EngineStore(Protocol):
 
     def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
-        """Judged (not late) rows with since < ts <= until per series, in chunks.
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
+        """Judged (not late) rows with since < ts <= until per series, in bounded chunks.
 
-        Within a chunk rows are sorted by (series, ts); a series is never split over chunks.
+        Within a chunk rows are sorted by (series, ts); a series of many goes on in the next one.
+        Whoever does not exhaust it closes it.
         """
         ...
 
