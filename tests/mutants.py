@@ -35,6 +35,7 @@ ROAD = "tests/http/test_road.py::"
 ENGINE = "tests/engine/test_engine.py::"
 POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
+MEMORY = "tests/engine/test_memory.py::"
 SILENCE = "tests/engine/test_silence.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
@@ -229,6 +230,21 @@ MUTANTS = (
         "the-newest-reading-is-usual-too", FOLD, "rules/scanning.py",
         "until = newest_ts - 1", "until = newest_ts",
         RULES + "test_scans_of_hundreds_of_readings_go_by_the_grid",
+    ),
+    Mutant(
+        "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",
+        "if state.rules.held_bytes + joining <= limit:", "if joining <= limit:",
+        MEMORY + "test_growth_by_data_is_refused_for_that_tenant_alone",
+    ),
+    Mutant(
+        "windows-filled-beyond-the-bound", "5 bounded", "engine/recover.py",
+        "            if state.is_full:\n                return\n", "",
+        MEMORY + "test_a_return_from_rest_stays_within_the_bound",
+    ),
+    Mutant(
+        "refusals-count-as-silence", RESTART, "engine/tenant.py",
+        "        state.rules.listen_from(self._refused_at)\n", "",
+        MEMORY + "test_what_we_refuse_is_nobodys_silence",
     ),
     Mutant(
         "season-out-of-reach", RESTART, "rules/program.py",

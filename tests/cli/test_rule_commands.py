@@ -47,6 +47,18 @@ async def test_a_check_says_what_units_rule_out(cli: Runner, tmp_path: Path) -> 
     assert (code, f"{file}:2:23: count(t, 5m) is a number without" in said) == (1, True)
 
 
+async def test_a_check_says_what_would_be_refused(cli: Runner, tmp_path: Path) -> None:
+    """Before it is sent, with exit code 1."""
+    await cli.stack.send([row(START_MS, 1, sensor=f"s{n}") for n in range(100)])
+    file = tmp_path / "rules.txt"
+    file.write_text("rule long on sensors when avg(t, 30d) > 30")
+    code, said = await cli("rules", "check", file)
+    assert code == 1
+    assert "would be refused: The windows of this tenant's rules would take 4," in said
+    assert "and may take 256.0 MiB" in said
+    assert said.endswith("[too_much_memory]")
+
+
 async def test_rules_travel_as_a_file(cli: Runner, tmp_path: Path) -> None:
     """Export, edit, diff, import; then nothing differs."""
     await cli.stack.rule(HOT)

@@ -28,7 +28,8 @@ def check(
 ) -> int:
     """Say for each rule of a file whether it can be understood, and what is odd about it.
 
-    With a running server also what it would cost, and how many sensors it matches.
+    With a running server also what it would cost, how many sensors it matches, and whether it
+    would be refused as too much for the tenant.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def check(
     try:
         body = {"text": text} if interval is None else {"text": text, "interval": interval}
         connection = find_connection(url, key, data_dir)
-        answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
+        answer = ask(connection, "POST", "/v1/rules/check", json=body).json()
     except AtalaiaError as error:
         problem = error.problem if isinstance(error, Refused) else {}
         if problem.get("code") == "invalid_rule":
@@ -76,10 +77,12 @@ def check(
         for rule, lints in zip(rules, found, strict=True):
             _say(file, rule, lints)
         return 0
-    for rule, answer in zip(rules, answers, strict=True):
-        _say(file, rule, [Lint(**lint) for lint in answer["lints"]])
-        _say_cost(answer)
-    return 0
+    for rule, found in zip(rules, answer["rules"], strict=True):
+        _say(file, rule, [Lint(**lint) for lint in found["lints"]])
+        _say_cost(found)
+    for refusal in answer["refusals"]:
+        print(f"would be refused: {refusal['detail']} [{refusal['code']}]", file=sys.stderr)
+    return 1 if answer["refusals"] else 0
 
 
 def _refuse(file: Path, line: int, column: int, detail: str, caret: str) -> int:

@@ -4,7 +4,7 @@
 refuses, inboxes run empty, actors end, the flusher makes its last commit; then nothing is left.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -20,6 +20,8 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
+    Outlook,
+    OutlookRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
@@ -36,6 +38,7 @@ from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
+from atalaia.rules.syntax import RuleSpec
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
 log = structlog.get_logger()
@@ -102,6 +105,17 @@ class Gate:
         inbox.reserve_edit()
         receipt: Receipt[None] = Receipt(inbox.release_edit)
         inbox.put(TagsRequest(sensor, tags, receipt))
+        return receipt
+
+    def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
+        """What rules would do if they were saved now, by what is known of the tenant's readings.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[Outlook] = Receipt(inbox.release_edit)
+        inbox.put(OutlookRequest(specs, receipt))
         return receipt
 
     async def wake_waiting(self) -> None:

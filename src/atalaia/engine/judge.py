@@ -19,14 +19,23 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 @attrs.define(eq=False)
 class TenantState:
-    """What the actor of one tenant owns. Slots of series and sensors are those of the rules."""
+    """What the actor of one tenant owns. Slots of series and sensors are those of the rules.
+
+    most_bytes: windows and states may take so much; beyond, nothing more is judged.
+    """
 
     tenant_no: TenantNo
     rules: TenantRules
     last_received: Micros
     deltas: int
+    most_bytes: int
     table: SeriesTable = attrs.field(factory=SeriesTable)
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
+    _names: set[str] = attrs.field(factory=set)
+
+    @property
+    def is_full(self) -> bool:
+        return self.rules.held_bytes > self.most_bytes
 
     def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
         """Once per sensor; a second time changes nothing. heard: when its silence began."""
@@ -35,6 +44,7 @@ class TenantState:
                 sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags, heard
             )
             self._sensors[sensor.sensor_no] = (slot, sensor.name)
+            self._names.add(sensor.name)
 
     def left_out(self, sensor: SensorRow) -> Sequence[ActiveRule]:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
@@ -46,6 +56,9 @@ class TenantState:
             if known == name:
                 return sensor_no, slot
         return None
+
+    def knows_sensor(self, name: str) -> bool:
+        return name in self._names
 
     def add_series(self, series: SeriesRow, newest: Micros | None) -> None:
         """After its sensor; a second time changes nothing."""
@@ -121,6 +134,7 @@ def judge(
     if len(fresh_ts):
         last = np.flatnonzero(np.append(fresh_slot[1:] != fresh_slot[:-1], True))
         touched = fresh_slot[last]
+        table.observe(touched, last, fresh_ts)
         table.newest[touched] = fresh_ts[last]
 
     by_time = _stable_order(fresh_ts, table.sensor[fresh_slot])

@@ -3,12 +3,14 @@ an idle rest. One road for all of them, so that it is well trodden.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from uuid import UUID
 
 import numpy as np
 import structlog
 
 from atalaia.engine.judge import TenantState
+from atalaia.engine.series_table import SeriesTable
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import EngineStore, SensorRow, TenantImage
@@ -18,11 +20,15 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 log = structlog.get_logger()
 
 
-async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
+async def recover(
+    store: EngineStore, tenant_no: TenantNo, rates: SeriesTable | None, most_bytes: int
+) -> tuple[TenantState, TenantImage]:
     """Load the image, rebuild the windows from stored readings, restore the rule states.
 
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
-    beside the state itself.
+    beside the state itself, whose windows are left incomplete beyond most_bytes: such a tenant
+    judges nothing until its rules are changed. rates: the table of the life before, which knows how
+    often readings come.
     """
     image = await store.load_tenant(tenant_no)
     rules = active_rules(image)
@@ -34,11 +40,14 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         rules=TenantRules(image.tenant_id, rules),
         last_received=image.last_received,
         deltas=image.deltas,
+        most_bytes=most_bytes,
     )
     add_sensors(state, image.sensors, heard)
     for series in image.series:
         state.add_series(series, image.newest.get(series.series_no))
     await _warm(store, state)
+    if rates is not None:
+        state.table.adopt(rates)
     state.rules.restore(image.rule_states)
     return state, image
 
@@ -86,5 +95,12 @@ async def _warm(store: EngineStore, state: TenantState) -> None:
     )
     order = np.argsort(table.series_no, kind="stable")
     numbers = table.series_no[order]
-    async for series, ts, value in chunks:
-        state.rules.warm(order[np.searchsorted(numbers, series)], ts, value)
+    async with aclosing(chunks):
+        async for series, ts, value in chunks:
+            slots = order[np.searchsorted(numbers, series)]
+            if len(ts):
+                last = np.flatnonzero(np.append(slots[1:] != slots[:-1], True))
+                table.observe(slots[last], last, ts)
+            state.rules.warm(slots, ts, value)
+            if state.is_full:
+                return

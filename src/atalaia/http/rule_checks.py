@@ -45,7 +45,7 @@ class Aside:
 class CheckedRule:
     """One rule of a text; matches: the sensors that it would watch now."""
 
-    name: str
+    spec: RuleSpec
     lints: tuple[Lint, ...]
     cost: Cost
     matches: int
@@ -105,7 +105,7 @@ class RuleChecks:
             for mine, also in zip(find_lints(text, rules, around), measured, strict=True)
         ]
         costs = estimate_costs(rules, others.values(), interval_us or ASSUMED_INTERVAL_US)
-        return [CheckedRule(*found) for found in zip(names, lints, costs, matches, strict=True)]
+        return [CheckedRule(*found) for found in zip(rules, lints, costs, matches, strict=True)]
 
 
 async def all_rules(queries: Queries, tenant_no: TenantNo) -> Sequence[StoredRule]:
