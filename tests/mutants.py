@@ -37,6 +37,7 @@ POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
 EVIDENCE = "tests/rules/test_evidence.py::"
 EXPLAIN = "tests/rules/test_explaining.py::"
+MEMORY = "tests/engine/test_memory.py::"
 SILENCE = "tests/engine/test_silence.py::"
 LATENESS = "tests/engine/test_lateness.py::"
 
@@ -259,6 +260,36 @@ MUTANTS = (
         "the-newest-reading-is-usual-too", FOLD, "rules/scanning.py",
         "until = newest_ts - 1", "until = newest_ts",
         RULES + "test_scans_of_hundreds_of_readings_go_by_the_grid",
+    ),
+    Mutant(
+        "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",
+        "if state.held_bytes + joining <= limit:", "if joining <= limit:",
+        MEMORY + "test_growth_by_data_is_refused_for_that_tenant_alone",
+    ),
+    Mutant(
+        "windows-filled-beyond-the-bound", "5 bounded", "engine/recover.py",
+        "            if state.is_full:\n                return\n", "",
+        MEMORY + "test_a_return_from_rest_stays_within_the_bound",
+    ),
+    Mutant(
+        "refusals-count-as-silence", RESTART, "engine/tenant.py",
+        "        state.rules.listen_from(self._refused_at)\n", "",
+        MEMORY + "test_what_we_refuse_is_nobodys_silence",
+    ),
+    Mutant(
+        "season-out-of-reach", RESTART, "rules/program.py",
+        "seasons = seasons + np.where(seasons > 0, mine[:, W_WIDTH], 0)", "seasons = seasons * 0",
+        RULES + "test_a_season_is_the_same_after_a_crash_and_in_any_batch",
+    ),
+    Mutant(
+        "any-season-ago-will-do", FOLD, "rules/scanning.py",
+        "if before - width < words[found] <= before:", "if words[found] <= before:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "residuals-of-the-wrong-reading", FOLD, "rules/scanning.py",
+        "+ RESIDUALS <= position:", "+ RESIDUALS < position:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
     ),
     Mutant(
         "state-changes-not-packed", RESTART, "rules/states.py",

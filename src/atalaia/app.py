@@ -52,6 +52,8 @@ async def run(
     clock = SystemClock()
     retention_us = settings.retention_days and settings.retention_days * DAY_US
     limits = attrs.evolve(limits or EngineLimits(), retention_us=retention_us)
+    if settings.tenant_memory_bytes is not None:
+        limits = attrs.evolve(limits, tenant_bytes=settings.tenant_memory_bytes)
     _make_data_dir(settings.data_dir)
     with listen(settings.host, settings.port) as listener:
         base_url = _base_url(settings.host, listener.getsockname()[1])

@@ -5,7 +5,7 @@ series are the inner int4 ones. A call either does what it says or raises one of
 errors below.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -171,10 +171,11 @@ class EngineStore(Protocol):
 
     def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
-        """Judged (not late) rows with since < ts <= until per series, in chunks.
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
+        """Judged (not late) rows with since < ts <= until per series, in bounded chunks.
 
-        Within a chunk rows are sorted by (series, ts); a series is never split over chunks.
+        Within a chunk rows are sorted by (series, ts); a series of many goes on in the next one.
+        Whoever does not exhaust it closes it.
         """
         ...
 
@@ -232,7 +233,8 @@ class SensorImage:
 
 
 class Queries(Protocol):
-    """What the faces ask of the committed past, always in the name of one tenant.
+    """What the faces ask of the committed past, always in the name of one tenant, and what they
+    may say by themselves since it judges nothing: units.
 
     Everything raises StoreUnavailable when the database does not answer.
     """
@@ -301,6 +303,24 @@ class Queries(Protocol):
     async def rule(self, tenant_no: TenantNo, rule_id: UUID) -> StoredRule | None: ...
 
     async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None: ...
+
+    async def units(self, tenant_no: TenantNo, metrics: Sequence[str]) -> Mapping[str, str]:
+        """What these metrics are said to be measured in, as far as it is said."""
+        ...
+
+    async def list_units(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """Metrics with their units, beyond the name `after`, by name (code points)."""
+        ...
+
+    async def set_unit(self, tenant_no: TenantNo, metric: str, unit: str) -> None:
+        """Raises Conflict for one metric too many."""
+        ...
+
+    async def drop_unit(self, tenant_no: TenantNo, metric: str) -> bool:
+        """Whether there was one."""
+        ...
 
     async def count_sensors(
         self, tenant_no: TenantNo, selectors: Sequence[Selector]

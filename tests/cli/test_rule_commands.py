@@ -31,6 +31,34 @@ async def test_a_check_shows_lints_and_with_a_server_costs(cli: Runner, tmp_path
     assert (code, '--interval: "often" is no duration' in said) == (2, True)
 
 
+async def test_a_check_says_what_units_rule_out(cli: Runner, tmp_path: Path) -> None:
+    """With a server by what is said there; without one what can be told without."""
+    await cli.stack.client.put("/v1/metrics/t", json={"unit": "°C"})
+    file = tmp_path / "rules.txt"
+    file.write_text("rule hot on sensors\n  when avg(t, 5m) > 86 °F")
+    code, said = await cli("rules", "check", file)
+    assert (code, said) == (
+        1, f"{file}:2:21: t is measured in °C; write 30 °C for 86 °F. when avg(t, 5m) > 86 °F ^",
+    )  # fmt: skip
+    alone = ["rules", "check", file, "--data-dir", tmp_path]
+    assert (await cli(*alone, server=False))[0] == 0
+    file.write_text("rule hot on sensors\n  when count(t, 5m) > 86 °F")
+    code, said = await cli(*alone, server=False)
+    assert (code, f"{file}:2:23: count(t, 5m) is a number without" in said) == (1, True)
+
+
+async def test_a_check_says_what_would_be_refused(cli: Runner, tmp_path: Path) -> None:
+    """Before it is sent, with exit code 1."""
+    await cli.stack.send([row(START_MS, 1, sensor=f"s{n}") for n in range(100)])
+    file = tmp_path / "rules.txt"
+    file.write_text("rule long on sensors when avg(t, 30d) > 30")
+    code, said = await cli("rules", "check", file)
+    assert code == 1
+    assert "would be refused: The windows of this tenant's rules would take 4," in said
+    assert "and may take 256.0 MiB" in said
+    assert said.endswith("[too_much_memory]")
+
+
 async def test_rules_travel_as_a_file(cli: Runner, tmp_path: Path) -> None:
     """Export, edit, diff, import; then nothing differs."""
     await cli.stack.rule(HOT)

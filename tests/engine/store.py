@@ -1,6 +1,6 @@
 """The engine's port in dicts, with faults that a real database does not make to order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 import attrs
@@ -88,7 +88,7 @@ class FaultyStore:
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
         rows = self.tenant(tenant_no).rows
         for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True):
             kept = sorted(

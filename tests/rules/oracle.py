@@ -43,6 +43,15 @@ def _quantile(values: list[float], share: float) -> float:
     return ordered[low] + (part and part * (ordered[low + 1] - ordered[low]))
 
 
+def _residual(
+    node: Aggregate, points: list[tuple[int, float]], at: int, value: float
+) -> float | None:
+    """What a reading differs by from that of a season ago, if there is one within a window."""
+    then = at - node.season_us
+    before = [v for t, v in points if then - node.window_us < t <= then]
+    return value - before[-1] if before else None
+
+
 def _scan(node: Aggregate, points: list[tuple[int, float]], now: int) -> float | None:
     """What needs every reading: exact up to 256 of them, then as of the last grid line."""
     name, width = node.function, node.window_us
@@ -56,6 +65,12 @@ def _scan(node: Aggregate, points: list[tuple[int, float]], now: int) -> float |
         since, until = line - width, line
     inside = [(t, v) for t, v in points if since < t <= until]
     values = [v for _, v in inside]
+    if node.season_us:
+        values = [r for t, v in inside if (r := _residual(node, points, t, v)) is not None]
+        late = _residual(node, points, newest_ts, newest)
+        if late is None:
+            return None
+        newest = late
     if name == "ewma":
         weights = [math.exp(4 * (t - until) / width) for t, _ in inside]
         total = sum(w * v for w, v in zip(weights, values, strict=True))

@@ -37,6 +37,7 @@ CONDITIONS = (
     "mad({a}, {w}) > 1.2 and ewma({b}, {v}) > 0.1",
     "zscore({a}, {w}) > 0.7",
     "abs(anomaly({a}, {w})) > 0.9",
+    "abs(anomaly({a}, {w}, season 1m)) > 0.9 or zscore({b}, {v}, season 2m) > 0.7",
 )
 
 

@@ -35,6 +35,8 @@ def used_bytes(texts: list[str], interval_us: int, readings: int) -> float:
         (["when avg(a, 5m) > 8"], "when max(a, 30m) > 9 or max(a, 3m) > 20", 1),
         (["when avg(a, 30m) > 8", "when b > 9"], "when max(a, 10m) > 9", 5),
         ([], "when anomaly(a, 30m) and quantile(b, 0.9, 1m) > 3", 1),
+        ([], "when anomaly(a, 5m, season 20m)", 1),
+        (["when avg(a, 9m) > 8"], "when zscore(a, 1m, season 5m) > 4 or anomaly(b, 9m)", 2),
         (["when avg(a, 30m) > 8"], "when median(a, 30m) > 9 and mad(a, 5m) > 1", 1),
     ],
 )
@@ -76,6 +78,19 @@ def test_a_scan_costs_what_it_looks_at() -> None:
     assert 2_000 < c < 6_000
     assert 0.5 < c / d < 2
     assert e < 20 < f < 100
+
+
+def test_a_season_costs_its_history() -> None:
+    """The ring reaches back over it; a reading costs little more than without."""
+    plain, season = estimate_costs(
+        parse_rules(
+            "rule a on sensors when anomaly(t, 1h) rule b on sensors when anomaly(u, 1h, season 1d)"
+        ),
+        [],
+        1_000_000,
+    )
+    assert season.bytes_per_sensor == pytest.approx(26 / 1 * plain.bytes_per_sensor, rel=0.1)
+    assert plain.ns_per_reading < season.ns_per_reading < 1.1 * plain.ns_per_reading
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atalaia.cli.asking import ask
+from atalaia.cli.asking import Refused, ask
 from atalaia.cli.connection import USUAL, Server
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
 from atalaia.rules.syntax import RuleSpec, parse_duration
+from atalaia.rules.unit_check import check_units
 
 
 def check(
@@ -23,7 +24,8 @@ def check(
 ) -> int:
     """Say for each rule of a file whether it can be understood, and what is odd about it.
 
-    With a running server also what it would cost, and how many sensors it matches.
+    With a running server also what it would cost, how many sensors it matches, and whether it
+    would be refused as too much for the tenant.
 
     Parameters
     ----------
@@ -45,24 +47,37 @@ def check(
     try:
         rules = parse_rules(text)
     except RuleInvalid as error:
-        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
-        print(error.caret, file=sys.stderr)
-        return 1
+        return _refuse(file, error.line, error.column, error.detail, error.caret)
     try:
         body = {"text": text} if interval is None else {"text": text, "interval": interval}
         connection = server.connect()
-        answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
+        answer = ask(connection, "POST", "/v1/rules/check", json=body).json()
     except AtalaiaError as error:
+        problem = error.problem if isinstance(error, Refused) else {}
+        if problem.get("code") == "invalid_rule":
+            return _refuse(file, *(problem[part] for part in ("line", "column", "detail", "caret")))
         if server.named:
             print(f"atalaia: {error}; so without costs.", file=sys.stderr)
+        try:
+            check_units(text, rules, {})
+        except RuleInvalid as fault:
+            return _refuse(file, fault.line, fault.column, fault.detail, fault.caret)
         found = find_lints(text, rules, Surroundings(interval_us=interval_us))
         for rule, lints in zip(rules, found, strict=True):
             _say(file, rule, lints)
         return 0
-    for rule, answer in zip(rules, answers, strict=True):
-        _say(file, rule, [Lint(**lint) for lint in answer["lints"]])
-        _say_cost(answer)
-    return 0
+    for rule, found in zip(rules, answer["rules"], strict=True):
+        _say(file, rule, [Lint(**lint) for lint in found["lints"]])
+        _say_cost(found)
+    for refusal in answer["refusals"]:
+        print(f"would be refused: {refusal['detail']} [{refusal['code']}]", file=sys.stderr)
+    return 1 if answer["refusals"] else 0
+
+
+def _refuse(file: Path, line: int, column: int, detail: str, caret: str) -> int:
+    print(f"{file}:{line}:{column}: {detail}", file=sys.stderr)
+    print(caret, file=sys.stderr)
+    return 1
 
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:

@@ -60,6 +60,7 @@ def up(
             role=role,
             database_url=os.environ.get("DATABASE_URL") or None,
             retention_days=_retention(),
+            tenant_memory_bytes=_tenant_memory(),
             demo=demo,
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
@@ -88,6 +89,16 @@ def _retention() -> int | None:
     if not re.fullmatch("[1-9][0-9]{0,4}", text):
         raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 to 99999.")
     return int(text)
+
+
+def _tenant_memory() -> int | None:
+    text = os.environ.get("ATALAIA_TENANT_MEMORY")
+    if not text:
+        return None
+    match = re.fullmatch("([1-9][0-9]{0,5}) ?(MiB|GiB)", text)
+    if match is None:
+        raise StartupRefused("ATALAIA_TENANT_MEMORY must be a size such as 256MiB or 2GiB.")
+    return int(match[1]) << (20 if match[2] == "MiB" else 30)
 
 
 def _progress(what: str) -> None:

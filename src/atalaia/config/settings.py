@@ -14,7 +14,10 @@ CREDENTIALS = "credentials.json"
 
 @attrs.frozen
 class Settings:
-    """All of it. database_url None means the embedded Postgres in data_dir."""
+    """All of it. database_url None means the embedded Postgres in data_dir.
+
+    tenant_memory_bytes: of one tenant's windows and states; None: the engine's default.
+    """
 
     host: str
     port: int
@@ -22,6 +25,7 @@ class Settings:
     role: Literal["all"] = "all"
     database_url: str | None = attrs.field(default=None, repr=False)
     retention_days: int | None = None
+    tenant_memory_bytes: int | None = None
     demo: bool = False
 
 

@@ -4,7 +4,7 @@
 refuses, inboxes run empty, actors end, the flusher makes its last commit; then nothing is left.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +22,8 @@ from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
     LatenessRequest,
+    Outlook,
+    OutlookRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
@@ -39,6 +41,7 @@ from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
+from atalaia.rules.syntax import RuleSpec
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
 log = structlog.get_logger()
@@ -124,6 +127,17 @@ class Gate:
         inbox.reserve_edit()
         receipt: Receipt[None] = self._receipt(inbox.release_edit)
         inbox.put(LatenessRequest(sensor, lateness_us, receipt))
+        return receipt
+
+    def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
+        """What rules would do if they were saved now, by what is known of the tenant's readings.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[Outlook] = self._receipt(inbox.release_edit)
+        inbox.put(OutlookRequest(specs, receipt))
         return receipt
 
     def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:

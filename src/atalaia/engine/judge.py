@@ -27,23 +27,30 @@ class TenantState:
     """What the actor of one tenant owns. Slots of series and sensors are those of the rules.
 
     lateness_us: of sensors without one of their own. reorder: None while no sensor has any.
+    most_bytes: windows and states may take so much; beyond, nothing more is judged.
     """
 
     tenant_no: TenantNo
     rules: TenantRules
     last_received: Micros
     deltas: int
+    most_bytes: int
     lateness_us: int = 0
     reorder: Reorder | None = None
     table: SeriesTable = attrs.field(factory=SeriesTable)
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
+    _names: set[str] = attrs.field(factory=set)
     _own_lateness: dict[SensorNo, int] = attrs.field(factory=dict)
 
     @property
-    def used_bytes(self) -> int:
+    def held_bytes(self) -> int:
         """Memory of windows, states, and readings that wait; room to grow left out."""
         waiting = 0 if self.reorder is None else self.reorder.used_bytes
-        return self.rules.used_bytes + waiting
+        return self.rules.held_bytes + waiting
+
+    @property
+    def is_full(self) -> bool:
+        return self.held_bytes > self.most_bytes
 
     def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
         """Once per sensor; a second time changes nothing. heard: when its silence began."""
@@ -52,6 +59,7 @@ class TenantState:
                 sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags, heard
             )
             self._sensors[sensor.sensor_no] = (slot, sensor.name)
+            self._names.add(sensor.name)
             if sensor.lateness_us is not None:
                 self._own_lateness[sensor.sensor_no] = sensor.lateness_us
             if self.reorder is not None:
@@ -67,6 +75,9 @@ class TenantState:
             if known == name:
                 return sensor_no, slot
         return None
+
+    def knows_sensor(self, name: str) -> bool:
+        return name in self._names
 
     def add_series(self, series: SeriesRow, newest: Micros | None, judged: Micros | None) -> None:
         """After its sensor; a second time changes nothing."""
@@ -160,6 +171,8 @@ def judge(
 
     last = np.flatnonzero(np.append(fresh_slot[1:] != fresh_slot[:-1], len(fresh_slot) > 0))
     touched = heard = fresh_slot[last]
+    if len(touched):
+        table.observe(touched, last, fresh_ts)
     if state.reorder is None:
         table.newest[touched] = fresh_ts[last]
         by_time = _stable_order(fresh_ts, table.sensor[fresh_slot])

@@ -27,6 +27,7 @@ class EngineLimits:
     crashes: int = 5  # within crash_window_s, then quarantine
     crash_window_s: float = 60.0
     quarantine_s: float = 300.0
+    tenant_bytes: int = 256 << 20  # of windows and states; at 1 Hz 15 million readings of windows
     retention_us: int | None = None  # None keeps everything
 
     def oldest(self, now: Micros) -> int:

@@ -1,6 +1,6 @@
 """What travels through the engine: into an inbox, and from an actor to the flusher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +9,10 @@ import trio
 
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
+from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem
+from atalaia.rules.syntax import RuleSpec
 
 
 @attrs.frozen(eq=False)
@@ -84,7 +86,25 @@ class LatenessRequest:
     receipt: Receipt[None]
 
 
-Message = Submission | RuleRequest | TagsRequest | LatenessRequest
+@attrs.frozen
+class Outlook:
+    """What rules would do to a tenant's memory, in bytes, and why they would be refused."""
+
+    now_bytes: int
+    with_bytes: int
+    limit_bytes: int
+    refusals: Sequence[Conflict]
+
+
+@attrs.frozen(eq=False)
+class OutlookRequest:
+    """Rules that may be saved: what would become of them? Changes nothing."""
+
+    specs: Sequence[RuleSpec]
+    receipt: Receipt[Outlook]
+
+
+Message = Submission | RuleRequest | TagsRequest | LatenessRequest | OutlookRequest
 
 
 @attrs.define(eq=False)

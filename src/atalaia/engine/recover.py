@@ -2,14 +2,15 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from uuid import UUID
 
 import numpy as np
 import structlog
 
 from atalaia.engine.judge import TenantState
-from atalaia.engine.series_table import NEVER
+from atalaia.engine.series_table import NEVER, SeriesTable
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
@@ -21,12 +22,16 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 log = structlog.get_logger()
 
 
-async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
-    """Load the image, rebuild the windows from stored readings, restore the rule states, and let
-    the readings wait that were stored and not judged yet.
+async def recover(
+    store: EngineStore, tenant_no: TenantNo, rates: SeriesTable | None, most_bytes: int
+) -> tuple[TenantState, TenantImage]:
+    """Load the image, rebuild the windows from stored readings, restore the rule states, and
+    let the readings wait that were stored and not judged yet.
 
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
-    beside the state itself.
+    beside the state itself, whose windows are left incomplete beyond most_bytes: such a tenant
+    judges nothing until its rules are changed. rates: the table of the life before, which knows how
+    often readings come.
     """
     image = await store.load_tenant(tenant_no)
     rules = active_rules(image)
@@ -38,6 +43,7 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         rules=TenantRules(image.tenant_id, rules),
         last_received=image.last_received,
         deltas=image.deltas,
+        most_bytes=most_bytes,
         lateness_us=image.lateness_us,
         reorder=Reorder() if _may_wait(image) else None,
     )
@@ -47,6 +53,8 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         judged = image.judged.get(series.series_no, newest)
         state.add_series(series, newest, None if judged == NEVER else judged)
     await _warm(store, state)
+    if rates is not None:
+        state.table.adopt(rates)
     state.rules.restore(image.rule_states)
     if state.reorder is not None:
         await _wait_again(store, state, state.reorder)
@@ -95,8 +103,15 @@ async def _warm(store: EngineStore, state: TenantState) -> None:
     reach = np.array([state.rules.window_us(slot) for slot in seen.tolist()], np.int64)
     wanted = seen[reach > 0]
     until = newest[wanted]
-    async for slots, ts, value in _rows(store, state, wanted, until - reach[reach > 0], until):
-        state.rules.warm(slots, ts, value)
+    rows = _rows(store, state, wanted, until - reach[reach > 0], until)
+    async with aclosing(rows):
+        async for slots, ts, value in rows:
+            if len(ts):
+                last = np.flatnonzero(np.append(slots[1:] != slots[:-1], True))
+                table.observe(slots[last], last, ts)
+            state.rules.warm(slots, ts, value)
+            if state.is_full:
+                return
 
 
 async def _wait_again(store: EngineStore, state: TenantState, reorder: Reorder) -> None:
@@ -110,12 +125,13 @@ async def _wait_again(store: EngineStore, state: TenantState, reorder: Reorder) 
 
 async def _rows(
     store: EngineStore, state: TenantState, wanted: Int64s, since: Int64s, until: Int64s
-) -> AsyncIterator[tuple[Int64s, Int64s, Floats]]:
+) -> AsyncGenerator[tuple[Int64s, Int64s, Floats]]:
     """Rows that were not late with since < ts <= until of the series in these slots, in chunks."""
     if not len(wanted):
         return
     chunks = store.window_rows(state.tenant_no, state.table.series_no[wanted], since, until)
     order = np.argsort(state.table.series_no, kind="stable")
     numbers = state.table.series_no[order]
-    async for series, ts, value in chunks:
-        yield order[np.searchsorted(numbers, series)], ts, value
+    async with aclosing(chunks):
+        async for series, ts, value in chunks:
+            yield order[np.searchsorted(numbers, series)], ts, value

@@ -13,7 +13,17 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, backtest, explain, ops, rule_files, rules, sensors, settings
+from atalaia.http import (
+    alerts,
+    backtest,
+    explain,
+    metrics,
+    ops,
+    rule_files,
+    rules,
+    sensors,
+    settings,
+)
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
@@ -68,6 +78,7 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, checks))
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
+    app.register_blueprint(metrics.blueprint(queries, aside))
     app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))

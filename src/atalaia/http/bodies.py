@@ -14,6 +14,7 @@ from quart import request
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
 from atalaia.rules.syntax import parse_duration
+from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
 
@@ -22,6 +23,9 @@ MAX_TAG_CHARS = 128
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
 
 Tags = NewType("Tags", dict[str, str])
+
+
+UnitText = NewType("UnitText", str)
 
 
 @attrs.frozen
@@ -92,6 +96,13 @@ class SensorBody:
     lateness: Lateness | None
 
 
+@attrs.frozen
+class UnitBody:
+    """`{"unit": "°C"}`: what a metric is measured in."""
+
+    unit: UnitText
+
+
 class _Fault(Exception):
     """A value that is refused, with what to do instead."""
 
@@ -132,6 +143,16 @@ def _check_lateness(value: Any, _: Any) -> Lateness:
     if lateness_us > MAX_LATENESS_US:
         raise _Fault("a lateness is 0s to 24h")
     return Lateness(lateness_us)
+
+
+def _check_unit(unit: Any, _: Any) -> UnitText:
+    if not isinstance(unit, str):
+        raise _Fault("expected text")
+    if not 0 < len(unit) <= MAX_UNIT_CHARS or not unit.isprintable() or '"' in unit:
+        raise _Fault(f"a unit has 1 to {MAX_UNIT_CHARS} printable characters without quotes")
+    if unit.strip() != unit:
+        raise _Fault("a unit neither begins nor ends with a space")
+    return UnitText(unit)
 
 
 def _strict_number(value: Any, _: Any) -> float:
@@ -186,6 +207,7 @@ _converter.register_structure_hook(
 )
 _converter.register_structure_hook(Tags, _check_tags)
 _converter.register_structure_hook(Lateness, _check_lateness)
+_converter.register_structure_hook(UnitText, _check_unit)
 
 
 async def read_body(kind: type[T]) -> T:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from atalaia.engine.messages import Outlook
 from atalaia.http.rule_checks import CheckedRule
 from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import Comparison
@@ -81,7 +82,7 @@ def lint(found: Lint) -> dict[str, Any]:
 def checked_rule(found: CheckedRule, interval: str) -> dict[str, Any]:
     """interval: at which its cost was estimated."""
     return {
-        "name": found.name,
+        "name": found.spec.name,
         "lints": [lint(one) for one in found.lints],
         "cost": {
             "interval": interval,
@@ -92,6 +93,18 @@ def checked_rule(found: CheckedRule, interval: str) -> dict[str, Any]:
             "ns_per_reading": found.cost.ns_per_reading,
         },
         "matches": found.matches,
+    }
+
+
+def outlook(found: Outlook) -> dict[str, Any]:
+    """What rules would do to the tenant as a whole."""
+    return {
+        "memory": {
+            "bytes_now": found.now_bytes,
+            "bytes_then": found.with_bytes,
+            "limit": found.limit_bytes,
+        },
+        "refusals": [{"code": one.code, "detail": one.detail} for one in found.refusals],
     }
 
 

@@ -4,9 +4,11 @@ An import is a plan (`rules.changes`) whose edits go through the gate one by one
 do. It may break off anywhere: sending the same file again does what is left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, assert_never
 
+import attrs
 from quart import Blueprint, Response, g, request
 
 from atalaia.engine.engine import Gate
@@ -21,7 +23,9 @@ from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.rules.changes import Change, plan_changes
+from atalaia.rules.language import parse_rule
 from atalaia.rules.rulefile import FileRule, read_rules, write_rules
+from atalaia.rules.unit_check import check_units
 
 YAML = "application/yaml"  # RFC 9512
 
@@ -42,8 +46,12 @@ def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
         dry_run = params.flag(request.args, "dry_run")
         prune = params.flag(request.args, "prune")
         require(g.principal, "read" if dry_run else "admin")
-        wanted = await aside.run(_read, await request.get_data())
+        wanted = await aside.run(_read, await request.get_data(), None)
         stored = await all_rules(queries, g.principal.tenant_no)
+        new = await aside.run(_new_texts, stored, wanted)
+        units = await queries.units(g.principal.tenant_no, new.metrics)
+        if new.ask_units or units:
+            await aside.run(_read, await request.get_data(), partial(_check, new.texts, units))
         changes = await aside.run(_plan, stored, wanted, prune)
         listed = {rule.name for rule in wanted}
         left = [rule.name for rule in stored if not prune and rule.name not in listed]
@@ -64,9 +72,36 @@ def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
     return routes
 
 
-def _read(body: bytes) -> tuple[FileRule, ...]:
+@attrs.frozen
+class _New:
+    """Texts that will be saved, the metrics they look at, and whether they name a unit."""
+
+    texts: frozenset[str]
+    metrics: Sequence[str]
+    ask_units: bool
+
+
+def _new_texts(stored: Sequence[StoredRule], wanted: Sequence[FileRule]) -> _New:
+    """What is there already stays, whatever has been said of units meanwhile."""
+    known = {(rule.name, rule.text.strip()) for rule in stored}
+    texts = [rule.text for rule in wanted if (rule.name, rule.text.strip()) not in known]
+    specs = [parse_rule(text) for text in texts]
+    return _New(
+        frozenset(texts),
+        sorted({metric for spec in specs for metric in spec.metrics}),
+        any(spec.has_units for spec in specs),
+    )
+
+
+def _check(texts: frozenset[str], units: Mapping[str, str], text: str) -> None:
+    """Raises RuleInvalid when units rule a new text out."""
+    if text in texts:
+        check_units(text, [parse_rule(text)], units)
+
+
+def _read(body: bytes, check: Callable[[str], None] | None) -> tuple[FileRule, ...]:
     try:
-        return read_rules(body.decode())
+        return read_rules(body.decode(), check)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise RuleFileInvalid(

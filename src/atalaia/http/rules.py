@@ -15,6 +15,8 @@ from atalaia.model.errors import Invalid, NotFound
 from atalaia.ports import Queries
 from atalaia.rules.syntax import duration_text, parse_duration
 
+CHECK_IS_SLOW = "The tenant's processing is busy; ask again after the delay."
+
 
 def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
     """`/v1/rules` and below."""
@@ -51,7 +53,10 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
             raise Invalid("The interval is longer than 0s.", code="bad_body")
         found = await checks.check(g.principal.tenant_no, body.text, interval_us=interval_us)
         interval = duration_text(interval_us or ASSUMED_INTERVAL_US)
-        return {"rules": [render.checked_rule(rule, interval) for rule in found]}
+        specs = [rule.spec for rule in found]
+        outlook = await gate.foresee(g.principal.tenant_no, specs).answer(CHECK_IS_SLOW)
+        rules = [render.checked_rule(rule, interval) for rule in found]
+        return {"rules": rules} | render.outlook(outlook)
 
     @routes.get("/<rule>")
     async def read_rule(rule: str) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class Backtest:
     @property
     def reach_us(self) -> int:
         """How far before a reading the windows look; scanned ones a step of their grid more."""
-        widest = max(variant.spec.gap_us for variant in self.variants)
-        return widest + (1 << scan_shift(widest))
+        looked_at = [a for variant in self.variants for a in variant.spec.aggregates]
+        return max(a.history_us + (1 << scan_shift(a.window_us)) for a in looked_at)
 
     def watch(
         self,

@@ -156,7 +156,9 @@ def fold(
             return i, OUTPUT_FULL, most
         if pool[POOL_COUNT] < most:
             return i, RECORDS_FULL, most
-        blocks = end - i + (window_to - window_from) * (1 + sensors[sensor, S_MOST] // SLACK)
+        seasons = shape_at[shape, 7]  # a block holds half as many residuals, and one end more
+        looks = window_to - window_from + seasons
+        blocks = end - i + seasons + looks * (1 + sensors[sensor, S_MOST] // SLACK)
         if blocks_left(control) < blocks:
             return i, MEMORY_FULL, blocks
         if sensors[sensor, S_MOST] + end - i > len(scratch):
@@ -195,7 +197,10 @@ def fold(
                 if slot < 0:
                     continue
                 if windows[w, W_FUNCTION]:
-                    scan_window(series, slot, words, numbers, at, windows, w, now, scratch, summary)
+                    scan_window(
+                        series, slot, words, numbers, control, at, windows, w, now, scratch,
+                        summary,
+                    )  # fmt: skip
                 else:
                     summarise(
                         series, slot, words, numbers, control, at, windows, w, now, scratch,

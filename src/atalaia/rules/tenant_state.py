@@ -6,27 +6,29 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
 import numpy as np
 
 from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transition, TransitionKind
-from atalaia.model.batch import Floats, Int64s
+from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
 from atalaia.rules.absence import Absence, on_grid
+from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
+from atalaia.rules.forecast import STATE_BYTES, Forecast, Group, forecast
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import States
-from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
+from atalaia.rules.syntax import MAX_METRICS, SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -56,6 +58,9 @@ class TenantRules:
     _sensor_table: Table = attrs.field(factory=lambda: Table(k.SENSOR))
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
+    _metrics: dict[str, int] = attrs.field(factory=dict)
+    """Every metric there is, numbered as they came."""
+    _metric_of: Table = attrs.field(factory=lambda: Table(1))
     _states: States = attrs.field(factory=States)
     _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
@@ -116,6 +121,19 @@ class TenantRules:
                 return sensor.name
         return None
 
+    def crowded_by_all(self, new: Sequence[ActiveRule]) -> tuple[str, str] | None:
+        """The names of one of these rules and of a sensor where, with all of them in the places of
+        those with their numbers, it would be too many metrics.
+        """
+        numbers = {rule.rule_no for rule in new}
+        for group in self._regroup(new, None)[1]:
+            metrics: set[str] = set()
+            for rule in group.rules:
+                metrics.update(rule.spec.metrics)
+                if len(metrics) > MAX_METRICS and rule.rule_no in numbers:
+                    return rule.spec.name, self._sensors[group.first].name
+        return None
+
     def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
         """Whether these tags give a sensor more rules, and rules that do not fit together."""
         matching = self._shapes.match(self._sensors[sensor].name, tags)
@@ -141,6 +159,7 @@ class TenantRules:
             first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
             self._series_of.rows[self._sensor_table.rows[sensor, k.S_SERIES] + place, 0] = slot
         self._series.add((sensor, place, 0, 0, -1, -1, reach, -1, first_class, classes))
+        self._metric_of.add((self._metrics.setdefault(metric, len(self._metrics)),))
         if judged is not None:
             clock = self._sensor_table.rows[sensor]
             clock[k.S_CLOCK] = max(clock[k.S_CLOCK], judged)
@@ -153,6 +172,70 @@ class TenantRules:
         return (
             self._memory.used_bytes + self._states.used_bytes + sum(t.rows.nbytes for t in tables)
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """As `used_bytes`, and what Python keeps of the states."""
+        return self.used_bytes + (STATE_BYTES - WORD) * len(self._states)
+
+    def joining_bytes(self, names: Iterable[str]) -> int:
+        """What sensors of these names, which are not there yet, take at least."""
+        total = 0
+        for name in names:
+            shape = self._shapes[self._shapes.find(name, {})]
+            total += WORD * (k.SENSOR + w.LOOK * len(shape.windows) + len(shape.metrics))
+            total += STATE_BYTES * len(shape.rules)
+        return total
+
+    def forecast(
+        self,
+        interval_us: Floats,
+        *,
+        new: Sequence[ActiveRule] = (),
+        retagged: tuple[int, Mapping[str, str]] | None = None,
+    ) -> Forecast:
+        """What all of this will take once windows are full.
+
+        interval_us: from one reading to the next, of every series. new: rules that are to watch
+        too, in the place of those with their numbers; retagged: a sensor and its tags to be.
+        """
+        group_of, groups = self._regroup(new, retagged)
+        fixed = self._sensor_table.rows.nbytes + self._series.rows.nbytes
+        return forecast(
+            groups,
+            group_of[self._series.rows[:, w.R_SENSOR]],
+            self._metric_of.rows[:, 0],
+            list(self._metrics),
+            interval_us,
+            fixed + STATE_BYTES * len(self._absence),
+        )
+
+    def _regroup(
+        self, new: Sequence[ActiveRule], retagged: tuple[int, Mapping[str, str]] | None
+    ) -> tuple[Int32s, list[Group]]:
+        """Sensors by the rules that would watch them: the group of each, and the groups.
+
+        Rules of silence that are there already are left out.
+        """
+        numbers = {rule.rule_no for rule in new}
+        group_of = np.zeros(len(self._sensors), np.int32)
+        known: dict[tuple[object, ...], int] = {}
+        groups: list[Group] = []
+        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
+            sensor = self._sensors[slot]
+            tags = retagged[1] if retagged is not None and retagged[0] == slot else None
+            fits = tuple(rule.spec.selector.matches(sensor.name, sensor.tags) for rule in new)
+            number = known.setdefault((shape, tags is not None, fits), len(groups))
+            if number == len(groups):
+                watching: Sequence[ActiveRule] = self._shapes.matching[shape]
+                if tags is not None:
+                    watching = self._shapes.match(sensor.name, tags)
+                kept = [rule for rule in watching if rule.rule_no not in numbers]
+                kept += (rule for rule, fit in zip(new, fits, strict=True) if fit)
+                groups.append(Group(kept, slot))
+            groups[number].sensors += 1
+            group_of[slot] = number
+        return group_of, groups
 
     def window_us(self, series: int) -> int:
         """How far before a series' newest judged reading its windows can reach; 0: none look."""

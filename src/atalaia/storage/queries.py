@@ -23,6 +23,7 @@ from atalaia.ports import SensorImage, SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
+from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
 from atalaia.storage.readings import count_late_aio, history_chunk_aio, points_aio, range_aio
 from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
@@ -177,6 +178,29 @@ class PostgresQueries:
             return None if row is None else stored_rule(row)
 
         return await self._database.as_tenant(tenant_no, work)
+
+    async def units(self, tenant_no: TenantNo, metrics: Sequence[str]) -> Mapping[str, str]:
+        found = await self._database.as_tenant(
+            tenant_no, lambda connection: units_aio(connection, metrics)
+        )
+        return dict(found)
+
+    async def list_units(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: list_units_aio(connection, after, limit)
+        )
+
+    async def set_unit(self, tenant_no: TenantNo, metric: str, unit: str) -> None:
+        await self._database.as_tenant(
+            tenant_no, lambda connection: set_unit_aio(connection, tenant_no, metric, unit)
+        )
+
+    async def drop_unit(self, tenant_no: TenantNo, metric: str) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: drop_unit_aio(connection, metric)
+        )
 
     async def count_sensors(
         self, tenant_no: TenantNo, selectors: Sequence[Selector]
