@@ -110,8 +110,13 @@ MUTANTS = (
     ),
     Mutant(
         "a-flood-takes-all", "4 apart", "engine/group.py",
-        "if crowded else limits.group_rows", "if False else limits.group_rows",
+        "if size + ITEM_ROWS > line.credit:", "if False:",
         "tests/engine/test_group.py::test_a_flood_leaves_room_for_others",
+    ),
+    Mutant(
+        "first-come-first-served", "4 apart", "engine/group.py",
+        "tenant = work.item.tenant_no\n", "tenant = TenantNo(0)\n",
+        "tests/engine/test_group.py::test_nobody_waits_for_more_than_a_turn_of_each_other",
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
