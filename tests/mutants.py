@@ -119,6 +119,29 @@ MUTANTS = (
         "tests/engine/test_group.py::test_nobody_waits_for_more_than_a_turn_of_each_other",
     ),
     Mutant(
+        "bucket-never-empty", "4 apart", "engine/quota.py",
+        "self._tokens -= tokens", "self._tokens -= 0 * tokens",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "one-bucket-for-all", "4 apart", "engine/quota.py",
+        "yield _Limit(READINGS, tenant_no, rate)", "yield _Limit(READINGS, TenantNo(0), rate)",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "quota-asked-after-the-body", "4 apart", "http/asgi.py",
+        "            self.admit(principal)\n", "            pass\n",
+        "tests/http/test_quotas.py::test_a_body_beyond_the_quota_is_not_read",
+    ),
+    Mutant(
+        "quarantine-of-all", "4 apart", "engine/engine.py",
+        "        quarantine = None if supervisor is None else supervisor.quarantine\n",
+        "        quarantine = next((s.quarantine for s in self._tenants.values()), None)\n",
+        ENGINE + "test_a_crashing_actor_is_rebuilt_then_quarantined_alone",
+    ),
+    Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
         "if len(body) + len(part) > self.max_body_bytes:", "if len(body) > 1 << 40:",
         "tests/http/test_connections.py::test_a_body_beyond_the_limit_closes_the_connection",

@@ -15,6 +15,7 @@ COMMANDS = {
         The columns are found by looking; the options say otherwise. A batch that is not answered
         is sent again: what is stored already counts as duplicate.""",
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
+    "quotas:app": "Show and set how much tenants and keys may send.",
 }
 """Help stands here too, since the list of commands must not import them."""
 

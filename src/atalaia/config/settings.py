@@ -8,6 +8,7 @@ import attrs
 import msgspec
 
 from atalaia.model.errors import StartupRefused
+from atalaia.model.quota import NO_QUOTA, Quota
 
 CREDENTIALS = "credentials.json"
 
@@ -23,6 +24,8 @@ class Settings:
     database_url: str | None = attrs.field(default=None, repr=False)
     retention_days: int | None = None
     demo: bool = False
+    quota: Quota = NO_QUOTA
+    """Of tenants and keys without one of their own."""
 
 
 @attrs.frozen

@@ -208,7 +208,9 @@ class TenantActor:
         await self.incarnation.settled()
         arrived = state.next_arrival(self.clock.now_us())
         try:
-            edited = apply_edit(image.rules, image.next_rule_no, request.edit, arrived)
+            edited = apply_edit(
+                image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+            )
             if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
                 check_metrics(state.rules, edited.write.rule)
         except AtalaiaError as error:

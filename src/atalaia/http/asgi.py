@@ -71,12 +71,14 @@ class Incoming:
 class Front:
     """Sends the ingest route to `direct`, everything else to `app` with the body in hand.
 
+    admit: asked before a body for `direct` is read; raises what is to be answered instead.
     Both find `request_id` and, under /v1, `principal` in the scope's state.
     """
 
     app: App
     direct: Direct
     authenticator: Authenticator
+    admit: Callable[[Principal], None]
     max_body_bytes: int
     room: BodyRoom = attrs.field(factory=BodyRoom)
 
@@ -116,6 +118,8 @@ class Front:
                 raise TooLarge
             return b""
         principal = scope["state"]["principal"] = await self.authenticator.principal(scope)
+        if _is_ingest(scope):
+            self.admit(principal)
         try:
             with trio.fail_after(BODY_DEADLINE_S):
                 return await self._read(principal, incoming)

@@ -7,6 +7,7 @@ from uuid import UUID
 import attrs
 
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
 
@@ -89,3 +90,4 @@ class KeyRecord:
     tenant_id: UUID
     hash: bytes
     scopes: frozenset[str]
+    quota: Quota = NO_QUOTA
