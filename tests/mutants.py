@@ -131,8 +131,10 @@ MUTANTS = (
         "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
     ),
     Mutant(
-        "quota-asked-after-the-body", "4 apart", "http/asgi.py",
-        "            self.admit(principal)\n", "            pass\n",
+        "quota-asked-after-the-body", "4 apart", "http/turnstile.py",
+        "        try:\n            self.ask(principal)\n        except QuotaUsedUp as refused:\n"
+        "            paid",
+        "        try:\n            pass\n        except QuotaUsedUp as refused:\n            paid",
         "tests/http/test_quotas.py::test_a_body_beyond_the_quota_is_not_read",
     ),
     Mutant(

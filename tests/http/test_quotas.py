@@ -38,7 +38,7 @@ async def test_a_tenant_beyond_its_quota_is_refused_and_others_are_not(stack: St
 async def test_rows_that_are_bad_cost_tokens_too(stack: Stack) -> None:
     """They were read all the same."""
     await stack.sql("UPDATE tenants SET readings_per_s = 100")
-    bad = [row(START_MS, "x") for _ in range(100)]
+    bad = [row(START_MS, "x") for _ in range(1_000)]
     assert (await stack.send(bad)).status_code == 422
     assert (await stack.send(rows(1))).json()["code"] == "quota_readings"
 

@@ -4,12 +4,11 @@ A batch passes while tokens are left and may go into debt for them, so that a ba
 passes and the average holds. What is refused costs no tokens. Pure: told the time, never asks.
 """
 
-import math
 from collections.abc import Container, Iterator
 
 import attrs
 
-from atalaia.model.errors import Overloaded
+from atalaia.model.errors import QuotaUsedUp
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import Quota
 
@@ -58,14 +57,14 @@ class _Limit:
     whose: TenantNo | str
     rate: int
 
-    def used_up(self, wait_s: float) -> Overloaded:
+    def used_up(self, wait_s: float) -> QuotaUsedUp:
         owner = "key" if isinstance(self.whose, str) else "tenant"
         what = "bytes" if self.code == BYTES else "readings"
-        return Overloaded(
+        return QuotaUsedUp(
             f"This {owner}'s quota of {self.rate:,} {what} a second is used up; "
             "send the same batch again after the delay.",
             code=self.code,
-            retry_after_s=math.ceil(wait_s),
+            wait_s=wait_s,
         )
 
 
@@ -85,7 +84,7 @@ class Quotas:
         now: float,
         codes: Container[str] = (READINGS, BYTES),
     ) -> None:
-        """Raises Overloaded when tokens are used up. Costs two or three look-ups."""
+        """Raises QuotaUsedUp when tokens are used up. Costs two or three look-ups."""
         for limit in self._limits(tenant_no, quota):
             if limit.code in codes and (wait_s := self._bucket(limit, now).wait_s(now)):
                 raise limit.used_up(wait_s)

@@ -20,6 +20,7 @@ from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.model.principal import Principal
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
@@ -80,7 +81,7 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    return Front(face, route, Authenticator(queries), admit, MAX_BODY_BYTES)
+    return Front(face, route, Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:

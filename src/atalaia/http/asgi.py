@@ -19,6 +19,7 @@ import trio
 from atalaia.http.auth import Authenticator
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.room import BodyRoom
+from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
@@ -71,14 +72,14 @@ class Incoming:
 class Front:
     """Sends the ingest route to `direct`, everything else to `app` with the body in hand.
 
-    admit: asked before a body for `direct` is read; raises what is to be answered instead.
-    Both find `request_id` and, under /v1, `principal` in the scope's state.
+    turnstile: what bodies for `direct` must pass before they are read.
+    Both apps find `request_id` and, under /v1, `principal` in the scope's state.
     """
 
     app: App
     direct: Direct
     authenticator: Authenticator
-    admit: Callable[[Principal], None]
+    turnstile: Turnstile
     max_body_bytes: int
     room: BodyRoom = attrs.field(factory=BodyRoom)
 
@@ -118,8 +119,12 @@ class Front:
                 raise TooLarge
             return b""
         principal = scope["state"]["principal"] = await self.authenticator.principal(scope)
-        if _is_ingest(scope):
-            self.admit(principal)
+        if not _is_ingest(scope):
+            return await self._read_in_time(principal, incoming)
+        async with self.turnstile.passed(principal):
+            return await self._read_in_time(principal, incoming)
+
+    async def _read_in_time(self, principal: Principal, incoming: Incoming) -> bytes:
         try:
             with trio.fail_after(BODY_DEADLINE_S):
                 return await self._read(principal, incoming)
