@@ -79,7 +79,7 @@ MUTANTS = (
     ),
     Mutant(
         "windows-not-warm", "3 restart", "engine/recover.py",
-        "    await _warm(store, state)\n", "",
+        "    await _warm(store, state, threads)\n", "",
         ROAD + "test_a_restart_is_no_restart",
     ),
     Mutant(
@@ -136,6 +136,11 @@ MUTANTS = (
         "            paid",
         "        try:\n            pass\n        except QuotaUsedUp as refused:\n            paid",
         "tests/http/test_quotas.py::test_a_body_beyond_the_quota_is_not_read",
+    ),
+    Mutant(
+        "slow-rules-in-the-loop", "4 apart", "engine/threads.py",
+        "if ns < LONG_NS:", "if True:",
+        "tests/engine/test_threads.py::test_slow_rules_of_one_tenant_stall_no_other",
     ),
     Mutant(
         "quarantine-of-all", "4 apart", "engine/engine.py",

@@ -33,6 +33,7 @@ from atalaia.engine.quota import READINGS, Quotas
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
+from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
 from atalaia.model.ids import TenantNo
@@ -71,6 +72,7 @@ class Gate:
     _budget: Budget
     _listening: Listening
     _recoveries: trio.CapacityLimiter
+    _threads: Threads
     _outage: Outage
     quotas: Quotas
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
@@ -215,7 +217,7 @@ class Gate:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
             TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening, self._recoveries,
+            self._listening, self._recoveries, self._threads,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
@@ -251,7 +253,7 @@ async def open_engine(
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
         gate = Gate(
-            store, clock, limits, nursery, send, budget, listening, recoveries, outage,
+            store, clock, limits, nursery, send, budget, listening, recoveries, Threads(), outage,
             Quotas(defaults),
         )  # fmt: skip
         flushed = trio.Event()

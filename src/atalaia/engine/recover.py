@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 
 from atalaia.engine.judge import TenantState
+from atalaia.engine.threads import Threads
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import EngineStore, SensorRow, TenantImage
@@ -17,8 +18,12 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
 
+NS_TO_WARM = 100  # per row of a window
 
-async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
+
+async def recover(
+    store: EngineStore, tenant_no: TenantNo, threads: Threads
+) -> tuple[TenantState, TenantImage]:
     """Load the image, rebuild the windows from stored readings, restore the rule states.
 
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
@@ -38,7 +43,7 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
     add_sensors(state, image.sensors, heard)
     for series in image.series:
         state.add_series(series, image.newest.get(series.series_no))
-    await _warm(store, state)
+    await _warm(store, state, threads)
     state.rules.restore(image.rule_states)
     return state, image
 
@@ -73,7 +78,7 @@ def add_sensors(
         log.error("rule_left_out", rule_id=str(rule_id), sensors=len(names), first=names[0])
 
 
-async def _warm(store: EngineStore, state: TenantState) -> None:
+async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> None:
     table = state.table
     seen = table.seen()
     reach = np.array([state.rules.window_us(slot) for slot in seen.tolist()], np.int64)
@@ -87,4 +92,5 @@ async def _warm(store: EngineStore, state: TenantState) -> None:
     order = np.argsort(table.series_no, kind="stable")
     numbers = table.series_no[order]
     async for series, ts, value in chunks:
-        state.rules.warm(order[np.searchsorted(numbers, series)], ts, value)
+        slots = order[np.searchsorted(numbers, series)]
+        await threads.run(NS_TO_WARM * len(ts), state.rules.warm, slots, ts, value)

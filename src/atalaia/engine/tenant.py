@@ -30,6 +30,7 @@ from atalaia.engine.messages import (
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import add_sensors, recover
 from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
+from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
@@ -55,6 +56,7 @@ class TenantActor:
     works: trio.MemorySendChannel[Work]
     listening: Listening
     recoveries: trio.CapacityLimiter
+    threads: Threads
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
@@ -67,7 +69,7 @@ class TenantActor:
         """
         while True:
             async with self.recoveries:
-                state, image = await recover(self.store, self.tenant_no)
+                state, image = await recover(self.store, self.tenant_no, self.threads)
             if not await self._serve(state, image):
                 return
 
@@ -144,7 +146,10 @@ class TenantActor:
             submission.receipt.settle(Answer(0, 0, 0, rejects))
             return
         snapshot = state.deltas >= self.limits.snapshot_every
-        judged = judge(state, batch, slots, arrived, snapshot=snapshot)
+        judged = await self.threads.run(
+            state.ns_per_row * len(batch),
+            partial(judge, state, batch, slots, arrived, snapshot=snapshot),
+        )
         state.deltas = 0 if snapshot else state.deltas + 1
         await self._hand_over(
             judged.item,
