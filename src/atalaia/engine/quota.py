@@ -1,6 +1,6 @@
 """Token buckets: readings and bytes per second of each tenant, readings per second of each key.
 
-A batch passes while tokens are left and may go into debt for them, so that a batch of any size
+A batch passes while there is no debt and may make one, so that a batch of any size
 passes and the average holds. What is refused costs no tokens. Pure: told the time, never asks.
 """
 
@@ -18,6 +18,8 @@ BURST_S = 0.25
 """Of rate, saved up at most. Windows of a second let through so much in one go that others waited
 232 ms (p99), with windows of a tenth of a second 50 ms at the same rate."""
 
+ROUNDING = 1e-3  # of a token, so that whoever waits just as long as told is not told again
+
 
 @attrs.define(eq=False)
 class Bucket:
@@ -33,7 +35,7 @@ class Bucket:
     def wait_s(self, now: float) -> float:
         """Until tokens are there; 0 when they are."""
         self._fill(now)
-        return 0.0 if self._tokens > 0 else max(-self._tokens, 1e-3) / self.rate
+        return 0.0 if self._tokens > -ROUNDING else -self._tokens / self.rate
 
     def pay(self, tokens: int, now: float) -> None:
         self._fill(now)
