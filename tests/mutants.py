@@ -83,7 +83,7 @@ MUTANTS = (
     ),
     Mutant(
         "windows-not-warm", "3 restart", "engine/recover.py",
-        "    await _warm(store, state)\n", "",
+        "    await _warm(store, state, threads)\n", "",
         ROAD + "test_a_restart_is_no_restart",
     ),
     Mutant(
@@ -114,8 +114,43 @@ MUTANTS = (
     ),
     Mutant(
         "a-flood-takes-all", "4 apart", "engine/group.py",
-        "if crowded else limits.group_rows", "if False else limits.group_rows",
+        "if size + ITEM_ROWS > line.credit:", "if False:",
         "tests/engine/test_group.py::test_a_flood_leaves_room_for_others",
+    ),
+    Mutant(
+        "first-come-first-served", "4 apart", "engine/group.py",
+        "tenant = work.item.tenant_no\n", "tenant = TenantNo(0)\n",
+        "tests/engine/test_group.py::test_nobody_waits_for_more_than_a_turn_of_each_other",
+    ),
+    Mutant(
+        "bucket-never-empty", "4 apart", "engine/quota.py",
+        "self._tokens -= tokens", "self._tokens -= 0 * tokens",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "one-bucket-for-all", "4 apart", "engine/quota.py",
+        "yield _Limit(READINGS, tenant_no, rate)", "yield _Limit(READINGS, TenantNo(0), rate)",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "quota-asked-after-the-body", "4 apart", "http/turnstile.py",
+        "        try:\n            self.ask(principal)\n        except QuotaUsedUp as refused:\n"
+        "            paid",
+        "        try:\n            pass\n        except QuotaUsedUp as refused:\n            paid",
+        "tests/http/test_quotas.py::test_a_body_beyond_the_quota_is_not_read",
+    ),
+    Mutant(
+        "slow-rules-in-the-loop", "4 apart", "engine/threads.py",
+        "if ns < LONG_NS:", "if True:",
+        "tests/engine/test_threads.py::test_slow_rules_of_one_tenant_stall_no_other",
+    ),
+    Mutant(
+        "quarantine-of-all", "4 apart", "engine/engine.py",
+        "        quarantine = None if supervisor is None else supervisor.quarantine\n",
+        "        quarantine = next((s.quarantine for s in self._tenants.values()), None)\n",
+        ENGINE + "test_a_crashing_actor_is_rebuilt_then_quarantined_alone",
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",

@@ -68,7 +68,9 @@ async def run(
             database = await stack.enter_async_context(open_database(bridge, url))
             credentials = await open_credentials(bridge, url, base_url, settings.data_dir, clock)
             store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
-            gate = await stack.enter_async_context(open_engine(store, clock, limits))
+            gate = await stack.enter_async_context(
+                open_engine(store, clock, limits, settings.quota)
+            )
             queries = PostgresQueries(database)
             front = create_app(gate, queries)
             demo = None

@@ -227,7 +227,12 @@ async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
     autojump_clock: MockClock,
 ) -> None:
     """Callers get 503 at once; the others go on; after the pause it is tried again."""
-    store = FaultyStore(load_faults=[RuntimeError("bug")] * 3)
+
+    def quarantined() -> float:
+        return REGISTRY.get_sample_value("atalaia_tenants_quarantined") or 0.0
+
+    before = quarantined()
+    store = FaultyStore(load_faults=[RuntimeError("a bug of customer 42")] * 3)
     async with engine(store, crashes=3, quarantine_s=100.0) as gate:
         for _ in range(3):
             with pytest.raises(Unavailable):
@@ -237,8 +242,15 @@ async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
             gate.submit(ONE, batch())
         assert caught.value.code == "quarantined"
         assert 0 < caught.value.retry_after_s <= 100
+        assert "RuntimeError" in caught.value.detail
+        seen = gate.status(ONE)
+        assert (seen.reason, seen.retry_after_s) == ("RuntimeError", caught.value.retry_after_s)
+        assert quarantined() == before + 1
+        assert gate.status(TWO).reason is None
         assert (await gate.submit(TWO, batch()).wait()).accepted == 1
         await trio.sleep(100)
+        assert gate.status(ONE).reason is None
+        assert quarantined() == before
         assert (await gate.submit(ONE, batch()).wait()).accepted == 1
 
 

@@ -20,6 +20,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.receipt import Answer
 from atalaia.engine.recover import recover
+from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import NotFound
@@ -231,7 +232,7 @@ async def lone_state(lateness_us: int) -> tuple[TenantState, FaultyStore]:
     store = FaultyStore()
     store.tenant(ONE).lateness_us = lateness_us
     await store.register(ONE, [SeriesName("s", m) for m in "ab"], Micros(0))
-    state, _ = await recover(store, ONE, None, 1 << 30)
+    state, _ = await recover(store, ONE, Threads(), None, 1 << 30)
     return state, store
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atalaia.model.ids import Micros
-from atalaia.rules.cost import covers, estimate_costs
+from atalaia.rules.cost import covers, estimate_costs, most_ns_per_reading
 from atalaia.rules.language import parse_rule, parse_rules
 from atalaia.rules.syntax import Selector, TagTest
 from tests.rules.streams import build
@@ -91,6 +91,20 @@ def test_a_season_costs_its_history() -> None:
     )
     assert season.bytes_per_sensor == pytest.approx(26 / 1 * plain.bytes_per_sensor, rel=0.1)
     assert plain.ns_per_reading < season.ns_per_reading < 1.1 * plain.ns_per_reading
+
+
+@pytest.mark.parametrize("interval_us", [1_000, 100_000, 1_000_000, 60_000_000])
+def test_the_most_a_reading_costs(interval_us: int) -> None:
+    """Is not less than what it costs at any interval, however many rules look at it."""
+    rules = parse_rules(
+        "rule a on sensors when median(t, 1m) > 1 and avg(t, 5m) > 2 or stddev(t, 5m) > 3"
+        " rule b on sensors when mad(t, 4m) > 1 for 5s clear when mad(t, 4m) < 0.5"
+        " rule c on sensors when anomaly(t, 1h) rule d on sensors when max(t, 1d) - min(t, 1d) > 1"
+    )
+    for count in range(1, len(rules) + 1):
+        costs = estimate_costs(rules[:count], [], interval_us)
+        total = sum(cost.ns_per_reading for cost in costs)
+        assert total <= most_ns_per_reading(rules[:count])
 
 
 @pytest.mark.parametrize(

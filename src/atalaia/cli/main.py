@@ -16,6 +16,7 @@ COMMANDS = {
         is sent again: what is stored already counts as duplicate.""",
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
     "alerts:alerts": "Show the alerts of a running server, or one with its history.",
+    "quotas:app": "Show and set how much tenants and keys may send.",
 }
 """Help stands here too, since the list of commands must not import them."""
 

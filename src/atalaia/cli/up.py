@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from atalaia.config.kernel_cache import choose_cache
 from atalaia.config.settings import Credentials, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
+from atalaia.model.quota import MAX_RULES, Quota
 from atalaia.ports import Fenced
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def up(
             database_url=os.environ.get("DATABASE_URL") or None,
             retention_days=_retention(),
             tenant_memory_bytes=_tenant_memory(),
+            quota=_quota(),
             demo=demo,
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
@@ -83,11 +85,24 @@ def up(
 
 
 def _retention() -> int | None:
-    text = os.environ.get("ATALAIA_RETENTION_DAYS")
+    return _whole("ATALAIA_RETENTION_DAYS", "days", 99_999)
+
+
+def _quota() -> Quota:
+    return Quota(
+        readings_per_s=_whole("ATALAIA_QUOTA_READINGS", "readings a second", 999_999_999),
+        bytes_per_s=_whole("ATALAIA_QUOTA_BYTES", "bytes a second", 999_999_999_999),
+        max_rules=_whole("ATALAIA_QUOTA_RULES", "rules", MAX_RULES),
+        key_readings_per_s=_whole("ATALAIA_QUOTA_KEY_READINGS", "readings a second", 999_999_999),
+    )
+
+
+def _whole(name: str, unit: str, most: int) -> int | None:
+    text = os.environ.get(name)
     if not text:
         return None
-    if not re.fullmatch("[1-9][0-9]{0,4}", text):
-        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 to 99999.")
+    if not re.fullmatch("[1-9][0-9]{0,11}", text) or int(text) > most:
+        raise StartupRefused(f"{name} must be a whole number of {unit}, 1 to {most}.")
     return int(text)
 
 

@@ -8,6 +8,7 @@ import attrs
 import msgspec
 
 from atalaia.model.errors import StartupRefused
+from atalaia.model.quota import NO_QUOTA, Quota
 
 CREDENTIALS = "credentials.json"
 
@@ -27,6 +28,8 @@ class Settings:
     retention_days: int | None = None
     tenant_memory_bytes: int | None = None
     demo: bool = False
+    quota: Quota = NO_QUOTA
+    """Of tenants and keys without one of their own."""
 
 
 @attrs.frozen

@@ -32,12 +32,15 @@ from atalaia.engine.messages import (
     Work,
 )
 from atalaia.engine.outage import Outage
+from atalaia.engine.quota import READINGS, Quotas
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
+from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
@@ -52,6 +55,15 @@ LAST_ANSWERS_S = 1.0  # for the faces to send them, when the lease is lost
 RETRY_S = 5.0
 
 
+@attrs.frozen
+class TenantStatus:
+    """reason, retry_after_s: why a tenant is in quarantine, and when it is tried again."""
+
+    unsettled_rows: int = 0
+    reason: str | None = None
+    retry_after_s: int | None = None
+
+
 @attrs.define(eq=False)
 class Gate:
     """Where batches and edits enter. Nothing here waits."""
@@ -64,10 +76,17 @@ class Gate:
     _budget: Budget
     _listening: Listening
     _recoveries: trio.CapacityLimiter
+    _threads: Threads
     _outage: Outage
+    quotas: Quotas
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
+
+    def max_rules(self, quota: Quota) -> int:
+        """How many rules a tenant may have."""
+        wanted = self.quotas.in_force(quota).max_rules
+        return MAX_RULES if wanted is None else min(wanted, MAX_RULES)
 
     @property
     def retention_us(self) -> int | None:
@@ -79,19 +98,37 @@ class Gate:
         """Nobody's silence began before."""
         return self._listening.since
 
-    def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
+    def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None:
+        """Whether a batch may come, asked before it is read and parsed: a refusal is to be cheap.
+
+        quota: of the sender, where it has one of its own. Raises Overloaded, Unavailable, Closing.
+        """
+        self._check_open(self._tenants.get(tenant_no))
+        self.quotas.check(tenant_no, quota, trio.current_time())
+
+    def pay(
+        self, tenant_no: TenantNo, quota: Quota = NO_QUOTA, *, readings: int = 0, size: int = 0
+    ) -> None:
+        """For bytes that were parsed, and for readings that are not submitted, all being bad."""
+        self.quotas.pay(tenant_no, quota, trio.current_time(), readings=readings, size=size)
+
+    def submit(self, tenant_no: TenantNo, batch: Batch, quota: Quota = NO_QUOTA) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 
         The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
         """
         inbox = self._supervisor(tenant_no).inbox
-        rows = len(batch)
+        rows, now = len(batch), trio.current_time()
+        self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
         inbox.reserve(rows)
+        self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
         receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
         inbox.put(Submission(batch, receipt))
         return receipt
 
-    def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
+    def edit_rule(
+        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+    ) -> Receipt[StoredRule]:
         """A rule change, in order with the tenant's batches.
 
         Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
@@ -102,7 +139,7 @@ class Gate:
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
         receipt: Receipt[StoredRule] = self._receipt(inbox.release_edit)
-        inbox.put(RuleRequest(edit, receipt))
+        inbox.put(RuleRequest(edit, receipt, self.max_rules(quota)))
         return receipt
 
     def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
@@ -158,6 +195,16 @@ class Gate:
             if not self._closing and tenant_no not in self._tenants:
                 self._start(tenant_no)
 
+    def status(self, tenant_no: TenantNo) -> TenantStatus:
+        """What there is to say of a tenant's processing."""
+        supervisor = self._tenants.get(tenant_no)
+        if supervisor is None:
+            return TenantStatus()
+        rows, quarantine = supervisor.inbox.rows, supervisor.quarantine
+        if quarantine is None:
+            return TenantStatus(rows)
+        return TenantStatus(rows, quarantine.reason, quarantine.left_s(trio.current_time()))
+
     @property
     def commits(self) -> bool:
         """Whether commits go through, as far as is known."""
@@ -181,27 +228,29 @@ class Gate:
         await self._empty.wait()
 
     def _supervisor(self, tenant_no: TenantNo) -> Supervisor:
+        supervisor = self._tenants.get(tenant_no)
+        self._check_open(supervisor)
+        return self._start(tenant_no) if supervisor is None else supervisor
+
+    def _check_open(self, supervisor: Supervisor | None) -> None:
+        """Raises Closing, or Unavailable while nothing is committed or the tenant is paused."""
         if self._closing:
             raise Closing
         self._outage.admit()
-        supervisor = self._tenants.get(tenant_no)
-        if supervisor is None:
-            supervisor = self._start(tenant_no)
-        if supervisor.quarantined_until is not None:
-            left_s = supervisor.quarantined_until - trio.current_time()
+        quarantine = None if supervisor is None else supervisor.quarantine
+        if quarantine is not None:
             raise Unavailable(
-                "This tenant's processing crashed repeatedly and is paused; others are not "
-                "affected. Send the same batch again after the delay.",
+                f"This tenant's processing crashed repeatedly ({quarantine.reason}) and is paused; "
+                "others are not affected. Send the same batch again after the delay.",
                 code="quarantined",
-                retry_after_s=max(1, int(left_s)),
+                retry_after_s=quarantine.left_s(trio.current_time()),
             )
-        return supervisor
 
     def _start(self, tenant_no: TenantNo) -> Supervisor:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
             TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening, self._recoveries,
+            self._listening, self._recoveries, self._threads,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
@@ -220,9 +269,11 @@ class Gate:
 
 @asynccontextmanager
 async def open_engine(
-    store: EngineStore, clock: WallClock, limits: EngineLimits
+    store: EngineStore, clock: WallClock, limits: EngineLimits, defaults: Quota = NO_QUOTA
 ) -> AsyncIterator[Gate]:
     """Run the flusher and the actors; leaving drains for at most `limits.drain_s`.
+
+    defaults: the quota of tenants and keys without one of their own.
 
     A lost lease (Fenced) cancels the body and is raised, after whoever waits was told to send it
     again: the process must end.
@@ -234,7 +285,10 @@ async def open_engine(
         flusher = Flusher(store, clock, limits, receive, Queue(limits), listening, outage)
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
-        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries, outage)
+        gate = Gate(
+            store, clock, limits, nursery, send, budget, listening, recoveries, Threads(), outage,
+            Quotas(defaults),
+        )  # fmt: skip
         flushed = trio.Event()
 
         async def flush() -> None:
@@ -273,6 +327,7 @@ async def _keep_house(
         try:
             await gate.wake_waiting()
             await trio.sleep(HOUSEKEEPING_S)
+            gate.quotas.forget_full(trio.current_time())
             await store.housekeep(clock.now_us(), limits.keep_groups_us)
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))

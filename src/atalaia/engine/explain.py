@@ -16,9 +16,9 @@ import trio
 
 from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.feed import MOST_ROWS, Feed, Rows, as_rows
-from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.model.errors import Invalid, NotFound, RuleInvalid
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.quota import MAX_RULES
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, SensorImage
 from atalaia.rules.explaining import explain

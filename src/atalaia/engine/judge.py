@@ -16,10 +16,12 @@ from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Bools, Floats, Int32s, Int64s, Reject, SeriesName
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow
+from atalaia.rules.cost import most_ns_per_reading
 from atalaia.rules.reorder import Ready, Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 _NO_TIMES: Int64s = np.empty(0, np.int64)
+NS_PER_ROW = 50  # to sort and split it, without any rule
 
 
 @attrs.define(eq=False)
@@ -38,6 +40,8 @@ class TenantState:
     lateness_us: int = 0
     reorder: Reorder | None = None
     table: SeriesTable = attrs.field(factory=SeriesTable)
+    ns_per_row: int = attrs.field(init=False)
+    """What `judge` takes, about; rather too much."""
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
     _names: set[str] = attrs.field(factory=set)
     _own_lateness: dict[SensorNo, int] = attrs.field(factory=dict)
@@ -51,6 +55,10 @@ class TenantState:
     @property
     def is_full(self) -> bool:
         return self.held_bytes > self.most_bytes
+
+    def __attrs_post_init__(self) -> None:
+        specs = [rule.spec for rule in self.rules.rules]
+        self.ns_per_row = NS_PER_ROW + most_ns_per_reading(specs)
 
     def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
         """Once per sensor; a second time changes nothing. heard: when its silence began."""

@@ -14,7 +14,7 @@ class EngineLimits:
     inbox_edits: int = 32  # per tenant, of rules, tags, lateness: each rebuilds it; then 429
     group_rows: int = 20_000  # beyond it a COPY gains little and everybody waits longer
     group_items: int = 500  # batches of one row: the state rows cost more than the readings
-    tenant_share: float = 0.5  # of a group's rows, while others wait
+    turn_rows: int = 5_000  # a tenant's turn in a group while others wait: some 13 ms of a commit
     recoveries: int = (
         4  # at once: a crowd that returns waits here, and leaves connections to others
     )

@@ -59,10 +59,14 @@ RuleEdit = CreateRule | ReplaceRule | SwitchRule | DeleteRule
 
 @attrs.frozen(eq=False)
 class RuleRequest:
-    """A rule change, taking the same road as readings: no lock, no race."""
+    """A rule change, taking the same road as readings: no lock, no race.
+
+    most: rules that the tenant may have.
+    """
 
     edit: RuleEdit
     receipt: Receipt[StoredRule]
+    most: int
 
 
 @attrs.frozen(eq=False)

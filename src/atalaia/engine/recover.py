@@ -11,6 +11,7 @@ import structlog
 
 from atalaia.engine.judge import TenantState
 from atalaia.engine.series_table import NEVER, SeriesTable
+from atalaia.engine.threads import Threads
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
@@ -21,9 +22,15 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
 
+NS_TO_WARM = 100  # per row of a window
+
 
 async def recover(
-    store: EngineStore, tenant_no: TenantNo, rates: SeriesTable | None, most_bytes: int
+    store: EngineStore,
+    tenant_no: TenantNo,
+    threads: Threads,
+    rates: SeriesTable | None,
+    most_bytes: int,
 ) -> tuple[TenantState, TenantImage]:
     """Load the image, rebuild the windows from stored readings, restore the rule states, and
     let the readings wait that were stored and not judged yet.
@@ -52,7 +59,7 @@ async def recover(
         newest = image.newest.get(series.series_no)
         judged = image.judged.get(series.series_no, newest)
         state.add_series(series, newest, None if judged == NEVER else judged)
-    await _warm(store, state)
+    await _warm(store, state, threads)
     if rates is not None:
         state.table.adopt(rates)
     state.rules.restore(image.rule_states)
@@ -96,7 +103,7 @@ def add_sensors(
         log.error("rule_left_out", rule_id=str(rule_id), sensors=len(names), first=names[0])
 
 
-async def _warm(store: EngineStore, state: TenantState) -> None:
+async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> None:
     table = state.table
     newest = table.newest if state.reorder is None else state.reorder.judged
     seen = np.flatnonzero(newest != NEVER)
@@ -109,7 +116,7 @@ async def _warm(store: EngineStore, state: TenantState) -> None:
             if len(ts):
                 last = np.flatnonzero(np.append(slots[1:] != slots[:-1], True))
                 table.observe(slots[last], last, ts)
-            state.rules.warm(slots, ts, value)
+            await threads.run(NS_TO_WARM * len(ts), state.rules.warm, slots, ts, value)
             if state.is_full:
                 return
 

@@ -23,12 +23,11 @@ from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
+from atalaia.rules.changes import check_count
 from atalaia.rules.forecast import Forecast, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
-
-MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
 
 
 @attrs.frozen
@@ -39,13 +38,18 @@ class Edited:
     closes: CloseReason | None
 
 
-def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
-    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many."""
+def apply_edit(
+    rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros, *, most: int
+) -> Edited:
+    """most: rules that the tenant may have.
+
+    Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many: to make
+    one, or to bring one back into service, which a tenant with more than it may have cannot.
+    """
     match edit:
         case CreateRule(text, enabled):
             spec = parse_rule(text)
-            if len(rules) >= MAX_RULES:
-                raise Conflict(f"A tenant may have {MAX_RULES} rules.", code="too_many_rules")
+            check_count(len(rules) + 1, most)
             _check_name(rules, spec.name, None)
             created = StoredRule(
                 rule_no=next_no,
@@ -79,6 +83,8 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
             rule = _find(rules, rule_id)
             # Back in service it judges as a new version: what it knew is out of date.
             again = enabled and not rule.enabled
+            if again:
+                check_count(len(rules), most)
             switched = attrs.evolve(
                 rule,
                 enabled=enabled,

@@ -2,6 +2,7 @@
 crashes repeat. Nothing that happens to one tenant leaves this file, but for cancellation.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -24,6 +25,18 @@ log = structlog.get_logger()
 RESTART_DELAY_S = 0.1
 
 
+@attrs.frozen
+class Quarantine:
+    """Why a tenant is paused, and until when, in seconds of trio's clock."""
+
+    reason: str
+    until: float
+
+    def left_s(self, now: float) -> int:
+        """Whole seconds, at least one: what Retry-After says."""
+        return max(1, math.ceil(self.until - now))
+
+
 @attrs.define(eq=False)
 class Supervisor:
     """Keeps one tenant's actor alive until it retires or the engine closes its inbox."""
@@ -33,7 +46,7 @@ class Supervisor:
     limits: EngineLimits
     new_actor: Callable[[], TenantActor]
     listening: Listening
-    quarantined_until: float | None = None
+    quarantine: Quarantine | None = None
     _crashes: deque[float] = attrs.field(factory=deque)
     _closed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -64,7 +77,7 @@ class Supervisor:
                 ACTOR_CRASHES.inc()
                 log.exception("actor_crashed")
                 await self._give_up(actor, Unavailable(), error=repr(error))
-                await self._pause()
+                await self._pause(type(error).__name__)
                 if self._closed.is_set():
                     return
 
@@ -76,8 +89,11 @@ class Supervisor:
         for message in self.inbox.drain():
             _fail(message, answer)
 
-    async def _pause(self) -> None:
-        """Between a crash and the next try; long when crashes repeat."""
+    async def _pause(self, reason: str) -> None:
+        """Between a crash and the next try; long when crashes repeat.
+
+        reason: what kind of error it was; its text may hold what is not for the tenant's eyes.
+        """
         now = trio.current_time()
         self._crashes.append(now)
         while now - self._crashes[0] > self.limits.crash_window_s:
@@ -86,16 +102,17 @@ class Supervisor:
             with trio.move_on_after(RESTART_DELAY_S):
                 await self._closed.wait()
             return
-        log.error("tenant_quarantined", s=self.limits.quarantine_s)
-        self.quarantined_until = now + self.limits.quarantine_s
+        log.error("tenant_quarantined", reason=reason, s=self.limits.quarantine_s)
+        self.quarantine = Quarantine(reason, now + self.limits.quarantine_s)
         self._crashes.clear()
         QUARANTINED.inc()
         try:
-            with trio.move_on_at(self.quarantined_until):
+            with trio.move_on_at(self.quarantine.until):
                 await self._closed.wait()
         finally:
             QUARANTINED.dec()
-            self.quarantined_until = None
+            self.quarantine = None
+            log.warning("quarantine_ended")
 
 
 def _fail(message: Message | None, error: AtalaiaError) -> None:

@@ -40,6 +40,7 @@ from atalaia.engine.rule_edits import (
     too_many_metrics,
 )
 from atalaia.engine.series_table import SeriesTable
+from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded
@@ -76,6 +77,7 @@ class TenantActor:
     works: trio.MemorySendChannel[Work]
     listening: Listening
     recoveries: trio.CapacityLimiter
+    threads: Threads
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
@@ -93,7 +95,7 @@ class TenantActor:
         while True:
             async with self.recoveries:
                 state, image = await recover(
-                    self.store, self.tenant_no, rates, self.limits.tenant_bytes
+                    self.store, self.tenant_no, self.threads, rates, self.limits.tenant_bytes
                 )
             self._full.clear()
             if not await self._serve(state, image):
@@ -214,7 +216,10 @@ class TenantActor:
             submission.receipt.settle(Answer(0, 0, 0, rejects))
             return
         snapshot = state.deltas >= self.limits.snapshot_every
-        judged = judge(state, batch, slots, arrived, snapshot=snapshot)
+        judged = await self.threads.run(
+            state.ns_per_row * len(batch),
+            partial(judge, state, batch, slots, arrived, snapshot=snapshot),
+        )
         state.deltas = 0 if snapshot else state.deltas + 1
         await self._hand_over(
             judged.item,
@@ -281,7 +286,9 @@ class TenantActor:
         await self.incarnation.settled()
         arrived = state.next_arrival(self.clock.now_us())
         try:
-            edited = apply_edit(image.rules, image.next_rule_no, request.edit, arrived)
+            edited = apply_edit(
+                image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+            )
             if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
                 check_metrics(state.rules, edited.write.rule)
                 check_memory(state, rule=edited.write.rule)

@@ -23,6 +23,7 @@ from atalaia.http import (
     rules,
     sensors,
     settings,
+    status,
 )
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
@@ -30,7 +31,9 @@ from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
+from atalaia.model.principal import Principal
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
 
@@ -82,12 +85,17 @@ def create_app(gate: Gate, queries: Queries) -> Front:
     app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))
+    app.register_blueprint(status.blueprint(gate))
     app.register_blueprint(ops.blueprint(gate, queries))
     # The front takes POST; this says to other methods what is allowed.
     app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
     face: Any = app  # quart types its events more narrowly than ASGI does
     route = IngestRoute(gate, MAX_BODY_BYTES)
-    return Front(face, route, Authenticator(queries), MAX_BODY_BYTES)
+
+    def admit(principal: Principal) -> None:
+        gate.admit(principal.tenant_no, principal.quota)
+
+    return Front(face, route, Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:

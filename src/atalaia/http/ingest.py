@@ -72,6 +72,7 @@ class IngestRoute:
             principal.tenant_no,
             Body(body, encoding, options),
             max_bytes=self.max_body_bytes,
+            quota=principal.quota,
         )
 
 

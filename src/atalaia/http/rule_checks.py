@@ -12,8 +12,8 @@ from uuid import UUID
 import attrs
 import trio
 
-from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.model.ids import TenantNo
+from atalaia.model.quota import MAX_RULES
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
 from atalaia.rules.cost import Cost, estimate_costs

@@ -13,13 +13,12 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.engine import Gate
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
-from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.http import params
 from atalaia.http.auth import require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.rule_checks import Aside, all_rules
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, RuleFileInvalid, RuleFileProblem
-from atalaia.model.ids import TenantNo
+from atalaia.model.principal import Principal
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.rules.changes import Change, plan_changes
@@ -52,13 +51,14 @@ def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
         units = await queries.units(g.principal.tenant_no, new.metrics)
         if new.ask_units or units:
             await aside.run(_read, await request.get_data(), partial(_check, new.texts, units))
-        changes = await aside.run(_plan, stored, wanted, prune)
+        most = gate.max_rules(g.principal.quota)
+        changes = await aside.run(_plan, stored, wanted, prune, most)
         listed = {rule.name for rule in wanted}
         left = [rule.name for rule in stored if not prune and rule.name not in listed]
         done = 0
         try:
             for change in [] if dry_run else changes:
-                await _apply(gate, g.principal.tenant_no, change)
+                await _apply(gate, g.principal, change)
                 done += 1
         except (AtalaiaError, StoreUnavailable, StoreRefused) as error:
             ours = as_error(error)
@@ -109,17 +109,19 @@ def _read(body: bytes, check: Callable[[str], None] | None) -> tuple[FileRule, .
         ) from error
 
 
-def _plan(stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool) -> list[Change]:
-    return plan_changes(stored, wanted, prune=prune, most=MAX_RULES)
+def _plan(
+    stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool, most: int
+) -> list[Change]:
+    return plan_changes(stored, wanted, prune=prune, most=most)
 
 
-async def _apply(gate: Gate, tenant_no: TenantNo, change: Change) -> None:
+async def _apply(gate: Gate, principal: Principal, change: Change) -> None:
     """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
     if edit is None:
         return
     try:
-        await gate.edit_rule(tenant_no, edit).answer()
+        await gate.edit_rule(principal.tenant_no, edit, principal.quota).answer()
     except NotFound as error:
         if change.action != "delete":
             raise Conflict(

@@ -8,6 +8,7 @@ import attrs
 
 from atalaia.model.alert import Opening
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
 
@@ -111,3 +112,4 @@ class KeyRecord:
     tenant_id: UUID
     hash: bytes
     scopes: frozenset[str]
+    quota: Quota = NO_QUOTA

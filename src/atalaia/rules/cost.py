@@ -6,6 +6,7 @@ a model with constants measured on a machine of two cores: a guide within a fact
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import attrs
 import numpy as np
@@ -83,6 +84,21 @@ class Cost:
     new_windows: int
     bytes_per_sensor: int
     ns_per_reading: int
+
+
+def most_ns_per_reading(rules: Sequence[RuleSpec]) -> int:
+    """Of a reading that all of these rules watch, however often readings come: never much less than
+    it takes, and much more where they watch different sensors.
+    """
+    aggregates = [set(rule.aggregates) for rule in rules]
+    windows = _windows(chain.from_iterable(aggregates))
+    return sum(
+        NS_WINDOW + NS_SPREAD + (NS_SCANNED[window.scan[0]] * EXACT if window.scan else 0)
+        for window in windows
+    ) + sum(
+        NS_AGGREGATE * len(asked) + NS_RULE + NS_OPERATION * _operations(rule.when)
+        for rule, asked in zip(rules, aggregates, strict=True)
+    )
 
 
 def estimate_costs(

@@ -8,6 +8,7 @@ import attrs
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
     AlertFilter,
@@ -42,11 +43,18 @@ class PostgresQueries:
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
-            row = await connection.fetchrow("SELECT * FROM find_api_key($1)", key_id)
+            row = await connection.fetchrow("SELECT * FROM find_key_with_quota($1)", key_id)
             if row is None:
                 return None
+            quota = Quota(
+                row["readings_per_s"],
+                row["bytes_per_s"],
+                row["max_rules"],
+                row["key_readings_per_s"],
+                key_id,
+            )
             return KeyRecord(
-                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"])
+                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota
             )
 
         return await self._database.as_tenant(NO_TENANT, work)
