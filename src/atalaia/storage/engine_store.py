@@ -23,7 +23,7 @@ from atalaia.ports import (
 )
 from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
 from atalaia.storage.database import Database
-from atalaia.storage.partitions import Partitions
+from atalaia.storage.partitions import Partitions, PostgresCatalogue
 from atalaia.storage.readings import points_aio, window_chunk_aio
 from atalaia.storage.registry import load_register_aio, register_aio
 from atalaia.storage.rules import load_rules_aio
@@ -199,7 +199,7 @@ def _letter(item: CommitItem) -> bytes:
 @asynccontextmanager
 async def open_engine_store(database: Database, now: Micros) -> AsyncIterator[PostgresEngineStore]:
     """Take the lease and learn the partitions. Raises StoreUnavailable."""
-    partitions = Partitions(database)
+    partitions = Partitions(PostgresCatalogue(database))
     await partitions.load(now)
     epoch = await database.as_writer(take_lease_aio)
     log.info("lease_taken", epoch=epoch)
