@@ -233,6 +233,17 @@ async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock)
     assert trio.current_time() - began < 10
 
 
+async def test_closing_during_a_crashs_pause_answers_who_waits(autojump_clock: MockClock) -> None:
+    """What arrived between the crash and the next try is to be sent again."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    async with engine(store) as gate:
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, batch()).wait()
+        receipt = gate.submit(ONE, batch())
+    with pytest.raises(Closing), trio.fail_after(1):
+        await receipt.wait()
+
+
 async def test_leaving_commits_what_is_inside_and_refuses_the_rest(
     autojump_clock: MockClock,
 ) -> None:
