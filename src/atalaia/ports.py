@@ -179,7 +179,9 @@ class EngineStore(Protocol):
         ...
 
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
-        """Make the next days' partitions and forget the ids of groups older than that."""
+        """Make the next days' partitions and forget the ids of groups older than that, by the
+        clock that the store itself wrote beside them.
+        """
         ...
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
