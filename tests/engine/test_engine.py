@@ -91,6 +91,24 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
     assert store.loads > 1
 
 
+async def test_nothing_is_loaded_while_a_lost_commit_may_still_land(
+    autojump_clock: MockClock,
+) -> None:
+    """The flusher gave up on it; the actor is rebuilt only when it has stored all or nothing."""
+    store = FaultyStore(faults=[DOWN] * 30)
+    async with engine(store) as gate:
+        lost, store.landed = batch(3), trio.Event()
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, lost).wait()
+        store.faults.clear()
+        loads, again = store.loads, gate.submit(ONE, lost)
+        await trio.sleep(5)
+        assert (store.loads, again.settled) == (loads, False)
+        store.landed.set()
+        assert (await again.wait()).accepted == 3
+        assert store.loads > loads
+
+
 async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
     """The refused group is tried in halves; the culprit gets a dead letter with its reason."""
     store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})

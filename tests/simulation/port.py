@@ -99,6 +99,17 @@ class Port:
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
         await self._through("housekeep", None, partial(self.store.housekeep, now, keep_groups_us))
 
+    async def outlast_commits(self) -> None:
+        await self._through("settle", None, self._outlast)
+
+    async def _outlast(self) -> None:
+        """Behind every transaction that holds the lease."""
+        began = trio.current_time()
+        while ends := [done for _, done in self.world.hung.values()]:
+            await self._wait(DEAD_BACKEND_S, ends[0])
+            if trio.current_time() - began > DEAD_BACKEND_S:
+                raise StoreUnavailable("another transaction holds the lease")
+
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
         await self._through("bury", items[0].tenant_no, partial(self.store.bury, items, reason))
 

@@ -27,6 +27,7 @@ from atalaia.engine.messages import (
     TagsRequest,
     Work,
 )
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
@@ -51,6 +52,7 @@ class Gate:
     """Where batches and edits enter. Nothing here waits."""
 
     _store: EngineStore
+    _outcomes: Outcomes
     _clock: WallClock
     _limits: EngineLimits
     _nursery: trio.Nursery
@@ -149,8 +151,8 @@ class Gate:
     def _start(self, tenant_no: TenantNo) -> Supervisor:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
-            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening, self._recoveries,
+            TenantActor, tenant_no, inbox, self._store, self._outcomes, self._clock, self._limits,
+            self._works, self._listening, self._recoveries,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
@@ -179,10 +181,11 @@ async def open_engine(
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         listening = Listening(clock, clock.now_us())
-        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening)
+        outcomes = Outcomes(store)
+        flusher = Flusher(store, outcomes, clock, limits, receive, Queue(limits), listening)
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
-        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries)
+        gate = Gate(store, outcomes, clock, limits, nursery, send, budget, listening, recoveries)
         flushed = trio.Event()
 
         async def flush() -> None:

@@ -20,6 +20,7 @@ from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Work
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.tally import Tally
 from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
 from atalaia.model.ids import uuid7
@@ -37,6 +38,7 @@ class Flusher:
     """The single writer. `run` lives until its input ends."""
 
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
@@ -117,7 +119,7 @@ class Flusher:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                late = await self.store.commit_group(group_id, items)
+                late = await self.outcomes.commit(group_id, items)
                 break
             except StoreUnavailable as error:
                 if trio.current_time() - began > self.limits.commit_retry_s:

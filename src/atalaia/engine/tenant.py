@@ -27,6 +27,7 @@ from atalaia.engine.messages import (
     TagsRequest,
     Work,
 )
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import add_sensors, recover
 from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
@@ -50,6 +51,7 @@ class TenantActor:
     tenant_no: TenantNo
     inbox: Inbox
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
@@ -67,6 +69,7 @@ class TenantActor:
         """
         while True:
             async with self.recoveries:
+                await self.outcomes.settle()
                 state, image = await recover(self.store, self.tenant_no)
             if not await self._serve(state, image):
                 return

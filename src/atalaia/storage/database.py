@@ -36,7 +36,11 @@ _AS_TENANT = (
     "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true),"
     " set_config('statement_timeout', $2, true)"
 )
-_AS_WRITER = "SELECT set_config('role', 'atalaia_writer', true)"
+# A transaction whose client is gone or asleep holds the lease: nobody waits for it for longer.
+_AS_WRITER = (
+    "SELECT set_config('role', 'atalaia_writer', true),"
+    " set_config('idle_in_transaction_session_timeout', '15s', true)"
+)
 
 _DOWN = (
     OSError,  # TimeoutError is one of them
@@ -44,6 +48,7 @@ _DOWN = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over

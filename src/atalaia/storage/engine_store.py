@@ -21,7 +21,12 @@ from atalaia.ports import (
     StoreUnavailable,
     TenantImage,
 )
-from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
+from atalaia.storage.commit import (
+    commit_group_aio,
+    outlast_commits_aio,
+    stored_answer_aio,
+    take_lease_aio,
+)
 from atalaia.storage.database import Database
 from atalaia.storage.partitions import Partitions, PostgresCatalogue
 from atalaia.storage.readings import points_aio, window_chunk_aio
@@ -147,6 +152,9 @@ class PostgresEngineStore:
         if answer is None:
             raise StoreUnavailable("a commit group vanished while its answer was read")
         return answer
+
+    async def outlast_commits(self) -> None:
+        await self._database.as_writer(outlast_commits_aio)
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
         letters = [(item.tenant_no, reason, item.rows, _letter(item)) for item in items]

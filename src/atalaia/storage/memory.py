@@ -342,10 +342,15 @@ class MemoryEngineStore:
                 raise StoreUnavailable("a partition of these readings is gone")
         return self.database.commit(self.epoch, group_id, items)
 
+    async def outlast_commits(self) -> None:
+        return  # none outlives its call here
+
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
         await self._partitions.load(now)
         groups = self.database.groups
-        for group_id in [g for g, (at, _) in groups.items() if at < now - keep_groups_us]:
+        for group_id in [
+            g for g, (at, _) in groups.items() if at < self.database.now() - keep_groups_us
+        ]:
             del groups[group_id]
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
