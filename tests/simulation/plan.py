@@ -12,7 +12,7 @@ from atalaia.model.ids import HOUR_US, MINUTE_US, SECOND_US, TenantNo
 Fault = Literal["before", "after", "hung", "slow", "bug"]
 Ending = Literal["killed", "stopped", "superseded"]
 
-CALLS = ("load", "warm", "register", "partitions", "commit", "bury", "housekeep", "waiting")
+CALLS = ("load", "warm", "register", "partitions", "commit", "bury", "settle", "housekeep", "waiting")
 JUDGING = (
     "on sensors when avg(a, 10s) > 1 for 2s clear when avg(a, 10s) < 0 for 1s"
     " severity info, warning when max(a, 3s) > 3, critical when max(a, 3s) > 4",
@@ -73,6 +73,7 @@ class Plan:
     batches: int
     edits: int
     chunk_series: int
+    housekeeping_s: float
 
     @property
     def calm_s(self) -> float:
@@ -102,6 +103,7 @@ def make_plan(seed: int) -> Plan:
         batches=rng.randint(3, 8),
         edits=rng.randint(0, 4),
         chunk_series=rng.choice([1, 2, 500]),
+        housekeeping_s=rng.choice([1.0, 7.0, 60.0]),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import trio
 import trio._core._run as trio_run
 from trio.testing import MockClock
 
+from atalaia.engine import engine
 from atalaia.model.ids import TenantNo
 from tests.simulation.clients import Administrator, Gateway
 from tests.simulation.lives import Director, Steps
@@ -40,7 +41,8 @@ def simulate(seed: int) -> Outcome:
     """Run the schedule of this seed: the same seed, the same steps."""
     world = World(make_plan(seed))
     steps = Steps(world)
-    with _determined(seed), _listening(world):
+    often = patch.object(engine, "HOUSEKEEPING_S", world.plan.housekeeping_s)
+    with _determined(seed), _listening(world), often:
         try:
             trio.run(_main, world, steps, clock=MockClock(autojump_threshold=0), instruments=[steps])
         except BaseExceptionGroup as error:
