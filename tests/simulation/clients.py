@@ -37,9 +37,7 @@ async def ask(
             )
             return answer
     except AtalaiaError as error:
-        world.check(
-            trio.current_time() - began <= ANSWER_DEADLINE_S + 0.001, "a refusal in time"
-        )
+        world.check(trio.current_time() - began <= ANSWER_DEADLINE_S + 0.001, "a refusal in time")
         return error
     return None
 
@@ -59,7 +57,9 @@ class Gateway:
     def __attrs_post_init__(self) -> None:
         self._random = Random(f"gateway/{self.world.plan.seed}/{self.tenant_no}/{self.number}")
         sensors = self._random.sample(["s1", "s1x", "s2", "s3"], self._random.randint(1, 3))
-        self._names = [SeriesName(s, m) for s in sensors for m in "ab"][: self._random.choice([1, 2, 6])]
+        self._names = [SeriesName(s, m) for s in sensors for m in "ab"][
+            : self._random.choice([1, 2, 6])
+        ]
 
     async def run(self) -> None:
         rng = self._random
@@ -165,7 +165,7 @@ class Administrator:
             await self._edit(CreateRule(self._text()))
         for _ in range(self.world.plan.edits):
             await trio.sleep(rng.choice([0.0, 0.3, 2.0, 5.0]))
-            if rng.random() < 0.3:
+            if rng.random() < 0.4:
                 await self._tag()
             else:
                 await self._edit(self._change())
@@ -182,14 +182,14 @@ class Administrator:
         if not rules or rng.random() < 0.3:
             return CreateRule(self._text(), enabled=rng.random() < 0.8)
         rule = rng.choice(rules)
-        return rng.choice(
-            [
-                ReplaceRule(rule.rule_id, self._text(rule.name)),
-                ReplaceRule(rule.rule_id, rule.text + " cooldown 1m"[: 12 * ("cool" not in rule.text)]),
-                SwitchRule(rule.rule_id, not rule.enabled),
-                DeleteRule(rule.rule_id),
-            ]
-        )
+        relabelled = rule.text if "cooldown" in rule.text else f"{rule.text} cooldown 1m"
+        edits: list[RuleEdit] = [
+            ReplaceRule(rule.rule_id, self._text(rule.name)),
+            ReplaceRule(rule.rule_id, relabelled),
+            SwitchRule(rule.rule_id, not rule.enabled),
+            DeleteRule(rule.rule_id),
+        ]
+        return rng.choice(edits)
 
     async def _edit(self, edit: RuleEdit) -> None:
         world, no = self.world, self.tenant_no
@@ -213,7 +213,7 @@ class Administrator:
         if not sensors:
             return
         sensor = world.database.tenants[no].sensors[self._random.choice(sensors)]
-        tags = self._random.choice([{}, {"zone": "n"}, {"zone": "s"}])
+        tags = self._random.choice([{}, {"zone": "n"}, {"zone": "n"}, {"zone": "s"}])
         world.note("tag", tenant=no, sensor=sensor.name, tags=tags)
         answer = await ask(
             world, lambda gate: gate.set_tags(no, sensor.name, tags), EDIT_IS_SLOW, 20.0

@@ -12,7 +12,17 @@ from atalaia.model.ids import HOUR_US, MINUTE_US, SECOND_US, TenantNo
 Fault = Literal["before", "after", "hung", "slow", "bug"]
 Ending = Literal["killed", "stopped", "superseded"]
 
-CALLS = ("load", "warm", "register", "partitions", "commit", "bury", "settle", "housekeep", "waiting")
+CALLS = (
+    "load",
+    "warm",
+    "register",
+    "partitions",
+    "commit",
+    "bury",
+    "settle",
+    "housekeep",
+    "waiting",
+)
 JUDGING = (
     "on sensors when avg(a, 10s) > 1 for 2s clear when avg(a, 10s) < 0 for 1s"
     " severity info, warning when max(a, 3s) > 3, critical when max(a, 3s) > 4",
@@ -101,7 +111,7 @@ def make_plan(seed: int) -> Plan:
         ],
         gateways=rng.choice([1, 1, 2]),
         batches=rng.randint(3, 8),
-        edits=rng.randint(0, 4),
+        edits=rng.choice([0, 1, 3, 6]),
         chunk_series=rng.choice([1, 2, 500]),
         housekeeping_s=rng.choice([1.0, 7.0, 60.0]),
     )  # fmt: skip
@@ -140,7 +150,7 @@ def _rates(rng: Random, call: str, *, alone: bool) -> Mapping[Fault, float]:
         return {}  # a commit is everybody's; the victim has poison instead
     rates: dict[Fault, float] = {}
     for fault in ("before", "after", "slow"):
-        rates[fault] = rng.choice([0, 0.1, 0.4])  # type: ignore[index]
+        rates[fault] = rng.choice([0, 0.1, 0.4])
     if call == "commit":
         rates["hung"] = rng.choice([0, 0.15, 0.3])
     if call == "load":

@@ -1,6 +1,7 @@
 """The engine's port with faults: each life of the process has its own, over one database."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from itertools import count
 from random import Random
@@ -79,9 +80,10 @@ class Port:
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
     ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
-        async for chunk in self.store.window_rows(tenant_no, series, since, until):
-            await self._through("warm", tenant_no, trio.lowlevel.checkpoint)
-            yield chunk
+        async with aclosing(self.store.window_rows(tenant_no, series, since, until)) as chunks:
+            async for chunk in chunks:
+                await self._through("warm", tenant_no, trio.lowlevel.checkpoint)
+                yield chunk
 
     async def register(
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
@@ -211,7 +213,7 @@ class Port:
         return self._random.choice([0.0, 0.0, 0.001, 0.02, 0.1])
 
     async def _wait(self, seconds: float, event: trio.Event | None = None) -> None:
-        """A checkpoint at least, until the event if there is one; in a process that has died, or dies meanwhile, its end."""
+        """A checkpoint at least; until the event, if there is one. A dead process ends here."""
         if self.dead:
             raise Killed
         if not seconds and self._paused is None:

@@ -18,9 +18,9 @@ from atalaia.rules.absence import GRID_US
 from atalaia.rules.judging import OPEN
 from atalaia.rules.language import parse_rule
 from atalaia.rules.states import STORED
+from atalaia.rules.syntax import SEVERITY_ORDER
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.transitions import make_transition
-from atalaia.rules.syntax import SEVERITY_ORDER
 from atalaia.storage.memory import AlertRow, MemoryTenant, since_snapshot
 from tests.simulation.world import Entry, World
 
@@ -32,7 +32,7 @@ class Reference:
     world: World
     tenant_no: TenantNo
     rules: TenantRules = attrs.field(init=False)
-    last: Micros = Micros(0)
+    last: int = 0
     newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
     stored: dict[tuple[SeriesNo, Micros], tuple[float, Micros, bool]] = attrs.field(factory=dict)
     alerts: dict[UUID, AlertRow] = attrs.field(factory=dict)
@@ -282,21 +282,24 @@ class Reference:
             for rule in self._active()
             if rule.spec.silence is not None
             for number, heard in self.heard.items()
-            if rule.spec.selector.matches(self._tenant.sensors[number].name, self.tags.get(number, {}))
+            if rule.spec.selector.matches(
+                self._tenant.sensors[number].name, self.tags.get(number, {})
+            )
             and heard + rule.spec.silence.after_us < now
             and (rule.rule_no, number) not in self.silent
         ]
 
 
 def _rows(item: CommitItem) -> list[tuple[SeriesNo, Micros, float]]:
-    fresh = zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), item.fresh_value.tolist(), strict=True)
+    fresh = zip(
+        item.fresh_series.tolist(), item.fresh_ts.tolist(), item.fresh_value.tolist(), strict=True
+    )
     old = zip(item.old_series.tolist(), item.old_ts.tolist(), item.old_value.tolist(), strict=True)
     return [*fresh, *old]
 
 
 def _by_sensor(steps: Sequence[Transition]) -> list[Transition]:
     """In the order of sensors; of each, rules on readings in their order, and silence after."""
-
 
     def place(step: Transition) -> tuple[int, int]:
         silent = bool(step.evidence) and step.evidence[0].expression.startswith("no data")
@@ -313,8 +316,11 @@ def _states(rules: TenantRules) -> set[tuple[int, ...]]:
 
 
 def _told(steps: Sequence[Transition]) -> str:
-    return "; ".join(
-        f"{s.kind} r{s.rule_no} v{s.rule_version} sensor {s.sensor_no} {s.severity} at {s.at}"
-        f" value {s.value} {s.reason or ''} {s.alert_id}"
-        for s in steps
-    ) or "nothing"
+    return (
+        "; ".join(
+            f"{s.kind} r{s.rule_no} v{s.rule_version} sensor {s.sensor_no} {s.severity} at {s.at}"
+            f" value {s.value} {s.reason or ''} {s.alert_id}"
+            for s in steps
+        )
+        or "nothing"
+    )

@@ -1,4 +1,4 @@
-"""python -m tests.simulation.replay SEED: one schedule again, with everything that happens in it."""
+"""python -m tests.simulation.replay SEED: one schedule again, with all that happens in it."""
 
 import sys
 

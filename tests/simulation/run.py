@@ -44,7 +44,9 @@ def simulate(seed: int) -> Outcome:
     often = patch.object(engine, "HOUSEKEEPING_S", world.plan.housekeeping_s)
     with _determined(seed), _listening(world), often:
         try:
-            trio.run(_main, world, steps, clock=MockClock(autojump_threshold=0), instruments=[steps])
+            trio.run(
+                _main, world, steps, clock=MockClock(autojump_threshold=0), instruments=[steps]
+            )
         except BaseExceptionGroup as error:
             world.crashed(error)
     return Outcome(world, steps.taken)
@@ -56,7 +58,9 @@ async def _main(world: World, steps: Steps) -> None:
         with world.scope:
             with trio.move_on_after(world.plan.calm_s + PATIENCE_S) as patience:
                 await _live(world, steps)
-            world.check(not patience.cancelled_caught, "everything drains when the faults have ended")
+            world.check(
+                not patience.cancelled_caught, "everything drains when the faults have ended"
+            )
         nursery.cancel_scope.cancel()
     if world.failure is None:
         _compare(world)
@@ -157,4 +161,5 @@ def tell(outcome: Outcome) -> str:
         lines.append(f"{at:10.4f}  {event:20}  {shown}")
     lines.append(f"{outcome.steps} steps, {len(world.journal)} items, {dict(world.answers)}")
     lines.append(f"BROKEN: {outcome.failure}" if outcome.failure else "every promise was kept")
+    lines.append(f"again: python -m tests.simulation.replay {world.plan.seed}")
     return "\n".join(lines)

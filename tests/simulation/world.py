@@ -149,7 +149,9 @@ class World:
         """Whether this tenant must not notice that anything is wrong."""
         return self.plan.victim is not None and tenant_no != self.plan.victim
 
-    def commit(self, epoch: int, life: int, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+    def commit(
+        self, epoch: int, life: int, group_id: UUID, items: Sequence[CommitItem]
+    ) -> list[int]:
         """Commit, and keep what was committed in its order."""
         known = group_id in self.database.groups
         late = self.database.commit(epoch, group_id, items)

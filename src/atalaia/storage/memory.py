@@ -5,7 +5,7 @@ process' way to it, under its lease. Knows no faults: those who want some put th
 Invariant: what a call refuses leaves no trace.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
@@ -123,7 +123,10 @@ class MemoryDatabase:
                 self._write_rule(item)
                 self._write_tags(item)
                 self._write_alerts(item)
+            for item in items:
                 self._write_state(item)
+            for item in items:
+                self._drop_before(item)
             self._put(self.groups, group_id, (self.now(), late))
         return late
 
@@ -217,9 +220,12 @@ class MemoryDatabase:
         states = self.tenants[item.tenant_no].states
         newest = dict(zip(item.touched.tolist(), item.newest.tolist(), strict=True))
         self._insert(states, item.received_at, StateRow(item.snapshot, newest, item.rule_states))
-        if item.snapshot:
-            for received_at in [at for at in states if at < item.received_at]:
-                self._undo.append((states, received_at, states.pop(received_at)))
+
+    def _drop_before(self, item: CommitItem) -> None:
+        """A snapshot replaces what came before it."""
+        states = self.tenants[item.tenant_no].states
+        for at in [at for at in states if item.snapshot and at < item.received_at]:
+            self._undo.append((states, at, states.pop(at)))
 
     def register(
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
@@ -300,7 +306,7 @@ class MemoryEngineStore:
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
         readings = self.database.tenants[tenant_no].readings
         order = np.argsort(since, kind="stable")
         for start in range(0, len(order), self.chunk_series):
