@@ -145,7 +145,7 @@ class Gateway:
                 world.check_answer(self.tenant_no, batch, answer, since)
                 if rng.random() < 0.9:
                     return
-            await trio.sleep(rng.choice([0.0, 0.1, 1.0, 2.0]))
+            await trio.sleep(rng.choice([0.0, 0.5, 1.0, 2.0, 4.0]))
 
 
 @attrs.define(eq=False)
@@ -161,7 +161,7 @@ class Administrator:
 
     async def run(self) -> None:
         rng = self._random
-        for _ in range(rng.randint(1, 2)):
+        for _ in range(rng.randint(1, 3)):
             await self._edit(CreateRule(self._text()))
         for _ in range(self.world.plan.edits):
             await trio.sleep(rng.choice([0.0, 0.3, 2.0, 5.0]))

@@ -110,10 +110,10 @@ def make_plan(seed: int) -> Plan:
             for _ in range(rng.choice([0, 0, 1, 2]))
         ],
         gateways=rng.choice([1, 1, 2]),
-        batches=rng.randint(3, 8),
-        edits=rng.choice([0, 1, 3, 6]),
+        batches=rng.randint(2, 6),
+        edits=rng.choice([0, 1, 2, 5]),
         chunk_series=rng.choice([1, 2, 500]),
-        housekeeping_s=rng.choice([1.0, 7.0, 60.0]),
+        housekeeping_s=rng.choice([2.0, 10.0, 30.0]),
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from tests.simulation.reference import Reference
 from tests.simulation.world import World
 
 PATIENCE_S = 300.0  # after the last fault everybody is answered, a quarantine included
-QUIET_S = 90.0  # tenants whose rules wait are looked for once a minute
+QUIET_S = 30.0  # and until tenants whose rules wait are looked for: every silence has its alert
 
 
 @attrs.frozen(eq=False)
@@ -82,9 +82,9 @@ async def _live(world: World, steps: Steps) -> None:
         waits = any(w.waits and w.rule.enabled and not w.deleted for w in rules)
         quiet_s = 0.0
         if plan.seed % 3 == 0:
-            quiet_s = QUIET_S if waits else plan.limits.idle_s + 1
+            quiet_s = QUIET_S + plan.housekeeping_s if waits else plan.limits.idle_s + 1
         await trio.sleep(max(0.0, plan.calm_s - trio.current_time()) + quiet_s)
-        if quiet_s == QUIET_S:
+        if quiet_s and waits:
             world.quiet_us = world.now_us()
         await director.finish()
         world.note("finished")
