@@ -128,9 +128,9 @@ def _limits(rng: Random, *, alone: bool) -> EngineLimits:
         recoveries=rng.choice([2, 4]) if alone else rng.choice([1, 4]),
         idle_s=rng.choice([0.5, 4.0, 60.0]),
         snapshot_every=rng.choice([2, 4, 16]),
-        commit_retry_s=rng.choice([1.0, 8.0]),
+        commit_retry_s=rng.choice([0.5, 1.0, 8.0]),
         future_skew_us=MINUTE_US,
-        crashes=3,
+        crashes=2,
         quarantine_s=20.0,
     )
 
@@ -152,9 +152,9 @@ def _rates(rng: Random, call: str, *, alone: bool) -> Mapping[Fault, float]:
     for fault in ("before", "after", "slow"):
         rates[fault] = rng.choice([0, 0.1, 0.4])
     if call == "commit":
-        rates["hung"] = rng.choice([0, 0.15, 0.3])
+        rates["hung"] = rng.choice([0, 0.2, 0.4])
     if call == "load":
-        rates["bug"] = rng.choice([0, 0, 0.3])
+        rates["bug"] = rng.choice([0, 0, 0.4])
     return rates
 
 

@@ -155,7 +155,7 @@ class Port:
 
     async def _land(self, group_id: UUID, items: Sequence[CommitItem]) -> None:
         """What a backend does whose client is gone. It holds the lease until it is done."""
-        await trio.sleep(self._random.choice([0.02, 0.5, 3.0, 11.0]))
+        await trio.sleep(self._random.choice([0.02, 2.0, 5.0, 11.0]))
         try:
             self.world.commit(self.store.epoch, self.life, group_id, items)
         except (Fenced, StoreRefused) as error:
