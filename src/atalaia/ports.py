@@ -208,8 +208,17 @@ class EngineStore(Protocol):
         """
         ...
 
+    async def outlast_commits(self) -> None:
+        """Wait until no call of commit_group that has failed can still store anything.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
-        """Make the next days' partitions and forget the ids of groups older than that."""
+        """Make the next days' partitions and forget the ids of groups older than that, by the
+        clock that the store itself wrote beside them.
+        """
         ...
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:

@@ -53,6 +53,11 @@ class FaultyStore:
     loads: int = 0
     snapshots: int = 0
     transitions: list[Transition] = attrs.field(factory=list)
+    landed: trio.Event = attrs.field(factory=trio.Event)
+    """When every lost commit has come to its end."""
+
+    def __attrs_post_init__(self) -> None:
+        self.landed.set()
 
     def tenant(self, tenant_no: TenantNo) -> Tenant:
         return self.tenants.setdefault(tenant_no, Tenant())
@@ -189,6 +194,9 @@ class FaultyStore:
                 if sensor.sensor_no == item.tags_write.sensor_no:
                     t.sensors[sensor.name] = attrs.evolve(sensor, tags=item.tags_write.tags)
         return late
+
+    async def outlast_commits(self) -> None:
+        await self.landed.wait()
 
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
         return

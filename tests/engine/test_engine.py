@@ -111,6 +111,24 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
     assert store.loads > 1
 
 
+async def test_nothing_is_loaded_while_a_lost_commit_may_still_land(
+    autojump_clock: MockClock,
+) -> None:
+    """The flusher gave up on it; the actor is rebuilt only when it has stored all or nothing."""
+    store = FaultyStore(faults=[DOWN] * 30)
+    async with engine(store) as gate:
+        lost, store.landed = batch(3), trio.Event()
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, lost).wait()
+        store.faults.clear()
+        loads, again = store.loads, gate.submit(ONE, lost)
+        await trio.sleep(5)
+        assert (store.loads, again.settled) == (loads, False)
+        store.landed.set()
+        assert (await again.wait()).accepted == 3
+        assert store.loads > loads
+
+
 async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
     """The refused group is tried in halves; the culprit gets a dead letter with its reason."""
     store = FaultyStore(faults=[DOWN], poison={BAD: StoreRefused("22P05 no such character")})
@@ -263,6 +281,17 @@ async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock)
         await trio.sleep(1)
         began = trio.current_time()
     assert trio.current_time() - began < 10
+
+
+async def test_closing_during_a_crashs_pause_answers_who_waits(autojump_clock: MockClock) -> None:
+    """What arrived between the crash and the next try is to be sent again."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    async with engine(store) as gate:
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, batch()).wait()
+        receipt = gate.submit(ONE, batch())
+    with pytest.raises(Closing), trio.fail_after(1):
+        await receipt.wait()
 
 
 async def test_leaving_commits_what_is_inside_and_refuses_the_rest(

@@ -17,8 +17,8 @@ from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import Micros, RuleNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
-from atalaia.storage.commit import take_lease_aio
-from atalaia.storage.database import prepare_aio
+from atalaia.storage.commit import commit_group_aio, take_lease_aio
+from atalaia.storage.database import prepare_aio, setup_connection_aio
 from atalaia.storage.embedded import query
 from atalaia.storage.migrate import load_migrations
 from atalaia.storage.state import load_state_aio, newest_aio
@@ -233,6 +233,21 @@ async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None
     assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
 
 
+async def test_a_writer_that_falls_asleep_lets_go(stack: Stack) -> None:
+    """Its transaction holds the lease: it ends, and is told apart from a fault of the data."""
+
+    async def asleep(connection: asyncpg.Connection) -> None:
+        limit = "idle_in_transaction_session_timeout"
+        assert await connection.fetchval(f"SHOW {limit}") == "15s"
+        await connection.execute(f"SET LOCAL {limit} = '100ms'")
+        await asyncio.sleep(0.5)
+        await connection.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await stack.database.as_writer(asleep)
+    assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
+
+
 async def test_a_driver_that_loses_its_place_is_unavailable(stack: Stack) -> None:
     """Its own protocol breaks when a connection dies within a query: nobody's data is at fault."""
 
@@ -245,13 +260,41 @@ async def test_a_driver_that_loses_its_place_is_unavailable(stack: Stack) -> Non
         await stack.database.as_tenant(await stack.tenant_no(), lost)
 
 
+async def test_a_lost_transaction_is_outlasted(stack: Stack) -> None:
+    """Its connection is given up, its backend may still commit: whoever asks waits for its end."""
+    tenant, number = await series(stack)
+    known = stack.store._partitions.map
+
+    async def lost_aio() -> None:
+        connection = await asyncpg.connect(stack.database_url)
+        await setup_connection_aio(connection)
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('role', 'atalaia_writer', true)")
+            work = item(tenant, [number], [NOW], NOW)
+            await commit_group_aio(connection, known, stack.store.epoch, uuid4(), [work])
+            await asyncio.sleep(1)
+        await connection.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stack.bridge.call, lost_aio)
+        under_way = (
+            "SELECT FROM pg_stat_activity"
+            " WHERE state = 'idle in transaction' AND query LIKE 'UPDATE commit_groups%'"
+        )
+        with trio.fail_after(10):
+            while not await stack.sql(under_way):
+                await trio.sleep(0.01)
+        assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0
+        await stack.store.outlast_commits()
+        assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 1
+
+
 async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
-    """Ids that nobody can still retry."""
+    """Ids that nobody can still retry; a clock of ours that is set forward makes none older."""
     await stack.send([row(START_MS, 1)])
-    await stack.store.housekeep(NOW, 3600 * 10**6)
-    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 1
-    await stack.store.housekeep(Micros(SystemClock().now_us() + 10**6), 0)
-    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 0
+    for ahead_us, keep_us, left in ((0, 10**9, 1), (10**10, 10**9, 1), (0, 0, 0)):
+        await stack.store.housekeep(Micros(SystemClock().now_us() + ahead_us), keep_us)
+        assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == left
 
 
 async def test_cancelling_a_query_waits_for_its_end(database_url: str) -> None:

@@ -32,6 +32,7 @@ from atalaia.engine.messages import (
     Work,
 )
 from atalaia.engine.outage import Outage
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.quota import READINGS, Quotas
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
@@ -69,6 +70,7 @@ class Gate:
     """Where batches and edits enter. Nothing here waits."""
 
     _store: EngineStore
+    _outcomes: Outcomes
     _clock: WallClock
     _limits: EngineLimits
     _nursery: trio.Nursery
@@ -249,8 +251,8 @@ class Gate:
     def _start(self, tenant_no: TenantNo) -> Supervisor:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
-            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening, self._recoveries, self._threads,
+            TenantActor, tenant_no, inbox, self._store, self._outcomes, self._clock, self._limits,
+            self._works, self._listening, self._recoveries, self._threads,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
@@ -281,13 +283,13 @@ async def open_engine(
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         listening = Listening(clock, clock.now_us())
-        outage = Outage()
-        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening, outage)
+        outage, outcomes = Outage(), Outcomes(store)
+        flusher = Flusher(store, outcomes, clock, limits, receive, Queue(limits), listening, outage)
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
         gate = Gate(
-            store, clock, limits, nursery, send, budget, listening, recoveries, Threads(), outage,
-            Quotas(defaults),
+            store, outcomes, clock, limits, nursery, send, budget, listening, recoveries, Threads(),
+            outage, Quotas(defaults),
         )  # fmt: skip
         flushed = trio.Event()
 

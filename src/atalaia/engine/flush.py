@@ -21,6 +21,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Work
 from atalaia.engine.outage import Outage
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.tally import Tally
 from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
 from atalaia.model.ids import uuid7
@@ -39,6 +40,7 @@ class Flusher:
     """The single writer. `run` lives until its input ends."""
 
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
@@ -121,7 +123,7 @@ class Flusher:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                late = await self.store.commit_group(group_id, items)
+                late = await self.outcomes.commit(group_id, items)
                 break
             except StoreUnavailable as error:
                 failing_s = trio.current_time() - began

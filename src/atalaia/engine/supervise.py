@@ -15,7 +15,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Message
 from atalaia.engine.tenant import TenantActor
-from atalaia.model.errors import AtalaiaError, Unavailable
+from atalaia.model.errors import AtalaiaError, Closing, Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreUnavailable
 from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
@@ -79,6 +79,7 @@ class Supervisor:
                 await self._give_up(actor, Unavailable(), error=repr(error))
                 await self._pause(type(error).__name__)
                 if self._closed.is_set():
+                    self._refuse(Closing())  # what came during the pause
                     return
 
     async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
@@ -86,6 +87,9 @@ class Supervisor:
         self.listening.restart()
         _fail(actor.current, answer)
         await actor.incarnation.settled()
+        self._refuse(answer)
+
+    def _refuse(self, answer: AtalaiaError) -> None:
         for message in self.inbox.drain():
             _fail(message, answer)
 

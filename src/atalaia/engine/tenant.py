@@ -29,6 +29,7 @@ from atalaia.engine.messages import (
     TagsRequest,
     Work,
 )
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import add_sensors, recover
 from atalaia.engine.rule_edits import (
@@ -72,6 +73,7 @@ class TenantActor:
     tenant_no: TenantNo
     inbox: Inbox
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
@@ -94,6 +96,7 @@ class TenantActor:
         rates: SeriesTable | None = None
         while True:
             async with self.recoveries:
+                await self.outcomes.settle()
                 state, image = await recover(
                     self.store, self.tenant_no, self.threads, rates, self.limits.tenant_bytes
                 )

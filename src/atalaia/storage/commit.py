@@ -34,6 +34,11 @@ async def take_lease_aio(connection: asyncpg.Connection) -> int:
     )
 
 
+async def outlast_commits_aio(connection: asyncpg.Connection) -> None:
+    """Wait for every transaction that may still commit a group: each shares the lease's row."""
+    await connection.execute("SELECT FROM engine_lease WHERE shard = $1 FOR UPDATE", SHARD)
+
+
 async def commit_group_aio(
     connection: asyncpg.Connection,
     partitions: PartitionMap,

@@ -54,6 +54,7 @@ _DOWN = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over

@@ -21,9 +21,14 @@ from atalaia.ports import (
     StoreUnavailable,
     TenantImage,
 )
-from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
+from atalaia.storage.commit import (
+    commit_group_aio,
+    outlast_commits_aio,
+    stored_answer_aio,
+    take_lease_aio,
+)
 from atalaia.storage.database import Database
-from atalaia.storage.partitions import Partitions
+from atalaia.storage.partitions import Partitions, PostgresCatalogue
 from atalaia.storage.readings import points_aio, window_chunk_aio
 from atalaia.storage.registry import load_register_aio, register_aio
 from atalaia.storage.rules import load_rules_aio
@@ -161,6 +166,9 @@ class PostgresEngineStore:
             raise StoreUnavailable("a commit group vanished while its answer was read")
         return answer
 
+    async def outlast_commits(self) -> None:
+        await self._database.as_writer(outlast_commits_aio)
+
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
         letters = [(item.tenant_no, reason, item.rows, _letter(item)) for item in items]
 
@@ -178,7 +186,10 @@ class PostgresEngineStore:
         await self._partitions.load(now)
         await self._database.as_writer(
             lambda connection: connection.execute(
-                "DELETE FROM commit_groups WHERE committed_at < $1", now - keep_groups_us
+                # By the clock that wrote it: ours may step beyond a group that is being retried.
+                "DELETE FROM commit_groups"
+                " WHERE committed_at < now() - $1 * interval '1 microsecond'",
+                keep_groups_us,
             )
         )
 
@@ -212,7 +223,7 @@ def _letter(item: CommitItem) -> bytes:
 @asynccontextmanager
 async def open_engine_store(database: Database, now: Micros) -> AsyncIterator[PostgresEngineStore]:
     """Take the lease and learn the partitions. Raises StoreUnavailable."""
-    partitions = Partitions(database)
+    partitions = Partitions(PostgresCatalogue(database))
     await partitions.load(now)
     epoch = await database.as_writer(take_lease_aio)
     log.info("lease_taken", epoch=epoch)
