@@ -67,16 +67,19 @@ class Gate:
         """How long readings are kept; None: for ever."""
         return self._limits.retention_us
 
-    def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
+    def submit(
+        self, tenant_no: TenantNo, batch: Batch, *, after: Receipt[Answer] | None = None
+    ) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 
-        The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
+        The receipt is settled after the commit. after: of the same tenant; unless it succeeds
+        this batch fails as Unavailable. Raises Overloaded, Unavailable, Closing.
         """
         supervisor = self._supervisor(tenant_no)
         rows = len(batch)
         supervisor.inbox.reserve(rows)
         receipt: Receipt[Answer] = Receipt(partial(supervisor.inbox.release, rows))
-        supervisor.inbox.put(Submission(batch, receipt))
+        supervisor.inbox.put(Submission(batch, receipt, after))
         return receipt
 
     def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:

@@ -4,6 +4,7 @@ import attrs
 
 from atalaia.engine.engine import Gate
 from atalaia.engine.receipt import Answer
+from atalaia.model.batch import Batch
 from atalaia.model.ids import TenantNo
 from atalaia.telemetry.metrics import READINGS
 from atalaia.wire.inflate import inflate
@@ -30,13 +31,23 @@ async def ingest(gate: Gate, tenant_no: TenantNo, body: Body, *, max_bytes: int)
     Raises Invalid, TooLarge, UnsupportedEncoding for the sender's faults, Overloaded and
     Unavailable for ours. Cancellation drops only the wait.
     """
-    batch = parse_readings(  # what was inflated is not kept while the commit is waited for
-        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
-    )
+    batch = parse_body(body, max_bytes=max_bytes)
     if not len(batch):
         answer = Answer(0, 0, 0, batch.rejects)
     else:
         answer = await gate.submit(tenant_no, batch).answer(COMMIT_IS_SLOW)
+    count(answer)
+    return answer
+
+
+def parse_body(body: Body, *, max_bytes: int) -> Batch:
+    """Its readings. Raises Invalid, TooLarge, UnsupportedEncoding. Keeps nothing it inflated."""
+    return parse_readings(
+        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
+    )
+
+
+def count(answer: Answer) -> None:
+    """What the flusher does not see of a batch."""
     READINGS.labels("duplicate").inc(answer.duplicates)
     READINGS.labels("rejected").inc(len(answer.rejects))
-    return answer

@@ -32,7 +32,7 @@ from atalaia.engine.recover import add_sensors, recover
 from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
+from atalaia.model.errors import AtalaiaError, NotFound, Overloaded, Unavailable
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
 from atalaia.rules.absence import GRID_US
@@ -88,7 +88,10 @@ class TenantActor:
                 return False
             match self.current:
                 case Submission() as submission:
-                    await self._admit(state, submission)
+                    if submission.after is not None and submission.after.failed:
+                        submission.receipt.fail(Unavailable())
+                    else:
+                        await self._admit(state, submission)
                 case RuleRequest() as request:
                     if await self._edit_rule(state, image, request):
                         return True

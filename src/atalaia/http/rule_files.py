@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 from quart import Blueprint, Response, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.http import params
@@ -26,7 +26,7 @@ from atalaia.rules.rulefile import FileRule, read_rules, write_rules
 YAML = "application/yaml"  # RFC 9512
 
 
-def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
     """`/v1/rules:export` and `/v1/rules:import`."""
     routes = Blueprint("rule_files", __name__)
 
@@ -78,7 +78,7 @@ def _plan(stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool)
     return plan_changes(stored, wanted, prune=prune, most=MAX_RULES)
 
 
-async def _apply(gate: Gate, tenant_no: TenantNo, change: Change) -> None:
+async def _apply(gate: Edits, tenant_no: TenantNo, change: Change) -> None:
     """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
     if edit is None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.http import params, render
 from atalaia.http.auth import require
@@ -16,7 +16,7 @@ from atalaia.ports import Queries
 from atalaia.rules.syntax import duration_text, parse_duration
 
 
-def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     """`/v1/rules` and below."""
     routes = Blueprint("rules", __name__, url_prefix="/v1/rules")
 

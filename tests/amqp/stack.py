@@ -1,0 +1,122 @@
+"""The road through the broker: a face of the role `http`, the queues, an engine that consumes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import httpx
+import trio
+
+from atalaia.amqp.consumer import Consumer
+from atalaia.amqp.dead_letters import Letter, Selection, list_aio
+from atalaia.amqp.intake import QueueIntake
+from atalaia.amqp.limits import AmqpLimits
+from atalaia.amqp.messages import Message
+from atalaia.amqp.outlet import Fate, open_outlet_aio
+from atalaia.amqp.publisher import Publisher, open_publisher
+from atalaia.amqp.topology import MIB, READINGS, Topology, setup_aio
+from atalaia.engine.clock import SystemClock
+from atalaia.engine.edits import NoEngine
+from atalaia.engine.limits import EngineLimits
+from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
+from tests.stack import Stack
+
+SMALL = Topology(shards=3, shard_bytes=8 * MIB, dead_bytes=8 * MIB)
+QUICK = AmqpLimits(last_retry_s=0.2, reconnect_s=0.3)
+
+
+async def until(what: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Wait for what a real broker does in its own time; fails when it does not."""
+    with trio.fail_after(seconds):
+        while not await what():
+            await trio.sleep(0.02)
+
+
+@attrs.define(eq=False)
+class Road:
+    """A stack with its broker."""
+
+    stack: Stack
+    amqp_url: str
+
+    async def setup(self, topology: Topology = SMALL) -> list[str]:
+        return await self.stack.bridge.call(setup_aio, self.amqp_url, topology)
+
+    async def tenant_id(self, api_key: str | None = None) -> str:
+        key_id = (api_key or self.stack.api_key).split("_")[1]
+        record = await self.stack.queries.find_key(key_id)
+        assert record is not None
+        return str(record.tenant_id)
+
+    async def publish(self, *messages: Message) -> None:
+        """As a foreign publisher would; fails unless all are confirmed."""
+        outlet = await self.stack.bridge.call(open_outlet_aio, self.amqp_url, READINGS, "test")
+        fates = await self.stack.bridge.call(outlet.publish_aio, messages, 20.0)
+        await self.stack.bridge.call(outlet.close_aio)
+        assert set(fates) == {Fate.CONFIRMED}
+
+    async def letters(self) -> list[Letter]:
+        return await self.stack.bridge.call(list_aio, self.amqp_url, Selection(), 1_000)
+
+    async def stored(self) -> int:
+        (counted,) = await self.stack.sql("SELECT count(*) AS n FROM readings")
+        return int(counted["n"])
+
+    async def holds(self, rows: int) -> None:
+        """Wait until so many readings are committed."""
+
+        async def enough() -> bool:
+            return await self.stored() >= rows
+
+        await until(enough)
+        assert await self.stored() == rows
+
+    @asynccontextmanager
+    async def consumer(self, limits: AmqpLimits = QUICK) -> AsyncIterator[Consumer]:
+        """Consumes while inside; leaves as at SIGTERM."""
+        stack = self.stack
+        consumer = Consumer(
+            stack.bridge, self.amqp_url, stack.gate, stack.queries, SystemClock(), limits
+        )
+        shutdown = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(consumer.run, shutdown)
+            yield consumer
+            shutdown.set()
+
+    @asynccontextmanager
+    async def face(
+        self, limits: AmqpLimits = QUICK
+    ) -> AsyncIterator[tuple[httpx.AsyncClient, Publisher]]:
+        """A server of the role `http` beside the engine's own."""
+        stack = self.stack
+        listener = listen("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        shutdown = trio.Event()
+        async with (
+            open_publisher(stack.bridge, self.amqp_url, limits) as publisher,
+            trio.open_nursery() as nursery,
+        ):
+            take = QueueIntake(publisher, SystemClock(), EngineLimits(), MAX_BODY_BYTES)
+            front = create_app(
+                NoEngine(None), stack.queries, take=take, checks={"broker": publisher.check}
+            )
+            await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
+            headers = {"X-API-Key": stack.api_key}
+            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
+                yield client, publisher
+            shutdown.set()
+
+
+async def ready(publisher: Publisher) -> None:
+    async def ok() -> bool:
+        return publisher.check() == "ok"
+
+    await until(ok)
+
+
+def plain(tenant_id: str, body: bytes, **more: Any) -> Message:
+    """A message as our HTTP face writes it."""
+    return Message(tenant_id, body, "application/json", "identity", more)
