@@ -1,10 +1,12 @@
 """The road through the broker: a face of the role `http`, the queues, an engine that consumes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import asyncpg
 import attrs
 import httpx
 import trio
@@ -13,14 +15,23 @@ from atalaia.amqp.consumer import Consumer
 from atalaia.amqp.dead_letters import Letter, Selection, list_aio
 from atalaia.amqp.intake import QueueIntake
 from atalaia.amqp.limits import AmqpLimits
+from atalaia.amqp.link import connection_aio
 from atalaia.amqp.messages import Message
 from atalaia.amqp.outlet import Fate, open_outlet_aio
 from atalaia.amqp.publisher import Publisher, open_publisher
-from atalaia.amqp.topology import MIB, READINGS, Topology, setup_aio
+from atalaia.amqp.topology import (
+    MIB,
+    READINGS,
+    Topology,
+    find_shards_aio,
+    setup_aio,
+    shard_name,
+)
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.limits import EngineLimits
 from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
+from tests.broker import Node
 from tests.stack import Stack
 
 SMALL = Topology(shards=3, shard_bytes=8 * MIB, dead_bytes=8 * MIB)
@@ -40,6 +51,7 @@ class Road:
 
     stack: Stack
     amqp_url: str
+    broker: Node
 
     async def setup(self, topology: Topology = SMALL) -> list[str]:
         return await self.stack.bridge.call(setup_aio, self.amqp_url, topology)
@@ -72,6 +84,44 @@ class Road:
 
         await until(enough)
         assert await self.stored() == rows
+
+    async def waiting(self) -> int:
+        """Messages that wait in the shards, delivered ones not counted."""
+        return await self.stack.bridge.call(_waiting_aio, self.amqp_url)
+
+    async def until_waiting(self, messages: int) -> None:
+        async def so_many() -> bool:
+            return await self.waiting() == messages
+
+        await until(so_many)
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """No commit gets anywhere while inside; readers do not notice."""
+        entered, leave = trio.Event(), trio.Event()
+
+        async def hold() -> None:
+            async def wait_aio() -> None:
+                connection = await asyncpg.connect(self.stack.database_url)
+                try:
+                    async with connection.transaction():
+                        await connection.execute("LOCK TABLE commit_groups IN EXCLUSIVE MODE")
+                        token.run_sync_soon(entered.set)
+                        while not leave.is_set():
+                            await asyncio.sleep(0.01)
+                finally:
+                    await connection.close()
+
+            token = trio.lowlevel.current_trio_token()
+            await self.stack.bridge.call(wait_aio)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hold)
+            await entered.wait()
+            try:
+                yield
+            finally:
+                leave.set()
 
     @asynccontextmanager
     async def consumer(self, limits: AmqpLimits = QUICK) -> AsyncIterator[Consumer]:
@@ -108,6 +158,16 @@ class Road:
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
                 yield client, publisher
             shutdown.set()
+
+
+async def _waiting_aio(url: str) -> int:
+    async with connection_aio(url, "test") as connection:
+        channel = await connection.channel()
+        count = 0
+        for number in range(await find_shards_aio(connection)):
+            queue = await channel.declare_queue(shard_name(number), passive=True)
+            count += queue.declaration_result.message_count or 0
+        return count
 
 
 async def ready(publisher: Publisher) -> None:

@@ -14,7 +14,7 @@ import trio
 
 from atalaia.amqp.feed import open_feed_aio
 from atalaia.amqp.limits import AmqpLimits, backoff_s
-from atalaia.amqp.link import BrokerRefused, BrokerUnavailable
+from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.outlet import open_outlet_aio
 from atalaia.amqp.poison import PoisonCount
 from atalaia.amqp.session import End, Session
@@ -64,7 +64,7 @@ class Consumer:
                 try:
                     end = await self._consume()
                 except (BrokerUnavailable, BrokerRefused, OSError) as error:
-                    self._complain(str(error))
+                    self._complain(told(error))
                     end = End.LOST
                 except Exception:
                     log.exception("consumer_crashed")

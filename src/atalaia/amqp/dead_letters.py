@@ -6,7 +6,8 @@ send a letter twice, which stores its readings once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -71,20 +72,26 @@ class Selection:
 async def list_aio(url: str, selection: Selection, limit: int) -> list[Letter]:
     """The first `limit` letters, oldest first. Raises BrokerUnavailable, BrokerRefused."""
     found: list[Letter] = []
-    async for letter, _ in _visit_aio(url):
-        if selection.holds(letter):
+    async with _letters_aio(url, selection) as letters:
+        async for letter, _ in letters:
             found.append(letter)
             if len(found) == limit:
                 break
     return found
 
 
+async def count_aio(url: str, selection: Selection) -> int:
+    """How many letters there are. Raises as `list_aio`."""
+    async with _letters_aio(url, selection) as letters:
+        return sum([1 async for _ in letters])
+
+
 async def drop_aio(url: str, selection: Selection) -> int:
     """Delete letters; how many. Raises as `list_aio`."""
     dropped = 0
-    async for letter, incoming_letter in _visit_aio(url):
-        if selection.holds(letter):
-            await incoming_letter.ack()
+    async with _letters_aio(url, selection) as letters:
+        async for _, message in letters:
+            await message.ack()
             dropped += 1
     return dropped
 
@@ -98,26 +105,33 @@ async def replay_aio(url: str, selection: Selection, per_s: float | None) -> int
     replayed = 0
     outlet = await open_outlet_aio(url, READINGS, "dlq replay")
     try:
-        async for letter, incoming_letter in _visit_aio(url):
-            if not selection.holds(letter):
-                continue
-            (fate,) = await outlet.publish_aio([to_replay(letter.message)], REPLAY_S)
-            if fate is not Fate.CONFIRMED:
-                raise BrokerUnavailable(
-                    f"the queue did not take a letter ({fate.value}) after {replayed} were sent; "
-                    "the rest is where it was"
-                )
-            await incoming_letter.ack()
-            replayed += 1
-            if per_s is not None:
-                await asyncio.sleep(1 / per_s)
+        async with _letters_aio(url, selection) as letters:
+            async for letter, message in letters:
+                (fate,) = await outlet.publish_aio([to_replay(letter.message)], REPLAY_S)
+                if fate is not Fate.CONFIRMED:
+                    raise BrokerUnavailable(
+                        f"the queue did not take a letter ({fate.value}) after {replayed} were "
+                        "sent; the rest is where it was"
+                    )
+                await message.ack()
+                replayed += 1
+                if per_s is not None:
+                    await asyncio.sleep(1 / per_s)
     finally:
         await outlet.close_aio()
     return replayed
 
 
-async def _visit_aio(url: str) -> AsyncIterator[tuple[Letter, AbstractIncomingMessage]]:
-    """Every letter that is there now, once: those that come meanwhile are not waited for."""
+Visits = AsyncGenerator[tuple[Letter, AbstractIncomingMessage], None]
+
+
+def _letters_aio(url: str, selection: Selection) -> aclosing[Visits]:
+    """Closed in time however the visit ends: an abandoned one would close after its loop."""
+    return aclosing(_visit_aio(url, selection))
+
+
+async def _visit_aio(url: str, selection: Selection) -> Visits:
+    """Every letter that is meant and there now, once: later ones are not waited for."""
     async with connection_aio(url, "dlq") as connection:
         channel = await connection.channel(publisher_confirms=False)
         queue = await channel.declare_queue(DEAD, passive=True)
@@ -125,7 +139,9 @@ async def _visit_aio(url: str) -> AsyncIterator[tuple[Letter, AbstractIncomingMe
             message = await queue.get(fail=False)
             if message is None:
                 return
-            yield _letter(message), message
+            letter = _letter(message)
+            if selection.holds(letter):
+                yield letter, message
 
 
 def _letter(message: AbstractIncomingMessage) -> Letter:

@@ -71,23 +71,40 @@ def translate(error: Exception) -> NoReturn:
 async def connect_aio(url: str, name: str) -> AbstractConnection:
     """Raises BrokerUnavailable, BrokerRefused."""
     try:
-        return await aio_pika.connect(
-            url, timeout=CONNECT_S, heartbeat=HEARTBEAT_S, name=f"atalaia {name}"
+        connection = aio_pika.Connection(
+            aio_pika.connection.make_url(url, heartbeat=HEARTBEAT_S, name=f"atalaia {name}")
         )
     except DRIVER_ERRORS as error:
         translate(error)
+    connected = False
+    try:
+        await connection.connect(timeout=CONNECT_S)
+        connected = True
+    except DRIVER_ERRORS as error:
+        translate(error)
+    finally:
+        if not connected:  # or its destructor would close it, in no loop at all
+            await close_aio(connection)
+    return connection
 
 
 async def close_aio(connection: AbstractConnection) -> None:
     """Bounded, and without complaint: what is closed may be broken already."""
-    try:
-        async with asyncio.timeout(CLOSE_S):
-            await connection.close()
-    except (*DRIVER_ERRORS, asyncio.CancelledError):
-        # aiormq ends the futures of a broken connection as cancelled; a real one comes again.
-        current = asyncio.current_task()
-        if current is not None and current.cancelling():
-            raise
+    for _ in range(2):  # the second marks it as closed when the first could not
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await connection.close()
+                return
+        except (*DRIVER_ERRORS, asyncio.CancelledError):
+            # aiormq ends the futures of a broken connection as cancelled; a real one comes again.
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+
+
+def told(error: Exception) -> str:
+    """Some errors of sockets say nothing by themselves."""
+    return str(error) or repr(error)
 
 
 @asynccontextmanager

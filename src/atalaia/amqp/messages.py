@@ -180,6 +180,7 @@ def to_replay(letter: Message) -> Message:
 
 
 def time_text(now_us: int) -> str:
+    """RFC 3339 in UTC, always with six digits: such texts sort as their times do."""
     seconds, micros = divmod(now_us, 1_000_000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
-    return moment.isoformat().replace("+00:00", "Z")
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

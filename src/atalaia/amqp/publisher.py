@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from atalaia.amqp.limits import AmqpLimits, backoff_s
-from atalaia.amqp.link import BrokerRefused, BrokerUnavailable
+from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.messages import Message
 from atalaia.amqp.outlet import Fate, Outlet, open_outlet_aio
 from atalaia.amqp.topology import READINGS
@@ -94,9 +94,9 @@ class Publisher:
             try:
                 outlet = await self._bridge.call(open_outlet_aio, self._url, READINGS, "publisher")
             except (BrokerUnavailable, BrokerRefused, OSError) as error:
-                if str(error) != self._said:
-                    log.error("broker_unavailable", error=str(error))
-                    self._said = str(error)
+                if told(error) != self._said:
+                    log.error("broker_unavailable", error=told(error))
+                    self._said = told(error)
                 tries += 1
                 first_s, last_s = self._limits.first_retry_s, self._limits.reconnect_s
                 await trio.sleep(backoff_s(tries, first_s, last_s))
