@@ -8,9 +8,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-import aiormq.abc
 import attrs
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from atalaia.amqp.link import (
     DRIVER_ERRORS,
@@ -30,7 +29,7 @@ class Feed:
 
     shards: int
     _connection: AbstractConnection
-    _channel: aiormq.abc.AbstractChannel
+    _channel: AbstractChannel
     _waiting: deque[Delivery] = attrs.field(factory=deque)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     _broken: bool = False
@@ -49,9 +48,10 @@ class Feed:
     async def ack_aio(self, acks: Sequence[tuple[int, bool]]) -> None:
         """(tag, and all before it), at least one. Raises BrokerUnavailable."""
         try:
+            driver = await self._channel.get_underlay_channel()
             for tag, multiple in acks[:-1]:
-                await self._channel.basic_ack(tag, multiple, wait=False)
-            await self._channel.basic_ack(*acks[-1])  # the last one has left when this returns
+                await driver.basic_ack(tag, multiple, wait=False)
+            await driver.basic_ack(*acks[-1])  # the last one has left when this returns
         except DRIVER_ERRORS as error:
             translate(error)
 
@@ -82,7 +82,7 @@ async def open_feed_aio(url: str, prefetch: int) -> Feed:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=prefetch)
         driver = await channel.get_underlay_channel()
-        made = Feed(shards, connection, driver)
+        made = Feed(shards, connection, channel)
         connection.close_callbacks.add(made.end)
         channel.close_callbacks.add(made.end)
         driver.on_consumer_cancel_callbacks.add(made.end)  # a queue was deleted

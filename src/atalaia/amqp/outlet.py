@@ -50,6 +50,12 @@ class Outlet:
             return Fate.REFUSED
         except DRIVER_ERRORS:
             return Fate.UNKNOWN
+        except asyncio.CancelledError:
+            # The driver ends what waits on a broken connection as cancelled, too.
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return Fate.UNKNOWN
         return Fate.CONFIRMED
 
     @property

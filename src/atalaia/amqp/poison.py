@@ -1,7 +1,7 @@
 """How much poison is too much. A broken device fills the dead letters; a broken release of ours
 would empty every queue into them, and is stopped. Pure: knows no clock."""
 
-from collections import Counter, deque
+from collections import deque
 from uuid import UUID
 
 import attrs
@@ -11,17 +11,21 @@ WINDOW_S = 60.0
 
 @attrs.define(eq=False)
 class PoisonCount:
-    """Counts poison of the last minute: of one tenant at most its share."""
+    """Counts poison of the last minute: of one tenant at most its share.
+
+    Memory: no more times than are counted, however much poison there is.
+    """
 
     per_minute: int
     per_tenant: int
-    _seen: deque[tuple[float, UUID | None]] = attrs.field(factory=deque)
+    _seen: dict[UUID | None, deque[float]] = attrs.field(factory=dict)
 
     def add(self, tenant_id: UUID | None, now_s: float) -> bool:
         """Note one message; True when it is too much. None: no tenant can be blamed."""
-        self._seen.append((now_s, tenant_id))
-        while now_s - self._seen[0][0] > WINDOW_S:
-            self._seen.popleft()
-        counts = Counter(tenant for _, tenant in self._seen)
-        nobodys = counts.pop(None, 0)
-        return nobodys + sum(min(n, self.per_tenant) for n in counts.values()) > self.per_minute
+        most = self.per_minute + 1 if tenant_id is None else self.per_tenant
+        self._seen.setdefault(tenant_id, deque(maxlen=most)).append(now_s)
+        for times in self._seen.values():
+            while times and now_s - times[0] > WINDOW_S:
+                times.popleft()
+        self._seen = {tenant: times for tenant, times in self._seen.items() if times}
+        return sum(map(len, self._seen.values())) > self.per_minute

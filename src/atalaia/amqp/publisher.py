@@ -105,6 +105,8 @@ class Publisher:
             log.info("publishing")
             try:
                 await self._use(outlet)
+            except Exception:
+                log.exception("publisher_crashed")
             finally:
                 self.health = "unavailable"
                 with trio.move_on_after(CLOSE_S, shield=True):
