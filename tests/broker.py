@@ -23,7 +23,10 @@ import httpx
 
 PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_management", "rabbitmq_mqtt")
 INSTALL = "no rabbitmq-server: ./atalaia test --install-deps, or apt-get install rabbitmq-server"
-SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the PATH's changes to another user
+# The one on Debian's PATH changes to another user; elsewhere the PATH has the real one.
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+if not SERVER.exists():
+    SERVER = Path(shutil.which("rabbitmq-server") or SERVER)
 START_S = 60.0
 
 CONFIGURATION = """\

@@ -6,9 +6,13 @@ import pytest
 import trio
 
 from atalaia.amqp.limits import AmqpLimits
-from atalaia.amqp.topology import DEAD
+from atalaia.amqp.topology import DEAD, MIB, Topology
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import Submission
+from atalaia.engine.tenant import TenantActor
 from tests.amqp.stack import QUICK, Road, plain, until
-from tests.stack import NOW_MS, START_MS, make_tenant, row
+from tests.broker import Node
+from tests.stack import NOW_MS, START_MS, make_tenant, open_stack, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
 NOBODY = "01990000-0000-7000-8000-00000000dead"
@@ -154,3 +158,40 @@ async def test_a_batch_that_the_database_refuses_is_a_dead_letter_too(
     (letter,) = await road.letters()
     assert (letter.reason, letter.stage) == ("dead_lettered", "store")
     assert (await road.stack.sql("SELECT count(*) AS n FROM readings WHERE late"))[0]["n"] == 0
+
+
+async def test_a_tenant_that_crashes_us_goes_to_the_letters_and_leaves_the_others_be(
+    database_url: str, amqp_url: str, broker: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one queue with it; its messages can be sent again when it is mended."""
+    limits = EngineLimits(crashes=2, quarantine_s=60)
+    async with open_stack(database_url, limits=limits) as stack:
+        road = Road(stack, amqp_url, broker)
+        await road.setup(Topology(shards=1, shard_bytes=8 * MIB, dead_bytes=8 * MIB))
+        admit = TenantActor._admit
+
+        async def crashing(actor: TenantActor, state: object, submission: Submission) -> None:
+            if 666.0 in submission.batch.value.tolist():
+                raise ArithmeticError("a fault of ours")
+            await admit(actor, state, submission)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(TenantActor, "_admit", crashing)
+        good = await road.tenant_id()
+        bad = await road.tenant_id(await make_tenant(stack.bridge, database_url, "bad"))
+        await road.publish(
+            plain(good, body(row(START_MS, 1))),
+            plain(bad, body(row(START_MS, 666))),
+            plain(good, body(row(START_MS + 1, 2))),
+        )
+        async with road.consumer():
+            await road.holds(2)
+
+            async def buried() -> bool:
+                return len(await road.letters()) == 1
+
+            await until(buried)
+            await road.publish(plain(good, body(row(START_MS + 2, 3))))
+            await road.holds(3)
+        (letter,) = await road.letters()
+        assert (letter.reason, letter.stage, letter.tenant) == ("quarantined", "evaluate", bad)
+        assert letter.attempts > 1

@@ -1,7 +1,9 @@
 """What the face of the role `http` says when RabbitMQ does not take readings: 503, at once."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -133,6 +135,47 @@ async def test_what_is_not_confirmed_is_bounded(
             for n in range(30):
                 nursery.start_soon(send, n)
     assert set(codes) == {"saturated", "unavailable"}
+
+
+async def test_a_connection_that_leads_nowhere_is_replaced(broker: Node, road: Road) -> None:
+    """Nothing comes back, nothing is closed: 503 in time, and taken again over a new one."""
+    address = urlsplit(road.amqp_url)
+    silent: list[trio.CancelScope] = []
+
+    async def copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                await sink.send_all(data)
+
+    async def forward(left: trio.SocketStream) -> None:
+        async with await trio.open_tcp_stream("127.0.0.1", address.port or 0) as right:
+            with trio.CancelScope() as scope:  # when it is left nothing is closed
+                silent.append(scope)
+                async with trio.open_nursery() as both:
+                    both.start_soon(copy, left, right)
+                    both.start_soon(copy, right, left)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, forward, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        url = road.amqp_url.replace(f":{address.port}/", f":{port}/")
+        async with Road(road.stack, url, broker).face() as (client, publisher):
+            await ready(publisher)
+            assert (await client.post("/v1/readings", json=row(START_MS, 0))).status_code == 202
+            for scope in silent:
+                scope.cancel()
+            assert await refused(client, 1) == "unavailable"
+
+            async def taken() -> bool:
+                async with within_a_second():
+                    response = await client.post("/v1/readings", json=row(START_MS + 1, 1))
+                return bool(response.status_code == 202)
+
+            await until(taken, 5)
+        nursery.cancel_scope.cancel()
+    async with road.consumer():
+        await road.holds(2)
 
 
 async def test_a_face_starts_before_its_broker(broker: Node, road: Road) -> None:

@@ -6,6 +6,8 @@ import json
 import pytest
 import trio
 
+from atalaia.cli.connection import Connection
+from atalaia.cli.sender import Sender, Tally
 from tests.amqp.stack import Road, plain, ready
 from tests.stack import NOW_MS, START_MS, row
 
@@ -57,6 +59,18 @@ async def test_bodies_travel_as_they_came(road: Road) -> None:
         await road.holds(3)
     values = await road.stack.sql("SELECT DISTINCT value FROM readings")
     assert values == [{"value": 1.0}]
+
+
+async def test_files_and_simulations_may_be_sent_there_too(road: Road) -> None:
+    """What `replay` and `simulate` send with counts a 202 as an answer."""
+    async with road.consumer(), road.face() as (client, publisher):
+        await ready(publisher)
+        sender = Sender(
+            Connection(str(client.base_url), road.stack.api_key), client, Tally(), give_up_s=5
+        )
+        await sender.send([row(1000 * START_MS, 1), row(1000 * START_MS + 1, "x")])
+        assert (sender.tally.accepted, sender.tally.rejected) == (1, 1)
+        await road.holds(1)
 
 
 async def test_what_needs_the_engine_says_where_it_is(road: Road) -> None:

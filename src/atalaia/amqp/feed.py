@@ -13,6 +13,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 
 from atalaia.amqp.link import (
     DRIVER_ERRORS,
+    BrokerRefused,
     BrokerUnavailable,
     close_aio,
     connect_aio,
@@ -71,14 +72,14 @@ class Feed:
 async def open_feed_aio(url: str, prefetch: int) -> Feed:
     """Consume every shard, `prefetch` deliveries of each at a time.
 
-    Raises BrokerUnavailable, also when there is no shard (yet); BrokerRefused.
+    Raises BrokerUnavailable; BrokerRefused, also when there is no shard (yet).
     """
     connection = await connect_aio(url, "consumer")
     feed: Feed | None = None
     try:
         shards = await find_shards_aio(connection)
         if not shards:
-            raise BrokerUnavailable("there are no queues; run: atalaia broker setup")
+            raise BrokerRefused("There are no queues in RabbitMQ. Run: atalaia broker setup")
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=prefetch)
         driver = await channel.get_underlay_channel()

@@ -16,6 +16,7 @@ from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AMQPError,
     AuthenticationError,
+    ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     ProbableAuthenticationError,
 )
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 CONNECT_S = 3.0
 HEARTBEAT_S = 5  # a connection that says nothing is given up after three and a half of them
-CLOSE_S = 2.0
+CLOSE_S = 1.0
 
 # Whoever loses a connection says so once; the libraries say it at every try, with tracebacks.
 for library in ("aiormq", "aio_pika"):
@@ -48,6 +49,10 @@ def translate(error: Exception) -> NoReturn:
     if isinstance(error, AuthenticationError | ProbableAuthenticationError):
         raise BrokerRefused(
             f"RabbitMQ refuses the user or password of RABBITMQ_URL ({error})."
+        ) from error
+    if isinstance(error, ChannelNotFoundEntity):
+        raise BrokerRefused(
+            f"Something is missing in RabbitMQ ({error}). Run: atalaia broker setup"
         ) from error
     if isinstance(error, ChannelPreconditionFailed):
         raise BrokerRefused(f"RabbitMQ refuses: {error}") from error

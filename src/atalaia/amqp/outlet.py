@@ -79,12 +79,12 @@ class Outlet:
 
 
 async def open_outlet_aio(url: str, exchange: str, name: str) -> Outlet:
-    """Raises BrokerUnavailable, BrokerRefused."""
+    """Raises BrokerUnavailable, BrokerRefused, also when there is no such exchange."""
     connection = await connect_aio(url, name)
     outlet: Outlet | None = None
     try:
         channel = await connection.channel(on_return_raises=True)
-        outlet = Outlet(connection, channel, await channel.get_exchange(exchange, ensure=False))
+        outlet = Outlet(connection, channel, await channel.get_exchange(exchange))
     except DRIVER_ERRORS as error:
         translate(error)
     finally:

@@ -81,7 +81,7 @@ class Sender:
             except httpx.TransportError as error:
                 problem = no_answer(self.connection, error)
             else:
-                if response.status_code in (200, 422) and b'"accepted"' in response.content:
+                if response.status_code in (200, 202, 422) and b'"accepted"' in response.content:
                     self.tally.add(len(rows), response.json())
                     return
                 problem = problem_of(response)
