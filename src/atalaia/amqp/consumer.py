@@ -44,6 +44,11 @@ class Consumer:
     _session: Session | None = None
     _tries: int = 0
     _said: str = ""
+    _poison: PoisonCount = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Not the session's: poison goes on counting over a lost connection.
+        self._poison = PoisonCount(self.limits.poison_per_minute, self.limits.poison_per_tenant)
 
     def check(self) -> str:
         """For readiness. While the store is away it is the database that is not ready."""
@@ -69,7 +74,8 @@ class Consumer:
                 except Exception:
                     log.exception("consumer_crashed")
                     end = End.LOST
-                await self._recover(end)
+                if not shutdown.is_set():  # nobody wakes us twice
+                    await self._recover(end)
             nursery.cancel_scope.cancel()
 
     async def _watch(self, shutdown: trio.Event, everything: trio.CancelScope) -> None:
@@ -102,9 +108,7 @@ class Consumer:
                     tenants=Tenants(self.queries),
                     clock=self.clock,
                     limits=self.limits,
-                    poison=PoisonCount(
-                        self.limits.poison_per_minute, self.limits.poison_per_tenant
-                    ),
+                    poison=self._poison,
                 )
             finally:
                 with trio.move_on_after(CLOSE_S, shield=True):
