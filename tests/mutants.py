@@ -403,6 +403,58 @@ MUTANTS = (
         "(self._asked - self.lateness)[rows.series]", "self._asked[rows.series]",
         "tests/rules/test_backtest.py::test_a_feed_keeps_the_order_of_arrival_of_readings_out_of_order",
     ),
+    Mutant(
+        "ack-before-commit", "1 durable", "amqp/lane.py",
+        "            sent.append(Sent(delivery, batch, receipt))",
+        "            sent.append(Sent(delivery, batch, receipt))\n"
+        '            self.session.done(delivery, "stored")',
+        "tests/amqp/test_faults.py::"
+        "test_a_consumer_killed_before_the_commit_gets_its_messages_again",
+    ),
+    Mutant(
+        "poison-handed-back", "1 durable", "amqp/session.py",
+        "        self._done.append(delivery.tag)\n",
+        '        self._done += [delivery.tag] if result != "poison" else []\n',
+        "tests/amqp/test_poison.py::test_what_was_sent_is_stored_rejected_or_a_dead_letter",
+    ),
+    Mutant(
+        "returns-pass-as-confirmed", "1 durable", "amqp/outlet.py",
+        "on_return_raises=True", "on_return_raises=False",
+        "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
+    ),
+    Mutant(
+        "letter-not-confirmed", "1 durable", "amqp/session.py",
+        "            if fate is Fate.CONFIRMED:\n", "            if fate is not None:\n",
+        "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
+    ),
+    Mutant(
+        "a-retry-overtakes", RESTART, "engine/tenant.py",
+        "if submission.after is not None and submission.after.failed:", "if False:",
+        "tests/amqp/test_faults.py::test_a_retry_never_overtakes",
+    ),
+    Mutant(
+        "more-acknowledged-than-done", "1 durable", "amqp/acks.py",
+        "        while top + 1 in fresh or top + 1 in self._beyond:\n            top += 1\n",
+        "        top = max(top, *tags)\n",
+        "tests/amqp/test_pure.py::"
+        "test_acknowledgements_cover_what_is_done_and_nothing_else",
+    ),
+    Mutant(
+        "the-payloads-sensor-counts", "4 apart", "wire/rows.py",
+        'item = item | {"sensor": self._sensor}', 'item = {"sensor": self._sensor} | item',
+        "tests/amqp/test_pure.py::"
+        "test_a_sensor_comes_from_the_topic_never_from_the_payload",
+    ),
+    Mutant(
+        "every-topic-is-open", "4 apart", "amqp/mqtt.py",
+        r'return rf"^v1\.{tenant_id}\..+\.readings$"', r'return rf"^v1\..+\.readings$"',
+        "tests/amqp/test_mqtt.py::test_another_tenants_topic_is_refused",
+    ),
+    Mutant(
+        "one-tenants-poison-stops-all", "4 apart", "amqp/poison.py",
+        "self.per_minute + 1 if tenant_id is None else self.per_tenant", "self.per_minute + 1",
+        "tests/amqp/test_poison.py::test_one_tenants_poison_does_not_stop_the_others",
+    ),
 )  # fmt: skip
 
 

@@ -252,6 +252,10 @@ class Queries(Protocol):
         """A living API key by its public id, before any tenant is known."""
         ...
 
+    async def find_tenant(self, tenant_id: UUID) -> TenantNo | None:
+        """A tenant's inner number, for messages that name their tenant."""
+        ...
+
     async def ping(self) -> None:
         """One round trip to the database."""
         ...

@@ -120,6 +120,7 @@ async def test_nothing_is_loaded_while_a_lost_commit_may_still_land(
         lost, store.landed = batch(3), trio.Event()
         with pytest.raises(Unavailable):
             await gate.submit(ONE, lost).wait()
+        await trio.sleep(EngineLimits().commit_retry_s + 2)
         store.faults.clear()
         loads, again = store.loads, gate.submit(ONE, lost)
         await trio.sleep(5)

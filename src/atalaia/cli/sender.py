@@ -146,7 +146,7 @@ class Sender:
             except httpx.TransportError as error:
                 problem = no_answer(self.connection, error)
             else:
-                if response.status_code in (200, 422) and b'"accepted"' in response.content:
+                if response.status_code in (200, 202, 422) and b'"accepted"' in response.content:
                     return dict(response.json())
                 problem = problem_of(response)
                 if response.status_code not in (429, 500, 502, 503, 504):

@@ -10,7 +10,7 @@ import trio
 from cyclopts import Parameter
 
 from atalaia.config.kernel_cache import choose_cache
-from atalaia.config.settings import Credentials, Settings, default_data_dir
+from atalaia.config.settings import Credentials, Role, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
 from atalaia.model.quota import MAX_RULES, Quota
 from atalaia.ports import Fenced
@@ -25,7 +25,7 @@ def up(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(env_var="PORT")] = 3000,
     data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
-    role: Literal["all"] = "all",
+    role: Role = "all",
     log: Annotated[Literal["console", "json"], Parameter(env_var="ATALAIA_LOG")] = "console",
 ) -> int:
     """Start everything and serve until Ctrl-C.
@@ -44,7 +44,8 @@ def up(
         Where data and credentials.json live. Default: /var/lib/atalaia for root,
         ~/.local/share/atalaia for others.
     role
-        Which part of the service this process is.
+        Which part of the service this process is: all; http takes readings and puts them into
+        RabbitMQ; engine takes them out, judges and stores. With RABBITMQ_URL all does so too.
     log
         How log lines look on stderr.
     """
@@ -60,6 +61,7 @@ def up(
             data_dir=data_dir or default_data_dir(),
             role=role,
             database_url=os.environ.get("DATABASE_URL") or None,
+            rabbitmq_url=os.environ.get("RABBITMQ_URL") or None,
             retention_days=_retention(),
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),

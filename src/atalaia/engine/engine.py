@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from atalaia.engine.clock import WallClock
+from atalaia.engine.edits import TenantStatus
 from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
@@ -54,15 +55,6 @@ WORKS_AHEAD = 1_000  # judged items waiting for a commit; their readings count a
 HOUSEKEEPING_S = 60.0
 LAST_ANSWERS_S = 1.0  # for the faces to send them, when the lease is lost
 RETRY_S = 5.0
-
-
-@attrs.frozen
-class TenantStatus:
-    """reason, retry_after_s: why a tenant is in quarantine, and when it is tried again."""
-
-    unsettled_rows: int = 0
-    reason: str | None = None
-    retry_after_s: int | None = None
 
 
 @attrs.define(eq=False)
@@ -114,10 +106,18 @@ class Gate:
         """For bytes that were parsed, and for readings that are not submitted, all being bad."""
         self.quotas.pay(tenant_no, quota, trio.current_time(), readings=readings, size=size)
 
-    def submit(self, tenant_no: TenantNo, batch: Batch, quota: Quota = NO_QUOTA) -> Receipt[Answer]:
+    def submit(
+        self,
+        tenant_no: TenantNo,
+        batch: Batch,
+        quota: Quota = NO_QUOTA,
+        *,
+        after: Receipt[Answer] | None = None,
+    ) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 
-        The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
+        The receipt is settled after the commit. after: of the same tenant; unless it succeeds
+        this batch fails as Unavailable. Raises Overloaded, Unavailable, Closing.
         """
         inbox = self._supervisor(tenant_no).inbox
         rows, now = len(batch), trio.current_time()
@@ -125,7 +125,7 @@ class Gate:
         inbox.reserve(rows)
         self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
         receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
-        inbox.put(Submission(batch, receipt))
+        inbox.put(Submission(batch, receipt, after))
         return receipt
 
     def edit_rule(

@@ -35,18 +35,30 @@ async def ingest(
     Unavailable for ours. Cancellation drops only the wait.
     """
     gate.admit(tenant_no, quota)  # again: others of its bodies have come meanwhile
-    batch = _parse(gate, tenant_no, body, max_bytes, quota)
+    batch = _parse_paid(gate, tenant_no, body, max_bytes, quota)
     if not len(batch):
         gate.pay(tenant_no, quota, readings=batch.sent)
         answer = Answer(0, 0, 0, batch.rejects)
     else:
         answer = await gate.submit(tenant_no, batch, quota).answer(COMMIT_IS_SLOW)
-    READINGS.labels("duplicate").inc(answer.duplicates)
-    READINGS.labels("rejected").inc(len(answer.rejects))
+    count(answer)
     return answer
 
 
-def _parse(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
+def parse_body(body: Body, *, max_bytes: int) -> Batch:
+    """Its readings. Raises Invalid, TooLarge, UnsupportedEncoding. Keeps nothing it inflated."""
+    return parse_readings(
+        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
+    )
+
+
+def count(answer: Answer) -> None:
+    """What the flusher does not see of a batch."""
+    READINGS.labels("duplicate").inc(answer.duplicates)
+    READINGS.labels("rejected").inc(len(answer.rejects))
+
+
+def _parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
     """What was inflated is paid for, good or bad, and not kept while the commit is waited for."""
     gate.pay(tenant_no, quota, size=len(body.data))
     data = inflate(body.data, body.encoding, max_bytes=max_bytes)

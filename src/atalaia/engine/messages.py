@@ -17,10 +17,15 @@ from atalaia.rules.syntax import RuleSpec
 
 @attrs.frozen(eq=False)
 class Submission:
-    """One request's readings, waiting for its tenant's actor."""
+    """One request's readings, waiting for its tenant's actor.
+
+    after: the same sender's batch before this one. When it fails this one does too, so that a
+    sender who sends both again keeps their order.
+    """
 
     batch: Batch
     receipt: Receipt[Answer]
+    after: Receipt[Answer] | None = None
 
 
 @attrs.frozen

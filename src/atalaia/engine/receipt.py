@@ -18,12 +18,16 @@ EDIT_IS_SLOW = "This takes too long and may still be done: look before you send 
 
 @attrs.frozen
 class Answer:
-    """What became of one batch: accepted (late ones included) + duplicates + rejected = sent."""
+    """What became of one batch: accepted (late ones included) + duplicates + rejected = sent.
+
+    queued: accepted means that a queue holds them; what the commit says is not known yet.
+    """
 
     accepted: int
     duplicates: int
     late: int
     rejects: Sequence[Reject]
+    queued: bool = False
 
 
 @attrs.define(eq=False)
@@ -40,6 +44,10 @@ class Receipt(Generic[T]):
     @property
     def settled(self) -> bool:
         return self._result is not None
+
+    @property
+    def failed(self) -> bool:
+        return isinstance(self._result, outcome.Error)
 
     def settle(self, value: T) -> None:
         self._set(outcome.Value(value))

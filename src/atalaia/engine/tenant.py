@@ -44,7 +44,7 @@ from atalaia.engine.series_table import SeriesTable
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded
+from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded, Unavailable
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import (
     CommitItem,
@@ -123,7 +123,10 @@ class TenantActor:
                 return False
             match self.current:
                 case Submission() as submission:
-                    await self._admit(state, submission)
+                    if submission.after is not None and submission.after.failed:
+                        submission.receipt.fail(Unavailable())
+                    else:
+                        await self._admit(state, submission)
                 case RuleRequest() as request:
                     if await self._edit_rule(state, image, request):
                         return True

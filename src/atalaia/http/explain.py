@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.explain import Explained, Explainer
 from atalaia.http import params, render
 from atalaia.http.auth import require
@@ -16,7 +16,7 @@ from atalaia.rules.weighing import Clause
 from atalaia.wire.rows import check_name
 
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     """`/v1/rules/<rule>/explain`."""
     routes = Blueprint("explain", __name__, url_prefix="/v1/rules")
     explainer = Explainer(queries, lambda: gate.listens_since)

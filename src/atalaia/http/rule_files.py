@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import attrs
 from quart import Blueprint, Response, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.http import params
 from atalaia.http.auth import require
@@ -29,7 +29,7 @@ from atalaia.rules.unit_check import check_units
 YAML = "application/yaml"  # RFC 9512
 
 
-def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
     """`/v1/rules:export` and `/v1/rules:import`."""
     routes = Blueprint("rule_files", __name__)
 
@@ -115,7 +115,7 @@ def _plan(
     return plan_changes(stored, wanted, prune=prune, most=most)
 
 
-async def _apply(gate: Gate, principal: Principal, change: Change) -> None:
+async def _apply(gate: Edits, principal: Principal, change: Change) -> None:
     """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
     if edit is None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.http import params, render
 from atalaia.http.auth import require
@@ -19,7 +19,7 @@ from atalaia.rules.syntax import duration_text, parse_duration
 CHECK_IS_SLOW = "The tenant's processing is busy; ask again after the delay."
 
 
-def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     """`/v1/rules` and below."""
     routes = Blueprint("rules", __name__, url_prefix="/v1/rules")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.http import params, render
 from atalaia.http.auth import require
 from atalaia.http.bodies import SensorBody, TagsBody, read_body
@@ -19,7 +19,7 @@ def _is_name(text: str) -> bool:
     return check_name(text, "x") is None
 
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from quart import Blueprint, g
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.http import render
 from atalaia.http.auth import require
 from atalaia.http.bodies import SettingsBody, read_body
 from atalaia.ports import Queries
 
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     """`/v1/settings`."""
     routes = Blueprint("settings", __name__, url_prefix="/v1/settings")
 

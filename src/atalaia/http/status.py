@@ -4,11 +4,11 @@ from typing import Any
 
 from quart import Blueprint, g
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.http.auth import require
 
 
-def blueprint(gate: Gate) -> Blueprint:
+def blueprint(gate: Edits) -> Blueprint:
     """`/v1/status`."""
     routes = Blueprint("status", __name__)
 

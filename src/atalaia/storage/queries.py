@@ -59,6 +59,12 @@ class PostgresQueries:
 
         return await self._database.as_tenant(NO_TENANT, work)
 
+    async def find_tenant(self, tenant_id: UUID) -> TenantNo | None:
+        found: TenantNo | None = await self._database.as_tenant(
+            NO_TENANT, lambda c: c.fetchval("SELECT find_tenant($1)", tenant_id)
+        )
+        return found
+
     async def ping(self) -> None:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
 
