@@ -83,7 +83,11 @@ class Director:
         if life.ending == "killed" and life.after_steps is not None:
             self.steps.kill_after(process, life.after_steps)
         with trio.move_on_after(life.after_s):
-            await process.over.wait()
+            if life.ending == "stopped":  # at a bad moment, if there is one
+                await world.crash.wait()
+                await trio.sleep(0.05)
+            else:
+                await process.over.wait()
         match life.ending:
             case "killed":
                 if not process.dead:
@@ -137,7 +141,8 @@ class Director:
                     task_status.started()
                     await process.stopping.wait()
                     world.process = None
-                world.check(world_gate._budget.rows == 0, "a drained engine holds nothing",
+                world.check(world_gate._budget.rows == 0 or world.cut_short,
+                            "a drained engine holds nothing",
                             rows=world_gate._budget.rows)  # fmt: skip
         except* Killed:
             pass

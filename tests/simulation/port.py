@@ -188,6 +188,7 @@ class Port:
             raise StoreUnavailable(f"{call}: lost before")
         if fault == "bug":
             self.world.injected += 1
+            self.world.crash.set()
             raise RuntimeError("a bug that was made up")
         result = await work()
         await self._wait(self._latency_s())

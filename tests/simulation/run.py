@@ -22,6 +22,7 @@ from tests.simulation.reference import Reference
 from tests.simulation.world import World
 
 PATIENCE_S = 300.0  # after the last fault everybody is answered, a quarantine included
+LANDED_S = 12.0  # after the last fault the last lost commit has landed
 QUIET_S = 30.0  # and until tenants whose rules wait are looked for: every silence has its alert
 
 
@@ -134,6 +135,10 @@ def _listening(world: World) -> Iterator[None]:
     def take(_: Any, level: str, event: Any) -> Any:
         name = event.pop("event")
         world.note(f"log {name}", **event)
+        if name == "drain_cut_short":
+            world.cut_short = True
+            calm_s = trio.current_time() - world.plan.limits.drain_s - world.plan.calm_s
+            world.check(calm_s < LANDED_S, "without faults a drain is in time")
         if name == "actor_crashed":
             world.injected -= 1
             if world.injected < 0:

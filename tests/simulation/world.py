@@ -101,7 +101,11 @@ class World:
     sent: dict[tuple[TenantNo, SeriesName, Micros], set[float]] = attrs.field(factory=dict)
     acked: dict[tuple[TenantNo, Key], float] = attrs.field(factory=dict)
     injected: int = 0
-    """Bugs that the port made up."""
+    """Bugs that the port made up and nobody has seen yet."""
+    crash: trio.Event = attrs.field(factory=trio.Event)
+    """The first of them."""
+    cut_short: bool = False
+    """Whether a process had to end before it had drained."""
     answers: Counter[str] = attrs.field(factory=Counter)
     quiet_us: Micros | None = None
     """The end of a long quiet, when there was one."""
