@@ -14,14 +14,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from atalaia.engine import feed as feeds
+from atalaia.engine.backtest import Judge
 from atalaia.engine.feed import Feed, Rows
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import DAY_US, Micros, RuleNo
 from atalaia.rules import backtest as backtests
-from atalaia.rules.backtest import FLAP_US, Backtest, Order, Watched
+from atalaia.rules.backtest import Backtest, Group, Order
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Trial
+from atalaia.rules.silent import Watched
 from atalaia.rules.syntax import SEVERITY_ORDER, RuleSpec
+from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants
 from tests.rules import oracle
@@ -81,41 +84,47 @@ def run(backtest: Backtest, stored: Sequence[Stored], sensors: int, group: int) 
             )
         }
         opened = backtest.open_group(members)
+        assert isinstance(opened, Group)
         arrival = backtest.order == "arrival"
         before = backtest.since - 1
         of = opened.sensor_of[: len(places)]
-        for source, judge in (
-            (Feed(of, before - backtest.reach_us, before, arrival=False), opened.warm),
-            (Feed(of, before, backtest.until, arrival=arrival), opened.fold),
-        ):
-            while not source.done:
-                asked = source.next_slice()
-                bounds = dict(
-                    zip(
-                        asked.series.tolist(),
-                        zip(asked.since.tolist(), asked.until.tolist(), strict=True),
-                        strict=True,
-                    )
-                )
-                wanted = [
-                    (places[row[:2]], *row[2:])
-                    for row in stored
-                    if row[:2] in places
-                    and places[row[:2]] in bounds
-                    and bounds[places[row[:2]]][0] < row[2] <= bounds[places[row[:2]]][1]
-                ][: feeds.MOST_ROWS]
-                columns = list(zip(*wanted, strict=True)) or [()] * 4
-                rows = source.take(
-                    asked,
-                    Rows(
-                        np.array(columns[0], np.int64),
-                        np.array(columns[1], np.int64),
-                        np.array(columns[2], np.float64),
-                        np.array(columns[3], np.int64),
-                    ),
-                )
-                judge(rows.series, rows.ts, rows.value, rows.received)
+        warmth = Feed(of, before - backtest.reach_us, before, arrival=False)
+        pour(warmth, stored, places, opened.warm)
+        pour(Feed(of, before, backtest.until, arrival=arrival), stored, places, opened.fold)
         opened.close()
+
+
+def pour(
+    source: Feed, stored: Sequence[Stored], places: dict[tuple[int, str], int], judge: Judge
+) -> None:
+    """Slice by slice, from a list; places: of the series that are asked for."""
+    while not source.done:
+        asked = source.next_slice()
+        bounds = dict(
+            zip(
+                asked.series.tolist(),
+                zip(asked.since.tolist(), asked.until.tolist(), strict=True),
+                strict=True,
+            )
+        )
+        wanted = [
+            (places[row[:2]], *row[2:])
+            for row in stored
+            if row[:2] in places
+            and places[row[:2]] in bounds
+            and bounds[places[row[:2]]][0] < row[2] <= bounds[places[row[:2]]][1]
+        ][: feeds.MOST_ROWS]
+        columns = list(zip(*wanted, strict=True)) or [()] * 4
+        rows = source.take(
+            asked,
+            Rows(
+                np.array(columns[0], np.int64),
+                np.array(columns[1], np.int64),
+                np.array(columns[2], np.float64),
+                np.array(columns[3], np.int64),
+            ),
+        )
+        judge(rows.series, rows.ts, rows.value, rows.received)
 
 
 def check(trial: Trial, alerts: list[Alert], live: list[Alert] | None, until: int) -> None:

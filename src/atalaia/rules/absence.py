@@ -69,5 +69,9 @@ class Absence:
 
     def _deadlines(self) -> Int64s:
         watched = self._watched.rows
-        due = self._heard.rows[watched[:, A_SENSOR], 0] + watched[:, A_AFTER]
-        return -(-due // GRID_US) * GRID_US  # type: ignore[no-any-return]
+        return deadlines(self._heard.rows[watched[:, A_SENSOR], 0], watched[:, A_AFTER])
+
+
+def deadlines(heard: Int64s, after_us: Int64s | int) -> Int64s:
+    """The first lines of the grid at which who was heard of then has been silent for so long."""
+    return -(-(heard + after_us) // GRID_US) * GRID_US

@@ -14,7 +14,7 @@ from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
-from atalaia.storage.readings import history_chunk_aio, points_aio, range_aio
+from atalaia.storage.readings import arrivals_before_aio, history_chunk_aio, points_aio, range_aio
 from atalaia.storage.registry import load_register_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.selectors import count_sensors_aio
@@ -81,6 +81,14 @@ class PostgresQueries:
         return await self._database.as_tenant(
             tenant_no, load_register_aio, timeout_ms=HISTORY_TIMEOUT_MS
         )
+
+    async def arrivals_before(
+        self, tenant_no: TenantNo, series: Int32s, before: Micros, until: Micros
+    ) -> tuple[Int64s, Int64s]:
+        async def work(connection: asyncpg.Connection) -> tuple[Int64s, Int64s]:
+            return await arrivals_before_aio(connection, series, before, until)
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
 
     async def history(
         self,
