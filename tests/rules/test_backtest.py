@@ -27,8 +27,9 @@ from atalaia.rules.syntax import SEVERITY_ORDER, RuleSpec
 from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants
+from tests.groups import REPLAY, group
 from tests.rules import oracle
-from tests.rules.streams import TENANT, build, feed, rule_texts, streams
+from tests.rules.streams import TENANT, any_streams, build, feed, rule_texts
 
 Stored = tuple[int, str, int, float, int]
 """Sensor, metric, ts, value, received_at."""
@@ -168,9 +169,10 @@ def check(trial: Trial, alerts: list[Alert], live: list[Alert] | None, until: in
 
 
 @given(
-    rule_texts(), rule_texts(), st.lists(streams(), min_size=1, max_size=3),
+    rule_texts(), rule_texts(), st.lists(any_streams(), min_size=1, max_size=3),
     st.sampled_from(["event", "arrival"]), st.integers(1, 3), st.integers(4, 60), st.data(),
 )  # fmt: skip
+@group(REPLAY)
 def test_trials_are_what_the_oracle_counts(
     text: str,
     live_text: str,
@@ -216,7 +218,8 @@ def test_trials_are_what_the_oracle_counts(
         check(trial, alerts, expected[backtest.live_at] if exact else None, until)
 
 
-@given(rule_texts(), streams(), st.integers(0, 40))
+@given(rule_texts(), any_streams(), st.integers(0, 40))
+@group(REPLAY)
 def test_a_range_that_begins_later_has_warm_windows(
     text: str, groups: list[list[oracle.Reading]], cut: int
 ) -> None:

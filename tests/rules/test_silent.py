@@ -17,6 +17,7 @@ from atalaia.rules.language import parse_rule
 from atalaia.rules.silent import SilentGroup
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.variants import make_variants
+from tests.groups import REPLAY, group
 from tests.rules import oracle
 from tests.rules.streams import TENANT
 from tests.rules.test_backtest import Alert, Stored, check, pour, small_chunks
@@ -90,6 +91,7 @@ def alerts_of(sensor: int, steps: Sequence[tuple[str, int, float]]) -> list[Aler
     st.integers(1, 3).flatmap(lambda n: st.tuples(*(sensors(k) for k in range(n)))),
     seconds(-10, 60), st.integers(1, 90 * S), st.integers(4, 40),
 )  # fmt: skip
+@group(REPLAY)
 def test_trials_are_what_a_clock_would_have_seen(
     crowd: tuple[Sensor, ...], since: int, width: int, chunk: int
 ) -> None:
@@ -126,6 +128,7 @@ def test_trials_are_what_a_clock_would_have_seen(
 
 
 @given(sensors(0), st.sampled_from([1, 2, 5, 30]))
+@group(REPLAY)
 def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: int) -> None:
     """TenantRules, ticked every second and told of every arrival: the steps of the oracle."""
     registered, rows = sensor
