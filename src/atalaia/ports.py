@@ -143,9 +143,10 @@ class EngineStore(Protocol):
     def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
     ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
-        """Judged (not late) rows with since < ts <= until per series, in chunks.
+        """Judged (not late) rows with since < ts <= until per series, in chunks of bounded size.
 
-        Within a chunk rows are sorted by (series, ts); a series is never split over chunks.
+        Within a chunk rows are sorted by (series, ts); those of one series in the next chunk are
+        newer.
         """
         ...
 

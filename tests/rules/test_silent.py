@@ -154,6 +154,22 @@ def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: in
     assert [(step.kind, step.at, step.value) for step in steps] == wanted
 
 
+@pytest.mark.parametrize(("late_us", "opened"), [(0, 1), (1, 2)])
+def test_a_reading_at_the_very_deadline_is_in_time(late_us: int, opened: int) -> None:
+    """A microsecond later the clock was looked at first."""
+    arrivals = [START, START + 5 * S + late_us]
+    rows: list[Stored] = [(0, "a", at, 1.0, at) for at in arrivals]
+    backtest = Backtest(
+        TENANT, make_variants(parse_rule(SILENT), [], []), None,
+        Micros(START), Micros(START + 20 * S), "event",
+    )  # fmt: skip
+    run(backtest, [(START, rows)], Random(1))
+    (trial,) = backtest.outcome().trials
+    assert trial.opened == opened
+    steps = oracle.listen(5 * S, START, arrivals, START, START + 20 * S)
+    assert sum(kind == "opened" for kind, _, _ in steps) == opened
+
+
 def test_what_has_another_clock_is_not_compared() -> None:
     """A rule on readings beside one of silence, either way round."""
     of_readings, of_silence = parse_rule("rule r on sensors when t > 1"), parse_rule(SILENT)

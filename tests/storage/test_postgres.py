@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from unittest import mock
 from uuid import uuid4
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from atalaia.bridge import open_bridge
+from atalaia.engine import feed
 from atalaia.engine.clock import SystemClock
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
@@ -294,4 +296,30 @@ async def test_other_tenants_readings_do_not_come_back_in_recovery(stack: Stack)
             number, np.array([found["series_id"]], np.int32),
             np.array([START_MS * 1000 - 1]), np.array([NOW]),
         )  # fmt: skip
-        assert [len(ts) async for _, ts, _ in chunks] == [count]
+        assert sum([len(ts) async for _, ts, _ in chunks]) == count
+
+
+async def test_windows_come_back_in_chunks_of_bounded_size(stack: Stack) -> None:
+    """However dense they are; whole, and within a series from old to new."""
+    sent = [
+        row(START_MS + 1000 * n + k, n, sensor=f"s{k}") for k in range(3) for n in range(200 * k)
+    ]
+    await stack.send(sent)
+    found = await stack.sql("SELECT DISTINCT series_id FROM readings")
+    wanted = np.array([line["series_id"] for line in found], np.int32)
+    until = np.full(len(wanted), NOW)
+    with mock.patch.multiple(feed, CHUNK_ROWS=20, MOST_ROWS=60, FIRST_SLICE_US=50_000_000):
+        chunks = [
+            chunk
+            async for chunk in stack.store.window_rows(
+                await stack.tenant_no(), wanted, until - 4_000_000_000, until
+            )
+        ]
+    assert max(len(ts) for _, ts, _ in chunks) < 60
+    assert len(chunks) > 10
+    rows: dict[int, list[int]] = {}
+    for numbers, ts, _ in chunks:
+        for number, at in zip(numbers.tolist(), ts.tolist(), strict=True):
+            rows.setdefault(number, []).append(at)
+    assert sorted(map(len, rows.values())) == [200, 400]
+    assert all(times == sorted(times) for times in rows.values())

@@ -2,11 +2,13 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
 import structlog
+import trio
 
 from atalaia.engine.judge import TenantState
 from atalaia.model.errors import RuleInvalid
@@ -16,6 +18,12 @@ from atalaia.rules.language import parse_rule
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+LeftOut = dict[UUID, list[str]]
+
+WARM_ROWS = 50_000  # some 5 ms
+TURN = 256  # sensors or series: some 10 ms, during which nobody else is served
 
 
 async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
@@ -35,11 +43,18 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         last_received=image.last_received,
         deltas=image.deltas,
     )
-    add_sensors(state, image.sensors, heard)
-    for series in image.series:
-        state.add_series(series, image.newest.get(series.series_no))
+    left_out: LeftOut = {}
+    for sensors in _in_turns(image.sensors):
+        _add_sensors(state, sensors, heard, left_out)
+        await trio.lowlevel.checkpoint()
+    _say_left_out(left_out)
+    for some in _in_turns(image.series):
+        for series in some:
+            state.add_series(series, image.newest.get(series.series_no))
+        await trio.lowlevel.checkpoint()
     await _warm(store, state)
-    state.rules.restore(image.rule_states)
+    for _ in state.rules.restore_in_parts(image.rule_states):
+        await trio.lowlevel.checkpoint()
     return state, image
 
 
@@ -64,13 +79,31 @@ def add_sensors(
     heard: Mapping[SensorNo, Micros],
 ) -> None:
     """Add sensors; say loudly which rules some of them leave out, being too many together."""
-    left_out: dict[UUID, list[str]] = {}
+    left_out: LeftOut = {}
+    _add_sensors(state, sensors, heard, left_out)
+    _say_left_out(left_out)
+
+
+def _add_sensors(
+    state: TenantState,
+    sensors: Sequence[SensorRow],
+    heard: Mapping[SensorNo, Micros],
+    left_out: LeftOut,
+) -> None:
     for sensor in sensors:
         state.add_sensor(sensor, heard.get(sensor.sensor_no, sensor.registered_at))
         for rule in state.left_out(sensor):
             left_out.setdefault(rule.rule_id, []).append(sensor.name)
+
+
+def _say_left_out(left_out: LeftOut) -> None:
     for rule_id, names in left_out.items():
         log.error("rule_left_out", rule_id=str(rule_id), sensors=len(names), first=names[0])
+
+
+def _in_turns(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Some at a time, so that others are served between."""
+    return (items[start : start + TURN] for start in range(0, len(items), TURN))
 
 
 async def _warm(store: EngineStore, state: TenantState) -> None:
@@ -87,4 +120,8 @@ async def _warm(store: EngineStore, state: TenantState) -> None:
     order = np.argsort(table.series_no, kind="stable")
     numbers = table.series_no[order]
     async for series, ts, value in chunks:
-        state.rules.warm(order[np.searchsorted(numbers, series)], ts, value)
+        slots = order[np.searchsorted(numbers, series)]
+        for start in range(0, len(slots), WARM_ROWS):
+            part = slice(start, start + WARM_ROWS)
+            state.rules.warm(slots[part], ts[part], value[part])
+            await trio.lowlevel.checkpoint()

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
+from atalaia.engine.feed import MOST_ROWS, Feed, as_rows
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
@@ -102,15 +103,24 @@ class PostgresEngineStore:
         order = np.argsort(since, kind="stable")
         for start in range(0, len(order), CHUNK_SERIES):
             chunk = order[start : start + CHUNK_SERIES]
-            bounds = (series[chunk], since[chunk], until[chunk])
-
-            async def work(
-                connection: asyncpg.Connection,
-                bounds: tuple[Int32s, Int64s, Int64s] = bounds,
-            ) -> tuple[Int32s, Int64s, Floats]:
-                return await window_chunk_aio(connection, *bounds)
-
-            yield await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
+            # Windows hold as many readings as devices send: slices of time bound the memory.
+            feed = Feed(np.arange(len(chunk)), since[chunk], int(until[chunk].max()), arrival=False)
+            while not feed.done:
+                asked = feed.next_slice()
+                mine = chunk[asked.series]
+                work = partial(
+                    window_chunk_aio,
+                    series=series[mine],
+                    since=asked.since,
+                    until=np.minimum(asked.until, until[mine]),
+                    limit=MOST_ROWS,
+                )
+                found, ts, value = await self._database.as_tenant(
+                    tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS
+                )
+                rows = feed.take(asked, as_rows((found, ts, value, ts), series[chunk]))
+                if len(rows):
+                    yield series[chunk][rows.series], rows.ts, rows.value
 
     async def register(
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros

@@ -13,15 +13,15 @@ from atalaia.storage.binary import decode_history, decode_points
 
 
 async def window_chunk_aio(
-    connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s
+    connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s, limit: int
 ) -> tuple[Int32s, Int64s, Floats]:
-    """Judged rows with since < ts <= until per series, by (series, ts), as columns.
+    """Up to `limit` judged rows with since < ts <= until per series, by (series, ts), as columns.
 
     Numbers are written into the statement because COPY takes no parameters; they are integers.
     """
     query = (
         f"SELECT r.series_id, r.ts, r.value {_wanted(series, since, until)}"
-        " AND NOT r.late ORDER BY r.series_id, r.ts"
+        f" AND NOT r.late ORDER BY r.series_id, r.ts LIMIT {limit:d}"
     )
     sink = BytesIO()
     await connection.copy_from_query(query, output=sink, format="binary")
