@@ -56,7 +56,7 @@ class Shapes:
     _selectors: dict[Selector, int] = attrs.field(factory=dict)
     _looking: list[tuple[int, ActiveRule]] = attrs.field(factory=list)
     """Every rule with the place of its selector; rules mostly share few of these."""
-    _matches: dict[tuple[bool, ...], tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]] = (
+    _matches: dict[tuple[int, ...], tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]] = (
         attrs.field(factory=dict)
     )
 
@@ -80,24 +80,26 @@ class Shapes:
         self, name: str, tags: Mapping[str, str]
     ) -> tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]:
         """Each selector is asked once: tens of thousands of sensors are added at a recovery."""
-        hits = tuple(selector.matches(name, tags) for selector in self._selectors)
+        hits = tuple([n for n, one in enumerate(self._selectors) if one.matches(name, tags)])
         if hits not in self._matches:
-            rules = [rule for place, rule in self._looking if hits[place]]
+            rules = [rule for place, rule in self._looking if place in hits]
             self._matches[hits] = (
                 tuple(rule for rule in rules if rule.spec.silence is None),
                 tuple(rule for rule in rules if rule.spec.silence is not None),
             )
         return self._matches[hits]
 
-    def find(self, name: str, tags: Mapping[str, str]) -> int:
-        """The shape of such a sensor. Of rules that do not fit together the newest are left out."""
-        matching = self.match(name, tags)
+    def find(self, name: str, tags: Mapping[str, str]) -> tuple[int, tuple[ActiveRule, ...]]:
+        """The shape of such a sensor, and its rules of silence. Of rules that do not fit together
+        the newest are left out.
+        """
+        matching, silence = self._match(name, tags)
         key = tuple(rule.rule_no for rule in matching)
         if key not in self._index:
             self._index[key] = len(self._shapes)
             self.matching.append(matching)
             self._add(build_shape(matching[: fitting(matching)]))
-        return self._index[key]
+        return self._index[key], silence
 
     def cover(self, since: int, until: int) -> None:
         """Lay the schedules out so that this range of times is within them."""

@@ -77,11 +77,10 @@ class TenantRules:
         """Returns the sensor's slot. Its rules are those whose selectors match now, but for
         those that `left_out` names. heard: when its silence began, at the earliest.
         """
-        index = self._shapes.find(name, tags)
+        index, silence = self._shapes.find(name, tags)
         shape = self._shapes[index]
         slot = len(self._sensors)
         states = len(self._states)
-        silence = self._shapes.match_silence(name, tags)
         self._states.add(slot, sensor_no, (*shape.rules, *silence))
         self._absence.add_sensor(heard, silence, states + len(shape.rules))
         series = len(self._series_of)
