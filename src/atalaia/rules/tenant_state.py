@@ -338,7 +338,7 @@ class TenantRules:
         sensor, rule = self._sensors[sensor_slot], self._states.owners[place][2]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
-            Evidence(str(aggregate), None if math.isnan(value) else value)
+            Evidence(str(aggregate), value if math.isfinite(value) else None)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
         return self._step(KINDS[kind], place, level, at, opened, arrived, evidence)
