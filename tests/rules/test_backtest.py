@@ -213,6 +213,12 @@ def test_trials_are_what_the_oracle_counts(
     ]
     # An alert that ends at the clock reading of its beginning overlaps by chance of the order.
     exact = all(alert.opened != alert.cleared for alerts in expected for alert in alerts)
+    if (
+        order == "arrival"
+    ):  # so do two that touch, in batches of one time with a chunk's end between
+        begins = {(alert.sensor, alert.opened) for alerts in expected for alert in alerts}
+        ends = {(alert.sensor, alert.cleared) for alerts in expected for alert in alerts}
+        exact = exact and not begins & ends
     assert outcome.trials[backtest.live_at].live
     for trial, alerts in zip(outcome.trials, expected, strict=True):
         check(trial, alerts, expected[backtest.live_at] if exact else None, until)
