@@ -14,7 +14,6 @@ JSON keys: `headline` {sent, accepted, duplicates, rejected, rows, alerts, alert
 import argparse
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -27,15 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import Server
+from twins import ALERTS, copy_directory
 
 HERE = Path(__file__).parent
-ALERTS = (
-    "SELECT alert_id, rule_no, rule_version, sensor_id, severity, state, opened_at, opened_value,"
-    " evidence, cleared_at, cleared_value, clear_reason,"
-    " (SELECT jsonb_agg(jsonb_build_array(kind, at, e.severity, value) ORDER BY arrival, ordinal)"
-    "  FROM alert_events e WHERE e.tenant_id = a.tenant_id AND e.alert_id = a.alert_id)"
-    " FROM alerts a ORDER BY opened_at, alert_id"
-)
 
 
 def replay(server: Server, files: list[Path], *more: str) -> dict[str, int]:
@@ -142,12 +135,7 @@ def main() -> None:
         register(server, options.data, scratch)
         before = int(server.sql("SELECT count(*) FROM readings"))
         server.stop()
-        shutil.copytree(base, scratch / "killed", symlinks=True, copy_function=copy_owned)
-        for root, folders, _ in os.walk(base):  # copytree keeps modes, not owners
-            for folder in ("", *folders):
-                source = Path(root, folder)
-                kept = source.stat()
-                os.chown(scratch / "killed" / source.relative_to(base), kept.st_uid, kept.st_gid)
+        copy_directory(base, scratch / "killed")
 
         calm = Server(base)
         account = replay_all(calm, options.data)
@@ -187,14 +175,6 @@ def main() -> None:
     exact = account["sent"] == account["accepted"] + account["duplicates"] + account["rejected"]
     if differing or not exact or rows != account["accepted"] or shaken_rows != rows:
         sys.exit("the runs differ, or the account is not exact")
-
-
-def copy_owned(source: str, target: str) -> str:
-    """copy2 that keeps the owner: the cluster's files belong to Postgres' account."""
-    shutil.copy2(source, target)
-    kept = os.stat(source)
-    os.chown(target, kept.st_uid, kept.st_gid)
-    return target
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.recover import recover
+from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Overloaded
 from atalaia.model.ids import SECOND_US, Micros, TenantNo
@@ -71,6 +72,7 @@ RULES = (
     "count(t, {w}) > 0 for 7d",  # waits everywhere
 )
 MIB = 1 << 20
+LIMITS = EngineLimits(tenant_bytes=4 << 30)  # a tenant has 256 MiB unless more is given
 
 
 @dataclass
@@ -191,7 +193,7 @@ async def make(
         )
         await store.commit_group(uuid4(), [item])
     window = f"{readings}s"
-    async with open_engine(store, clock, EngineLimits()) as gate:
+    async with open_engine(store, clock, LIMITS) as gate:
         for n, condition in enumerate(RULES):
             text = f"rule r{n} on sensors when {condition.format(w=window)}"
             await gate.edit_rule(number, CreateRule(text)).wait()
@@ -219,7 +221,13 @@ async def rebuild(store: PostgresEngineStore, number: TenantNo) -> dict[str, flo
         await trio.sleep(0.01)
         began = time.perf_counter()
         with timed.watch(TenantRules, "warm"), timed.watch(States, "restore"):
-            state, image = await recover(TimedStore(store, timed), number)  # type: ignore[arg-type]
+            state, image = await recover(
+                TimedStore(store, timed),  # type: ignore[arg-type]
+                number,
+                Threads(),
+                None,
+                LIMITS.tenant_bytes,
+            )
         took = time.perf_counter() - began
         await trio.sleep(0.002)
         nursery.cancel_scope.cancel()
@@ -298,8 +306,7 @@ class Client:
 async def under_load(
     store: PostgresEngineStore, number: TenantNo, other: TenantNo, series: int, calm_s: float
 ) -> dict[str, Any]:
-    limits = EngineLimits()
-    async with open_engine(store, SystemClock(), limits) as gate:
+    async with open_engine(store, SystemClock(), LIMITS) as gate:
         busy = Client(gate, number, series_names(series), 1_000, 0.05)
         quiet = Client(gate, other, series_names(100), 100, 0.05)
         for client in (busy, quiet):
@@ -322,7 +329,7 @@ async def under_load(
     return {
         "edit_s": rebuilt - edited,
         "inbox_rows": busy.most_unsettled,
-        "inbox_limit": limits.inbox_rows,
+        "inbox_limit": LIMITS.inbox_rows,
         "before": busy.figures(calm, edited),
         "meanwhile": busy.figures(edited, rebuilt),
         "neighbour_before": quiet.figures(calm, edited),

@@ -31,16 +31,24 @@ KERNELS = Path(__file__).parent / "results"  # compiled once, not for every data
 class Server:
     """`atalaia up` on a data directory; may be killed and started again on the same port."""
 
-    def __init__(self, directory: Path, command: Sequence[str] = UP) -> None:
-        """command: what Python runs; it takes --port and --data-dir as `atalaia up` does."""
+    def __init__(
+        self, directory: Path, command: Sequence[str] = UP, database_url: str | None = None
+    ) -> None:
+        """command: what Python runs; it takes --port and --data-dir as `atalaia up` does.
+
+        database_url: instead of a Postgres of its own.
+        """
         self.directory = directory
         self.command = command
+        self.given_url = database_url
         self.port = 0
         self.start()
 
     def start(self) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
         environment["NUMBA_CACHE_DIR"] = str(choose_cache(KERNELS))
+        if self.given_url is not None:
+            environment["DATABASE_URL"] = self.given_url
         self.process = subprocess.Popen(
             [sys.executable, *self.command, "--port", str(self.port),
              "--data-dir", self.directory],

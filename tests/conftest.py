@@ -11,10 +11,12 @@ from typing import Any
 import hypothesis
 import pytest
 
+from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
+from tests.broker import Node, open_node, reason_to_skip
 from tests.groups import report
 from tests.stack import Stack, new_database, open_stack
 
@@ -61,6 +63,7 @@ def cluster() -> Iterator[Cluster]:
 def kernel() -> None:
     """Compiled before the service runs, as `up` does: no request's deadline may pay for it."""
     compile_kernel()
+    compile_reorder()
 
 
 @pytest.fixture
@@ -75,3 +78,19 @@ async def stack(database_url: str) -> AsyncIterator[Stack]:
     """The whole service in this process, listening on a real socket."""
     async with open_stack(database_url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Node]:
+    """A real RabbitMQ for the whole session: a node takes some ten seconds to start."""
+    if why := reason_to_skip():
+        pytest.skip(why)
+    with open_node() as node:
+        yield node
+
+
+@pytest.fixture
+def amqp_url(broker: Node) -> Iterator[str]:
+    """A virtual host of its own for each test."""
+    with broker.vhost() as url:
+        yield url

@@ -35,9 +35,13 @@ ROAD = "tests/http/test_road.py::"
 ENGINE = "tests/engine/test_engine.py::"
 POSTGRES = "tests/storage/test_postgres.py::"
 RULES = "tests/rules/test_semantics.py::"
+EVIDENCE = "tests/rules/test_evidence.py::"
+EXPLAIN = "tests/rules/test_explaining.py::"
+MEMORY = "tests/engine/test_memory.py::"
 SILENCE = "tests/engine/test_silence.py::"
 GROUPS = "tests/rules/test_groups.py::"
 SILENT = "tests/rules/test_silent.py::"
+LATENESS = "tests/engine/test_lateness.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -81,7 +85,7 @@ MUTANTS = (
     ),
     Mutant(
         "windows-not-warm", "3 restart", "engine/recover.py",
-        "    await _warm(store, state)\n", "",
+        "    await _warm(store, state, threads)\n", "",
         ROAD + "test_a_restart_is_no_restart",
     ),
     Mutant(
@@ -96,8 +100,8 @@ MUTANTS = (
     ),
     Mutant(
         "tenant-not-set", "4 apart", "storage/database.py",
-        "await connection.execute(_AS_TENANT, str(tenant)",
-        'await connection.execute(_AS_TENANT, "1"',
+        "(_AS_TENANT, str(tenant_no)",
+        '(_AS_TENANT, "1"',
         "tests/http/test_bad_input.py::test_a_tenant_sees_nothing_of_another",
     ),
     Mutant(
@@ -112,8 +116,43 @@ MUTANTS = (
     ),
     Mutant(
         "a-flood-takes-all", "4 apart", "engine/group.py",
-        "if crowded else limits.group_rows", "if False else limits.group_rows",
+        "if size + ITEM_ROWS > line.credit:", "if False:",
         "tests/engine/test_group.py::test_a_flood_leaves_room_for_others",
+    ),
+    Mutant(
+        "first-come-first-served", "4 apart", "engine/group.py",
+        "tenant = work.item.tenant_no\n", "tenant = TenantNo(0)\n",
+        "tests/engine/test_group.py::test_nobody_waits_for_more_than_a_turn_of_each_other",
+    ),
+    Mutant(
+        "bucket-never-empty", "4 apart", "engine/quota.py",
+        "self._tokens -= tokens", "self._tokens -= 0 * tokens",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "one-bucket-for-all", "4 apart", "engine/quota.py",
+        "yield _Limit(READINGS, tenant_no, rate)", "yield _Limit(READINGS, TenantNo(0), rate)",
+        "tests/http/test_quotas.py::"
+        "test_a_tenant_beyond_its_quota_is_refused_and_others_are_not",
+    ),
+    Mutant(
+        "quota-asked-after-the-body", "4 apart", "http/turnstile.py",
+        "        try:\n            self.ask(principal)\n        except QuotaUsedUp as refused:\n"
+        "            paid",
+        "        try:\n            pass\n        except QuotaUsedUp as refused:\n            paid",
+        "tests/http/test_quotas.py::test_a_body_beyond_the_quota_is_not_read",
+    ),
+    Mutant(
+        "slow-rules-in-the-loop", "4 apart", "engine/threads.py",
+        "if ns < LONG_NS:", "if True:",
+        "tests/engine/test_threads.py::test_slow_rules_of_one_tenant_stall_no_other",
+    ),
+    Mutant(
+        "quarantine-of-all", "4 apart", "engine/engine.py",
+        "        quarantine = None if supervisor is None else supervisor.quarantine\n",
+        "        quarantine = next((s.quarantine for s in self._tenants.values()), None)\n",
+        ENGINE + "test_a_crashing_actor_is_rebuilt_then_quarantined_alone",
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
@@ -124,6 +163,33 @@ MUTANTS = (
         "no-limit-of-inflating", "5 bounded", "wire/inflate.py",
         "stream.decompress(body, room + 1)", "stream.decompress(body)[: room]",
         "tests/wire/test_inflate.py::test_a_bomb_is_too_large_before_it_is_large",
+    ),
+    Mutant(
+        "a-dead-database-is-waited-for", "5 bounded", "storage/pulse.py",
+        "if self.answers and not answers:", "if False:",
+        "tests/storage/test_outage.py::"
+        "test_a_dead_network_is_answered_at_once_and_forgotten_when_it_is_back",
+    ),
+    Mutant(
+        "an-outage-keeps-waiting", "5 bounded", "engine/outage.py",
+        "receipt.give_up()", "pass",
+        ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
+    ),
+    Mutant(
+        "an-outage-lets-in", "5 bounded", "engine/engine.py",
+        "self._outage.admit()", "",
+        ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
+    ),
+    Mutant(
+        "connections-without-bounds", "5 bounded", "http/connection.py",
+        "if not self.crowd.enter(address):", "if self.crowd.enter(address) is None:",
+        "tests/http/test_sockets.py::test_a_flood_of_connections_is_refused_and_leaves_room",
+    ),
+    Mutant(
+        "body-of-a-refused-request-left-unread", "5 bounded", "http/asgi.py",
+        "        await incoming.discard()\n    except ClientGone:",
+        "        pass\n    except ClientGone:",
+        "tests/http/test_sockets.py::test_a_refusal_wedges_no_connection",
     ),
     Mutant(
         "an-inbox-without-bounds", "5 bounded", "engine/inbox.py",
@@ -235,7 +301,7 @@ MUTANTS = (
     Mutant(
         "for-a-microsecond-longer", FOLD, "rules/judging.py",
         "now - records[record, SINCE] < rules[r, 1]", "now - records[record, SINCE] <= rules[r, 1]",
-        RULES + "test_transitions_are_those_of_the_oracle",
+        GROUPS + "test_what_held_for_just_that_time_opens",
     ),
     Mutant(
         "clearing-goes-on-where-it-was-broken-off", FOLD, "rules/judging.py",
@@ -265,7 +331,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-deadline-before-its-time", FOLD, "rules/absence.py",
-        "-(-(heard + after_us) // GRID_US) * GRID_US", "(heard + after_us) // GRID_US * GRID_US",
+        "return -(-at // GRID_US) * GRID_US", "return at // GRID_US * GRID_US",
         SILENT + "test_live_rules_open_and_clear_at_the_same_times",
     ),
     Mutant(
@@ -279,14 +345,168 @@ MUTANTS = (
         SILENT + "test_trials_are_what_a_clock_would_have_seen",
     ),
     Mutant(
-        "late-rows-prove-life", FOLD, "engine/backtest.py",
-        "late=not arrival,", "late=True,",
-        "tests/http/test_backtest_silence.py::test_silence_is_read_off_the_arrivals",
+        "older-readings-prove-life", FOLD, "rules/silent.py",
+        "found.append(mine[ts[mine] > newest[:-1]])", "found.append(mine)",
+        SILENT + "test_an_older_reading_is_no_sign_of_life",
+    ),
+    Mutant(
+        "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",
+        "if state.held_bytes + joining <= limit:", "if joining <= limit:",
+        MEMORY + "test_growth_by_data_is_refused_for_that_tenant_alone",
+    ),
+    Mutant(
+        "windows-filled-beyond-the-bound", "5 bounded", "engine/recover.py",
+        "            if state.is_full:\n                return\n", "",
+        MEMORY + "test_a_return_from_rest_stays_within_the_bound",
+    ),
+    Mutant(
+        "refusals-count-as-silence", RESTART, "engine/tenant.py",
+        "        state.rules.listen_from(self._refused_at)\n", "",
+        MEMORY + "test_what_we_refuse_is_nobodys_silence",
+    ),
+    Mutant(
+        "season-out-of-reach", RESTART, "rules/program.py",
+        "seasons = seasons + np.where(seasons > 0, mine[:, W_WIDTH], 0)", "seasons = seasons * 0",
+        RULES + "test_a_season_is_the_same_after_a_crash_and_in_any_batch",
+    ),
+    Mutant(
+        "any-season-ago-will-do", FOLD, "rules/scanning.py",
+        "if before - width < words[found] <= before:", "if words[found] <= before:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "residuals-of-the-wrong-reading", FOLD, "rules/scanning.py",
+        "+ RESIDUALS <= position:", "+ RESIDUALS < position:",
+        RULES + "test_seasonal_scores_are_those_of_the_oracle",
     ),
     Mutant(
         "state-changes-not-packed", RESTART, "rules/states.py",
         "        return self._pack(places)\n\n    def dump", "        return b\"\"\n\n    def dump",
         RULES + "test_a_crash_anywhere_changes_no_bit",
+    ),
+    Mutant(
+        "evidence-taken-after-the-batch", FOLD, "rules/kernel.py",
+        "        if opening and counts[2]:\n            return i, OPENING, 0\n", "",
+        EVIDENCE + "test_many_readings_are_thinned_without_losing_the_extremes",
+    ),
+    Mutant(
+        "evidence-of-a-flapping-rule-without-bounds", "4 apart, 5 bounded", "rules/evidence.py",
+        "    if again and count > FEW_READ:", "    if False:",
+        EVIDENCE + "test_a_rule_that_flaps_over_a_long_window_is_not_walked_through_each_time",
+    ),
+    Mutant(
+        "late-readings-of-a-later-batch-counted", RESTART, "storage/evidence.py",
+        " AND r.late AND r.received_at <= w.arrived", " AND r.late",
+        POSTGRES + "test_late_readings_of_a_later_batch_are_not_evidence",
+    ),
+    Mutant(
+        "explained-at-the-time-of-its-own-metrics", FOLD, "rules/measuring.py",
+        "self._rules.add_series(0, metric, self.clock)", "self._rules.add_series(0, metric, None)",
+        EXPLAIN + "test_values_truth_and_state_are_those_of_the_engine",
+    ),
+    Mutant(
+        "earliest-forgets-the-silence", FOLD, "rules/earliest.py",
+        "if since is None or begin - last > spec.gap_us:", "if since is None:",
+        EXPLAIN + "test_no_alert_opens_before_the_earliest_time_and_one_does_then",
+    ),
+    Mutant(
+        "lets-out-at-just-the-lateness", FOLD, "rules/chains.py",
+        "(words[head + B_SPAN] >> 4)] < before", "(words[head + B_SPAN] >> 4)] <= before",
+        LATENESS + "test_disorder_of_just_the_lateness_is_still_in_time",
+    ),
+    Mutant(
+        "a-repetition-waits-too", "2 stored once, 6 one fold", "rules/chains.py",
+        "            return -1\n    if end - begin == ROWS:",
+        "            pass\n    if end - begin == ROWS:",
+        LATENESS + "test_disorder_of_just_the_lateness_is_still_in_time",
+    ),
+    Mutant(
+        "a-block-linked-one-way", FOLD, "rules/chains.py",
+        "            words[after + B_PREV] = other\n", "            pass\n",
+        "tests/rules/test_reorder.py::test_rows_leave_in_order_once_and_all_of_them",
+    ),
+    Mutant(
+        "judged-not-committed", RESTART, "storage/commit.py",
+        "[pack_times(item.judged) for", "[pack_times(item.newest) for",
+        "tests/http/test_lateness.py::test_what_waits_is_found_again_after_every_batch",
+    ),
+    Mutant(
+        "waiting-not-found-again", RESTART, "engine/recover.py",
+        "        await _wait_again(store, state, state.reorder)\n", "        pass\n",
+        LATENESS + "test_a_crash_anywhere_changes_no_bit_though_readings_wait",
+    ),
+    Mutant(
+        "windows-warm-beyond-what-was-judged", RESTART, "engine/recover.py",
+        "newest = table.newest if state.reorder is None else state.reorder.judged",
+        "newest = table.newest",
+        LATENESS + "test_a_crash_anywhere_changes_no_bit_though_readings_wait",
+    ),
+    Mutant(
+        "heard-out-of-order", RESTART, "engine/judge.py",
+        "state.rules.hear(heard, arrived)", "state.rules.hear(fresh_slot, arrived)",
+        LATENESS + "test_a_sensor_is_heard_when_its_reading_arrives",
+    ),
+    Mutant(
+        "a-change-leaves-what-waits", FOLD, "engine/judge.py",
+        "ready = self.reorder.drain(sensor)", "ready = self.reorder.drain(-1)",
+        LATENESS + "test_a_change_of_lateness_judges_what_waits",
+    ),
+    Mutant(
+        "an-order-of-arrival-taken-for-known", FOLD, "engine/feed.py",
+        "(self._asked - self.lateness)[rows.series]", "self._asked[rows.series]",
+        "tests/rules/test_backtest.py::test_a_feed_keeps_the_order_of_arrival_of_readings_out_of_order",
+    ),
+    Mutant(
+        "ack-before-commit", "1 durable", "amqp/lane.py",
+        "            sent.append(Sent(delivery, batch, receipt))",
+        "            sent.append(Sent(delivery, batch, receipt))\n"
+        '            self.session.done(delivery, "stored")',
+        "tests/amqp/test_faults.py::"
+        "test_a_consumer_killed_before_the_commit_gets_its_messages_again",
+    ),
+    Mutant(
+        "poison-handed-back", "1 durable", "amqp/session.py",
+        "        self._done.append(delivery.tag)\n",
+        '        self._done += [delivery.tag] if result != "poison" else []\n',
+        "tests/amqp/test_poison.py::test_what_was_sent_is_stored_rejected_or_a_dead_letter",
+    ),
+    Mutant(
+        "returns-pass-as-confirmed", "1 durable", "amqp/outlet.py",
+        "on_return_raises=True", "on_return_raises=False",
+        "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
+    ),
+    Mutant(
+        "letter-not-confirmed", "1 durable", "amqp/session.py",
+        "            if fate is Fate.CONFIRMED:\n", "            if fate is not None:\n",
+        "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
+    ),
+    Mutant(
+        "a-retry-overtakes", RESTART, "engine/tenant.py",
+        "if submission.after is not None and submission.after.failed:", "if False:",
+        "tests/amqp/test_faults.py::test_a_retry_never_overtakes",
+    ),
+    Mutant(
+        "more-acknowledged-than-done", "1 durable", "amqp/acks.py",
+        "        while top + 1 in fresh or top + 1 in self._beyond:\n            top += 1\n",
+        "        top = max(top, *tags)\n",
+        "tests/amqp/test_pure.py::"
+        "test_acknowledgements_cover_what_is_done_and_nothing_else",
+    ),
+    Mutant(
+        "the-payloads-sensor-counts", "4 apart", "wire/rows.py",
+        'item = item | {"sensor": self._sensor}', 'item = {"sensor": self._sensor} | item',
+        "tests/amqp/test_pure.py::"
+        "test_a_sensor_comes_from_the_topic_never_from_the_payload",
+    ),
+    Mutant(
+        "every-topic-is-open", "4 apart", "amqp/mqtt.py",
+        r'return rf"^v1\.{tenant_id}\..+\.readings$"', r'return rf"^v1\..+\.readings$"',
+        "tests/amqp/test_mqtt.py::test_another_tenants_topic_is_refused",
+    ),
+    Mutant(
+        "one-tenants-poison-stops-all", "4 apart", "amqp/poison.py",
+        "self.per_minute + 1 if tenant_id is None else self.per_tenant", "self.per_minute + 1",
+        "tests/amqp/test_poison.py::test_one_tenants_poison_does_not_stop_the_others",
     ),
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The whole process on one screen.
 
-Nesting is the shutdown order: Postgres ⊃ bridge ⊃ storage ⊃ engine ⊃ face. Leaving unwinds the
-face first, then inboxes drain, then the last commit, then the pools, then the database. Nobody
-keeps a stop flag.
+Nesting is the shutdown order: Postgres ⊃ bridge ⊃ storage ⊃ engine ⊃ faces (HTTP, and RabbitMQ's
+consumer). Leaving unwinds the faces first, then inboxes drain, then the last commit, then the
+pools, then the database. Nobody keeps a stop flag.
 """
 
 import gc
@@ -15,17 +15,25 @@ from pathlib import Path
 import attrs
 import trio
 
-from atalaia.bridge import open_bridge
+from atalaia.amqp.consumer import Consumer
+from atalaia.amqp.intake import QueueIntake
+from atalaia.amqp.limits import AmqpLimits
+from atalaia.amqp.publisher import open_publisher
+from atalaia.bridge import Bridge, open_bridge
 from atalaia.config.settings import Credentials, Settings
 from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
+from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
 from atalaia.engine.limits import EngineLimits
+from atalaia.engine.quota import Quotas
 from atalaia.first_start import open_credentials
-from atalaia.http.app import create_app, listen, run_server
+from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
+from atalaia.http.asgi import Front
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
+from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
@@ -51,6 +59,8 @@ async def run(
     clock = SystemClock()
     retention_us = settings.retention_days and settings.retention_days * DAY_US
     limits = attrs.evolve(limits or EngineLimits(), retention_us=retention_us)
+    if settings.tenant_memory_bytes is not None:
+        limits = attrs.evolve(limits, tenant_bytes=settings.tenant_memory_bytes)
     _make_data_dir(settings.data_dir)
     with listen(settings.host, settings.port) as listener:
         base_url = _base_url(settings.host, listener.getsockname()[1])
@@ -58,23 +68,38 @@ async def run(
             progress("compiling the rule kernel (some seconds the first time)")
             await trio.to_thread.run_sync(compile_kernel)
             await trio.to_thread.run_sync(compile_tally)
+            await trio.to_thread.run_sync(compile_reorder)
             progress("starting Postgres" if settings.database_url is None else "asking Postgres")
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
             database = await stack.enter_async_context(open_database(bridge, url))
             credentials = await open_credentials(bridge, url, base_url, settings.data_dir, clock)
-            store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
-            gate = await stack.enter_async_context(open_engine(store, clock, limits))
             queries = PostgresQueries(database)
-            front = create_app(gate, queries)
             demo = None
-            if settings.demo:
-                demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
+            consumer = None
+            if settings.role == "http":
+                front = await stack.enter_async_context(
+                    _queue_face(settings, bridge, queries, clock, limits)
+                )
+            else:
+                store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
+                gate = await stack.enter_async_context(
+                    open_engine(store, clock, limits, settings.quota)
+                )
+                checks = {}
+                if settings.rabbitmq_url is not None:
+                    consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
+                    checks["broker"] = consumer.check
+                front = create_app(gate, queries, checks=checks)
+                if settings.demo:
+                    demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
             async with trio.open_nursery() as faces:
                 faces.start_soon(_watch_signals, shutdown)
                 await faces.start(partial(run_server, front, listener, shutdown=shutdown))
                 _calm_collector()
+                if consumer is not None:
+                    faces.start_soon(consumer.run, shutdown)
                 if demo is not None:
                     faces.start_soon(run_demo, gate, demo, clock, shutdown)
                 announce(credentials, demo)
@@ -82,6 +107,22 @@ async def run(
                 progress("draining: open requests, then inboxes, then the last commit")
                 # run_server ends by itself now; a second signal is no longer ours to catch.
         progress("stopped; every answered reading is committed")
+
+
+@asynccontextmanager
+async def _queue_face(
+    settings: Settings,
+    bridge: Bridge,
+    queries: PostgresQueries,
+    clock: SystemClock,
+    limits: EngineLimits,
+) -> AsyncIterator[Front]:
+    """The face of the role `http`: readings go to RabbitMQ, questions to the database."""
+    url = settings.rabbitmq_url or ""
+    async with open_publisher(bridge, url, AmqpLimits()) as publisher:
+        gate = NoEngine(limits.retention_us, Quotas(settings.quota))
+        take = QueueIntake(publisher, gate, clock, limits, MAX_BODY_BYTES)
+        yield create_app(gate, queries, take=take, checks={"broker": publisher.check})
 
 
 def _calm_collector() -> None:

@@ -5,17 +5,27 @@ series are the inner int4 ones. A call either does what it says or raises one of
 errors below.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 import attrs
+import numpy as np
 
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+    SettingsView,
+)
 from atalaia.rules.syntax import Selector
 
 
@@ -33,13 +43,14 @@ class Fenced(Exception):
 
 @attrs.frozen
 class SensorRow:
-    """A registered sensor."""
+    """A registered sensor. lateness_us: its own; None: its tenant's."""
 
     sensor_no: SensorNo
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     registered_at: Micros
+    lateness_us: int | None = None
 
 
 @attrs.frozen
@@ -57,7 +68,9 @@ class TenantImage:
 
     newest: the newest event time per series; rule_states: packed records in commit order;
     last_received: the newest committed received_at, 0 when there is none;
-    deltas: state rows since the last snapshot.
+    deltas: state rows since the last snapshot; lateness_us: of sensors without their own;
+    judged: the newest judged event time of the series that have readings waiting, NEVER for none
+    yet; of the other series everything is judged.
     """
 
     tenant_id: UUID
@@ -69,6 +82,8 @@ class TenantImage:
     next_rule_no: RuleNo
     last_received: Micros
     deltas: int
+    lateness_us: int = 0
+    judged: Mapping[SeriesNo, Micros] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -91,13 +106,25 @@ class TagsWrite:
     tags: Mapping[str, str]
 
 
+@attrs.frozen
+class LatenessWrite:
+    """The lateness of a sensor, or of a tenant where there is none, as it is to stand after this
+    commit; None: the sensor has its tenant's.
+    """
+
+    sensor_no: SensorNo | None
+    lateness_us: int | None
+
+
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one change of rules or tags) of one tenant, judged and ready to be stored.
+    """One batch (or one change of rules, tags or lateness) of one tenant, judged and ready to be
+    stored.
 
-    fresh_*: rows newer than their series' newest, sorted by (series, ts), unique.
+    fresh_*: rows that are surely new and not late, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
-    touched, newest: series whose newest moved, and where it stands now.
+    touched, newest, judged: series whose newest moved, or whose newest judged reading did, and
+    where both stand now; judged is empty when it is newest.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
     """
@@ -116,6 +143,8 @@ class CommitItem:
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
     tags_write: TagsWrite | None = None
+    lateness_write: LatenessWrite | None = None
+    judged: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
     snapshot: bool = False
 
     @property
@@ -142,11 +171,11 @@ class EngineStore(Protocol):
 
     def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
-        """Judged (not late) rows with since < ts <= until per series, in chunks of bounded size.
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
+        """Judged (not late) rows with since < ts <= until per series, in bounded chunks.
 
-        Within a chunk rows are sorted by (series, ts); those of one series in the next chunk are
-        newer.
+        Within a chunk rows are sorted by (series, ts); a series of many goes on in the next one.
+        Whoever does not exhaust it closes it.
         """
         ...
 
@@ -179,8 +208,17 @@ class EngineStore(Protocol):
         """
         ...
 
+    async def outlast_commits(self) -> None:
+        """Wait until no call of commit_group that has failed can still store anything.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
-        """Make the next days' partitions and forget the ids of groups older than that."""
+        """Make the next days' partitions and forget the ids of groups older than that, by the
+        clock that the store itself wrote beside them.
+        """
         ...
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
@@ -188,14 +226,34 @@ class EngineStore(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class SensorImage:
+    """A sensor as its rules see it, as of one commit. By metric: the series, the event times of its
+    newest reading and of the newest that was judged, and when the former arrived. rule_states: of
+    all rules and sensors, in commit order.
+    """
+
+    sensor: SensorRow
+    series: Mapping[str, SeriesNo]
+    newest: Mapping[str, Micros]
+    judged: Mapping[str, Micros]
+    arrived: Mapping[str, Micros]
+    rule_states: bytes
+
+
 class Queries(Protocol):
-    """What the faces ask of the committed past, always in the name of one tenant.
+    """What the faces ask of the committed past, always in the name of one tenant, and what they
+    may say by themselves since it judges nothing: units.
 
     Everything raises StoreUnavailable when the database does not answer.
     """
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         """A living API key by its public id, before any tenant is known."""
+        ...
+
+    async def find_tenant(self, tenant_id: UUID) -> TenantNo | None:
+        """A tenant's inner number, for messages that name their tenant."""
         ...
 
     async def ping(self) -> None:
@@ -209,6 +267,8 @@ class Queries(Protocol):
         ...
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+
+    async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
@@ -236,6 +296,14 @@ class Queries(Protocol):
         """
         ...
 
+    async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None: ...
+
+    async def count_late(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> int:
+        """Late readings with since < ts <= until per series, over all of them."""
+        ...
+
     async def history(
         self,
         tenant_no: TenantNo,
@@ -259,6 +327,24 @@ class Queries(Protocol):
 
     async def rule_named(self, tenant_no: TenantNo, name: str) -> StoredRule | None: ...
 
+    async def units(self, tenant_no: TenantNo, metrics: Sequence[str]) -> Mapping[str, str]:
+        """What these metrics are said to be measured in, as far as it is said."""
+        ...
+
+    async def list_units(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        """Metrics with their units, beyond the name `after`, by name (code points)."""
+        ...
+
+    async def set_unit(self, tenant_no: TenantNo, metric: str, unit: str) -> None:
+        """Raises Conflict for one metric too many."""
+        ...
+
+    async def drop_unit(self, tenant_no: TenantNo, metric: str) -> bool:
+        """Whether there was one."""
+        ...
+
     async def count_sensors(
         self, tenant_no: TenantNo, selectors: Sequence[Selector]
     ) -> Sequence[int]:
@@ -278,6 +364,6 @@ class Queries(Protocol):
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
-        """One alert with its history."""
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
+        """One alert with its history, and what it was opened on (None: before this was kept)."""
         ...

@@ -116,6 +116,15 @@ async def test_nothing_stored_is_a_failure(cli: Runner, pump: Path) -> None:
     assert (code, "accepted 0" in said, "duplicates 1" in said) == (0, True, True), said
 
 
+async def test_years_of_sparse_rows_come_in_time(cli: Runner, pump: Path) -> None:
+    """Months have to be opened for them; none is rejected, and none is late by then."""
+    file = pump.with_name("years.csv")
+    months = [f"{2015 + n // 12}-{n % 12 + 1:02}-05,{n}" for n in range(40)]
+    file.write_text("\n".join(["time,t", *months]))
+    code, said = await cli("replay", file)
+    assert (code, "accepted 40 of them late 0 duplicates 0 rejected 0" in said) == (0, True), said
+
+
 async def test_a_pace_is_kept_and_nothing_lies_in_the_future(cli: Runner, pump: Path) -> None:
     """An hour in two seconds, shifted to now: each row is at most as old as it should be."""
     for name in ("a", "b", "c"):

@@ -15,7 +15,7 @@ def test_rules_are_checked_before_they_are_sent(here: Here, tmp_path: Path) -> N
     file.write_text("rule a on sensors when avg(t, 5m) > 1 and max(t, 5m) > 2\n")
     code, said = here("rules", "check", str(file))
     assert code == 0
-    assert said.startswith("ok a: t; 1 windows per sensor")
+    assert said.startswith("ok a: t; 1 window per sensor")
     file.write_text("\nrule a on sensors when avgg(t, 5m) > 1\n")
     code, said = here("rules", "check", str(file))
     assert code == 1

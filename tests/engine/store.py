@@ -1,6 +1,6 @@
 """The engine's port in dicts, with faults that a real database does not make to order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 import attrs
@@ -24,6 +24,8 @@ class Tenant:
     rules: dict[int, StoredRule] = attrs.field(factory=dict)
     heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
     waits: set[int] = attrs.field(factory=set)
+    judged: dict[SeriesNo, Micros] = attrs.field(factory=dict)
+    lateness_us: int = 0
     last_received: int = 0
     deltas: int = 0
 
@@ -51,6 +53,11 @@ class FaultyStore:
     loads: int = 0
     snapshots: int = 0
     transitions: list[Transition] = attrs.field(factory=list)
+    landed: trio.Event = attrs.field(factory=trio.Event)
+    """When every lost commit has come to its end."""
+
+    def __attrs_post_init__(self) -> None:
+        self.landed.set()
 
     def tenant(self, tenant_no: TenantNo) -> Tenant:
         return self.tenants.setdefault(tenant_no, Tenant())
@@ -74,6 +81,8 @@ class FaultyStore:
             next_rule_no=RuleNo(len(t.rules) + 1),
             last_received=Micros(t.last_received),
             deltas=t.deltas,
+            lateness_us=t.lateness_us,
+            judged={s: ts for s, ts in t.judged.items() if ts != t.newest[s]},
         )
 
     async def last_heard(self, tenant_no: TenantNo, image: TenantImage) -> dict[SensorNo, Micros]:
@@ -84,7 +93,7 @@ class FaultyStore:
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
         rows = self.tenant(tenant_no).rows
         for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True):
             kept = sorted(
@@ -152,10 +161,14 @@ class FaultyStore:
             late += (s, ts) not in t.rows
             t.rows.setdefault((s, ts), (value, True))
         sensors = {row.series_no: row.sensor_no for row in t.series.values()}
-        for s in item.fresh_series.tolist():
-            t.heard[sensors[s]] = item.received_at
-        for s, newest in zip(item.touched.tolist(), item.newest.tolist(), strict=True):
-            t.newest[s] = newest
+        for s, ts in zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True):
+            if s not in t.newest or ts > t.newest[s]:
+                t.heard[sensors[s]] = item.received_at
+        judged = item.judged if len(item.judged) else item.newest
+        for s, newest, at in zip(
+            item.touched.tolist(), item.newest.tolist(), judged.tolist(), strict=True
+        ):
+            t.newest[s], t.judged[s] = newest, at
         self.transitions += item.transitions
         if item.snapshot:
             self.snapshots += 1
@@ -168,11 +181,22 @@ class FaultyStore:
             t.rules[number] = item.rule_write.rule
             waits = item.rule_write.waits and item.rule_write.rule.enabled
             t.waits = t.waits | {number} if waits else t.waits - {number}
+        if item.lateness_write is not None:
+            write = item.lateness_write
+            if write.sensor_no is None:
+                assert write.lateness_us is not None
+                t.lateness_us = write.lateness_us
+            for sensor in t.sensors.values():
+                if sensor.sensor_no == write.sensor_no:
+                    t.sensors[sensor.name] = attrs.evolve(sensor, lateness_us=write.lateness_us)
         if item.tags_write is not None:
             for sensor in t.sensors.values():
                 if sensor.sensor_no == item.tags_write.sensor_no:
                     t.sensors[sensor.name] = attrs.evolve(sensor, tags=item.tags_write.tags)
         return late
+
+    async def outlast_commits(self) -> None:
+        await self.landed.wait()
 
     async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
         return

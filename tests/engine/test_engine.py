@@ -67,11 +67,30 @@ async def test_an_unknown_outcome_is_retried_and_stored_once(autojump_clock: Moc
     assert len(store.tenant(ONE).rows) == 3
 
 
-async def test_a_passing_outage_is_waited_out(autojump_clock: MockClock) -> None:
-    """Below the retry deadline nobody notices but by the delay."""
-    store = FaultyStore(faults=[DOWN] * 5)
+async def test_a_commit_that_fails_once_or_twice_is_waited_for(autojump_clock: MockClock) -> None:
+    """A deadlock or a broken connection: nobody notices but by the delay."""
+    store = FaultyStore(faults=[DOWN] * 2)
     async with engine(store) as gate:
-        assert (await gate.submit(ONE, batch()).wait()).accepted == 1
+        assert (await gate.submit(ONE, batch()).answer()).accepted == 1
+
+
+async def test_an_outage_lets_nobody_in_and_keeps_nobody_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    """Both are told to send it again; what waited is stored all the same and counts once."""
+    store, sent = FaultyStore(faults=[DOWN] * 5), batch()
+    async with engine(store) as gate:
+        waiting = gate.submit(ONE, sent)
+        with pytest.raises(Unavailable), trio.fail_after(0.5):
+            await waiting.answer()
+        assert not gate.commits
+        with pytest.raises(Unavailable):
+            gate.submit(TWO, batch())
+        while not gate.commits:
+            await trio.sleep(0.1)
+        assert (await gate.submit(TWO, batch()).answer()).accepted == 1
+        again = await gate.submit(ONE, sent).answer()
+        assert (again.accepted, again.duplicates) == (0, 1)
 
 
 async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt(
@@ -85,10 +104,30 @@ async def test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt
         for receipt in receipts:
             with pytest.raises(Unavailable):
                 await receipt.wait()
+        await trio.sleep(EngineLimits().commit_retry_s + 2)
         store.faults.clear()
         answers = [await gate.submit(ONE, b).wait() for b in batches]
         assert [(a.accepted, a.duplicates) for a in answers] == [(1, 0)] * 3
     assert store.loads > 1
+
+
+async def test_nothing_is_loaded_while_a_lost_commit_may_still_land(
+    autojump_clock: MockClock,
+) -> None:
+    """The flusher gave up on it; the actor is rebuilt only when it has stored all or nothing."""
+    store = FaultyStore(faults=[DOWN] * 30)
+    async with engine(store) as gate:
+        lost, store.landed = batch(3), trio.Event()
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, lost).wait()
+        await trio.sleep(EngineLimits().commit_retry_s + 2)
+        store.faults.clear()
+        loads, again = store.loads, gate.submit(ONE, lost)
+        await trio.sleep(5)
+        assert (store.loads, again.settled) == (loads, False)
+        store.landed.set()
+        assert (await again.wait()).accepted == 3
+        assert store.loads > loads
 
 
 async def test_a_poisoned_batch_is_buried_and_hurts_nobody_else(autojump_clock: MockClock) -> None:
@@ -150,7 +189,7 @@ async def test_a_full_inbox_refuses_with_a_delay_and_frees_itself(
     autojump_clock: MockClock,
 ) -> None:
     """One tenant's share first (429), the whole process's then (503)."""
-    store = FaultyStore(faults=[DOWN] * 3)
+    store = FaultyStore(faults=[DOWN] * 2)
     async with engine(store, inbox_rows=10, total_rows=15) as gate:
         first = gate.submit(ONE, batch(8))
         with pytest.raises(Overloaded) as mine:
@@ -207,7 +246,12 @@ async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
     autojump_clock: MockClock,
 ) -> None:
     """Callers get 503 at once; the others go on; after the pause it is tried again."""
-    store = FaultyStore(load_faults=[RuntimeError("bug")] * 3)
+
+    def quarantined() -> float:
+        return REGISTRY.get_sample_value("atalaia_tenants_quarantined") or 0.0
+
+    before = quarantined()
+    store = FaultyStore(load_faults=[RuntimeError("a bug of customer 42")] * 3)
     async with engine(store, crashes=3, quarantine_s=100.0) as gate:
         for _ in range(3):
             with pytest.raises(Unavailable):
@@ -217,8 +261,15 @@ async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
             gate.submit(ONE, batch())
         assert caught.value.code == "quarantined"
         assert 0 < caught.value.retry_after_s <= 100
+        assert "RuntimeError" in caught.value.detail
+        seen = gate.status(ONE)
+        assert (seen.reason, seen.retry_after_s) == ("RuntimeError", caught.value.retry_after_s)
+        assert quarantined() == before + 1
+        assert gate.status(TWO).reason is None
         assert (await gate.submit(TWO, batch()).wait()).accepted == 1
         await trio.sleep(100)
+        assert gate.status(ONE).reason is None
+        assert quarantined() == before
         assert (await gate.submit(ONE, batch()).wait()).accepted == 1
 
 
@@ -231,6 +282,17 @@ async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock)
         await trio.sleep(1)
         began = trio.current_time()
     assert trio.current_time() - began < 10
+
+
+async def test_closing_during_a_crashs_pause_answers_who_waits(autojump_clock: MockClock) -> None:
+    """What arrived between the crash and the next try is to be sent again."""
+    store = FaultyStore(load_faults=[RuntimeError("bug")])
+    async with engine(store) as gate:
+        with pytest.raises(Unavailable):
+            await gate.submit(ONE, batch()).wait()
+        receipt = gate.submit(ONE, batch())
+    with pytest.raises(Closing), trio.fail_after(1):
+        await receipt.wait()
 
 
 async def test_leaving_commits_what_is_inside_and_refuses_the_rest(
@@ -273,8 +335,8 @@ async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClo
 
 async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: MockClock) -> None:
     """429 beyond the bound, 503 at the deadline; room returns when they are done."""
-    store = FaultyStore(faults=[DOWN] * 25)
-    async with engine(store, inbox_edits=3, commit_retry_s=60.0) as gate:
+    store = FaultyStore(commit_s=15.0)
+    async with engine(store, inbox_edits=3) as gate:
         edits = [
             gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > 1")) for n in range(2)
         ]

@@ -36,6 +36,8 @@ def table(command: App) -> str:
     """The arguments and options of a command with what its help says of them."""
     lines = [HEAD, "|---|---|---|\n"]
     for argument in command.assemble_argument_collection(parse_docstring=True):
+        if argument.names[0] == "*":  # several options at once, which follow
+            continue
         default = argument.field_info.default
         shown = None if default is argument.field_info.empty else show_default(default)
         text = " ".join(str(argument.parameter.help).split()).replace("|", "\\|")

@@ -16,6 +16,7 @@ COMMAND = re.compile(r"(?:^ *|^ {4}.*? |`)(?:\./)?(atalaia [^`\n]*)", re.MULTILI
 
 def commands(text: str) -> list[list[str]]:
     """The words after `atalaia` of every command in a code block or between backticks."""
+    text = text.replace("\\\n", " ")
     code = re.findall(r"```sh\n.*?```|^    .*$|(?<!`)`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
     found = [match for part in code for match in COMMAND.findall(part)]
     alone = (re.split(r"\s(?:\|\||&&|;|\|)\s", line)[0] for line in found)
@@ -47,10 +48,10 @@ def test_commands_are_found() -> None:
     """The test before would not notice an expression that finds nothing."""
     text = (
         "    ./atalaia up --x\n    A=b ./atalaia rules y\n"
-        "`atalaia z`\n```sh\n./atalaia w # c\n```\n"
+        "`atalaia z`\n```sh\n./atalaia w \\\n  o # c\n```\n"
         "    atalaia v || test $? -eq 1\n"
     )
-    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w"], ["v"]]
+    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w", "o"], ["v"]]
     assert sum(len(commands(page.read_text())) for page in PAGES) > 10
 
 

@@ -34,8 +34,13 @@ def shown(alerts: list[dict[str, Any]]) -> list[tuple[object, ...]]:
     )
 
 
-async def test_what_live_did_the_backtest_does(stack: Stack) -> None:
-    """In order of arrival: the same alerts, ids included, from batches that lag, repeat and mix."""
+@pytest.mark.parametrize("lateness", [0, 2, 20])
+async def test_what_live_did_the_backtest_does(stack: Stack, lateness: int) -> None:
+    """In order of arrival: the same alerts, ids included, from batches that lag, repeat and mix,
+    whether readings wait for others or not; some sensors have their own lateness.
+    """
+    body = {"lateness": f"{lateness}s"}
+    await stack.client.patch("/v1/settings", json=body)
     rules = [
         await stack.rule(TEXT + " severity warning"),
         await stack.rule("rule gap on sensors when t > u and count(t, 20s) > 3 for 1s"),
@@ -59,6 +64,9 @@ async def test_what_live_did_the_backtest_does(stack: Stack) -> None:
         + random.choice([0, 0, 0, 0, 9_000])
     ))  # fmt: skip
     at = 0
+    if lateness:
+        await stack.send([row(START_MS - 1000, 0, sensor="s2")])
+        await stack.client.patch("/v1/sensors/s2", json={"lateness": "5s"})
     while at < len(rows):
         size = random.choice([1, 3, 40, 200])
         await stack.send(rows[at : at + size])
@@ -79,10 +87,14 @@ async def test_what_live_did_the_backtest_does(stack: Stack) -> None:
         assert (trial["live"], trial["as_written"], trial["diff"]) == (True, True, None)
     late = await stack.sql("SELECT count(*) AS n FROM readings WHERE late")
     stored = await stack.sql("SELECT count(*) AS n FROM readings")
-    assert late[0]["n"] > 100
-    assert result["readings"] == stored[0]["n"] - late[0]["n"]
+    assert late[0]["n"] > (100 if lateness < 20 else 10)
+    judged = stored[0]["n"] - late[0]["n"]
+    if not lateness:
+        assert result["readings"] == judged
+    else:  # the last ones wait, there as here
+        assert judged - 4 * 3 * (lateness + 2) <= result["readings"] < judged
     by_time = await backtest(stack, rule_id=rules[2]["id"])
-    assert by_time["readings"] == stored[0]["n"] / 3  # late ones too, of the one metric it looks at
+    assert by_time["readings"] == 4 * 400  # late ones too, of the one metric it looks at
 
 
 async def test_a_sweep_is_compared_with_the_live_rule(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from atalaia.cli.sender import Tally
+from atalaia.cli.sender import Tally, read_answer
 from atalaia.http.ingest import MAX_LISTED
 from atalaia.telemetry.metrics import REGISTRY
 from tests.stack import NOW_MS, START_MS, Stack, open_stack, row
@@ -92,7 +92,7 @@ async def test_a_flood_of_bad_rows_is_counted_and_its_beginning_listed(stack: St
     after = REGISTRY.get_sample_value("atalaia_readings_total", {"result": "rejected"})
     assert after == before + MAX_LISTED + 5
     tally = Tally()
-    tally.add(len(rows), answer)
+    tally.add(read_answer(rows, 0, answer))
     assert tally.rejected == answer["rejected_count"]
 
 

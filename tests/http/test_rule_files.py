@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from atalaia.engine import rule_edits
 from atalaia.http.rule_checks import all_rules
 from atalaia.model.ids import TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
+from atalaia.rules.changes import check_count
 from atalaia.security.api_keys import new_key
 from tests.stack import START_MS, Stack, row
 
@@ -110,7 +112,7 @@ async def test_an_import_that_breaks_off_says_how_far_it_came(
     """The status is that of the failure; sending the file again does the rest."""
     text = file(*((f"rule {name} on sensors when t > 1", True) for name in "abc"))
     with monkeypatch.context() as patched:
-        patched.setattr("atalaia.engine.rule_edits.MAX_RULES", 2)
+        patched.setattr(rule_edits, "check_count", lambda rules, _: check_count(rules, 2))
         response = await stack.client.post("/v1/rules:import", content=text)
     body = response.json()
     assert (response.status_code, body["code"]) == (409, "too_many_rules")

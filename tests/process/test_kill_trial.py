@@ -102,7 +102,8 @@ def bare(alerts: list[dict[str, Any]]) -> list[Any]:
         (
             a["rule"]["name"], a["rule"]["version"], a["sensor"], a["severity"], a["state"],
             a["opened_at"], a["opened_value"], a["cleared_at"], a["cleared_value"],
-            str(a["evidence"]), [(s["kind"], s["at"], s["value"]) for s in a["history"]],
+            str(a["evidence"]), str(a["opening"]),
+            [(s["kind"], s["at"], s["value"]) for s in a["history"]],
         )
         for a in sorted(alerts, key=lambda a: (a["rule"]["name"], a["sensor"], a["opened_at"]))
     ]  # fmt: skip

@@ -142,6 +142,10 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
         (["--host", "a..b"], {}, "Check --host"),
         ([], {"ATALAIA_RETENTION_DAYS": "x"}, "ATALAIA_RETENTION_DAYS must be"),
         ([], {"ATALAIA_RETENTION_DAYS": "9999999999"}, "ATALAIA_RETENTION_DAYS must be"),
+        ([], {"ATALAIA_TENANT_MEMORY": "much"}, "ATALAIA_TENANT_MEMORY must be a size"),
+        ([], {"ATALAIA_TENANT_MEMORY": "0MiB"}, "ATALAIA_TENANT_MEMORY must be a size"),
+        ([], {"ATALAIA_QUOTA_READINGS": "0"}, "ATALAIA_QUOTA_READINGS must be"),
+        ([], {"ATALAIA_QUOTA_RULES": "1001"}, "ATALAIA_QUOTA_RULES must be"),
     ],
 )
 def test_settings_that_cannot_be_are_a_clear_refusal(

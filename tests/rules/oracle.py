@@ -44,6 +44,15 @@ def _quantile(values: list[float], share: float) -> float:
     return ordered[low] + (part and part * (ordered[low + 1] - ordered[low]))
 
 
+def _residual(
+    node: Aggregate, points: list[tuple[int, float]], at: int, value: float
+) -> float | None:
+    """What a reading differs by from that of a season ago, if there is one within a window."""
+    then = at - node.season_us
+    before = [v for t, v in points if then - node.window_us < t <= then]
+    return value - before[-1] if before else None
+
+
 def _scan(node: Aggregate, points: list[tuple[int, float]], now: int) -> float | None:
     """What needs every reading: exact up to 256 of them, then as of the last grid line."""
     name, width = node.function, node.window_us
@@ -57,6 +66,12 @@ def _scan(node: Aggregate, points: list[tuple[int, float]], now: int) -> float |
         since, until = line - width, line
     inside = [(t, v) for t, v in points if since < t <= until]
     values = [v for _, v in inside]
+    if node.season_us:
+        values = [r for t, v in inside if (r := _residual(node, points, t, v)) is not None]
+        late = _residual(node, points, newest_ts, newest)
+        if late is None:
+            return None
+        newest = late
     if name == "ewma":
         weights = [math.exp(4 * (t - until) / width) for t, _ in inside]
         total = sum(w * v for w, v in zip(weights, values, strict=True))
@@ -111,6 +126,49 @@ def evaluate(node: Node | None, readings: Sequence[Reading], now: int) -> Any:
                 "<": lambda: a < b, "<=": lambda: a <= b, ">": lambda: a > b, ">=": lambda: a >= b,
             }[op]()  # fmt: skip
     raise AssertionError
+
+
+Fate = str  # "judged" (now or later), "late" or "duplicate"
+
+
+def arrive(
+    events: Sequence[Sequence[Reading] | int], lateness: int
+) -> tuple[list[list[Fate]], list[list[list[Reading]]]]:
+    """What becomes of the readings of one sensor, batch by batch, and the groups of one time that
+    are judged at each event. A number among the batches is a new lateness.
+    """
+    fates: list[list[Fate]] = []
+    judged: list[list[list[Reading]]] = []
+    stored: set[tuple[str, int]] = set()
+    accepted: list[Reading] = []
+    waiting: list[Reading] = []
+    past: set[tuple[str, int]] = set()
+    for event in events:
+        if isinstance(event, int):
+            lateness, ready, waiting = event, waiting, []
+            fates.append([])
+        else:
+            before = list(accepted)
+            fates.append([])
+            for metric, ts, value in event:
+                elders = [t for _, t, _ in before]
+                mine = [t for m, t, _ in before if m == metric]
+                passed = max((t for m, t in past if m == metric), default=ts - 1)
+                if (metric, ts) in stored:
+                    fates[-1].append("duplicate")
+                elif mine and ts < max(mine) and (ts < max(elders) - lateness or ts <= passed):
+                    fates[-1].append("late")
+                else:
+                    fates[-1].append("judged")
+                    accepted.append((metric, ts, value))
+                    waiting.append((metric, ts, value))
+                stored.add((metric, ts))
+            clock = max((t for _, t, _ in accepted), default=0)
+            ready = [r for r in waiting if lateness == 0 or r[1] < clock - lateness]
+            waiting = [r for r in waiting if r not in ready]
+        past |= {(m, t) for m, t, _ in ready}
+        judged.append([[r for r in ready if r[1] == ts] for ts in sorted({r[1] for r in ready})])
+    return fates, judged
 
 
 def run(spec: RuleSpec, groups: Sequence[Sequence[Reading]]) -> list[Step]:

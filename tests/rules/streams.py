@@ -1,6 +1,7 @@
 """Rules and streams for the tests of the engine's rules."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -13,6 +14,10 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from tests.rules.oracle import Reading
 
 TENANT = UUID(int=7)
+SECOND = 1_000_000
+LATENESS = st.sampled_from([1, 250_000, SECOND, 4 * SECOND, 30 * SECOND])
+
+T = TypeVar("T")
 
 CONDITIONS = (
     "avg({a}, {w}) > 1.25",
@@ -32,6 +37,7 @@ CONDITIONS = (
     "mad({a}, {w}) > 1.2 and ewma({b}, {v}) > 0.1",
     "zscore({a}, {w}) > 0.7",
     "abs(anomaly({a}, {w})) > 0.9",
+    "abs(anomaly({a}, {w}, season 1m)) > 0.9 or zscore({b}, {v}, season 2m) > 0.7",
 )
 
 
@@ -123,6 +129,28 @@ def any_streams() -> st.SearchStrategy[list[list[Reading]]]:
 def wild_streams() -> st.SearchStrategy[list[list[Reading]]]:
     """Of values that overflow when squared, vanish, or swallow each other, too."""
     return st.one_of(any_streams(), streams(values=EXTREMES), streams(EDGES, EXTREMES))
+
+
+@st.composite
+def disorders(draw: st.DrawFn, groups: Sequence[Sequence[Reading]], most: int) -> list[Reading]:
+    """The readings in an order of arrival in which none is more than `most` behind another."""
+    rows = [reading for group in groups for reading in group]
+    delays = draw(
+        st.lists(
+            st.sampled_from([0, 0, most // 3, most - 1, most]),
+            min_size=len(rows), max_size=len(rows),
+        )
+    )  # fmt: skip
+    shuffled = draw(st.permutations(range(len(rows))))
+    return [rows[n] for n in sorted(shuffled, key=lambda n: rows[n][1] + delays[n])]
+
+
+@st.composite
+def cuts_of(draw: st.DrawFn, rows: Sequence[T]) -> list[list[T]]:
+    """Some batches, in each of which the order is any."""
+    cuts = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=8)))
+    parts = [list(rows[a:b]) for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True) if b > a]
+    return [list(draw(st.permutations(part))) if len(part) < 9 else part for part in parts]
 
 
 def build(texts: Sequence[str], sensors: int = 1) -> TenantRules:

@@ -27,9 +27,20 @@ from atalaia.rules.syntax import SEVERITY_ORDER, RuleSpec
 from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants
-from tests.groups import REPLAY, group
+from tests.groups import ORDER, REPLAY, group
 from tests.rules import oracle
-from tests.rules.streams import TENANT, any_streams, build, feed, rule_texts
+from tests.rules.streams import (
+    LATENESS,
+    SECOND,
+    TENANT,
+    any_streams,
+    build,
+    cuts_of,
+    disorders,
+    feed,
+    rule_texts,
+    streams,
+)
 
 Stored = tuple[int, str, int, float, int]
 """Sensor, metric, ts, value, received_at."""
@@ -73,9 +84,17 @@ def small_chunks(rows: int) -> Iterator[None]:
         yield
 
 
-def run(backtest: Backtest, stored: Sequence[Stored], sensors: int, group: int) -> None:
+def run(
+    backtest: Backtest,
+    stored: Sequence[Stored],
+    sensors: int,
+    group: int,
+    lateness: Sequence[int] = (0, 0, 0),
+) -> None:
     """As the engine does it, from a list instead of a table."""
-    watched = [backtest.watch(UUID(int=100 + n), f"s{n}", {}, METRICS) for n in range(sensors)]
+    watched = [
+        backtest.watch(UUID(int=100 + n), f"s{n}", {}, METRICS, lateness[n]) for n in range(sensors)
+    ]
     for first in range(0, sensors, group):
         members = [w for w in watched[first : first + group] if w is not None]
         places = {
@@ -91,7 +110,8 @@ def run(backtest: Backtest, stored: Sequence[Stored], sensors: int, group: int) 
         of = opened.sensor_of[: len(places)]
         warmth = Feed(of, before - backtest.reach_us, before, arrival=False)
         pour(warmth, stored, places, opened.warm)
-        pour(Feed(of, before, backtest.until, arrival=arrival), stored, places, opened.fold)
+        late_by = opened.lateness_of[: len(of)]
+        pour(Feed(of, before, backtest.until, arrival, late_by), stored, places, opened.fold)
         opened.close()
 
 
@@ -224,6 +244,49 @@ def test_trials_are_what_the_oracle_counts(
         check(trial, alerts, expected[backtest.live_at] if exact else None, until)
 
 
+@given(
+    rule_texts(), st.lists(streams(), min_size=1, max_size=2), st.integers(1, 2),
+    st.integers(4, 60), st.data(),
+)  # fmt: skip
+@group(ORDER)
+def test_in_order_of_arrival_readings_wait_as_they_did_live(
+    text: str,
+    streams_: list[list[list[oracle.Reading]]],
+    group: int,
+    chunk: int,
+    data: st.DataObject,
+) -> None:
+    """Out of order within each sensor's lateness and beyond, what is late left out; what waits at
+    the end is not judged.
+    """
+    spec = parse_rule(text)
+    lateness = [data.draw(LATENESS | st.just(0)) for _ in streams_]
+    stored: list[Stored] = []
+    expected: list[Alert] = []
+    readings = 0
+    for sensor, groups in enumerate(streams_):
+        arrived = data.draw(disorders(groups, 2 * max(lateness[sensor], SECOND)))
+        batches = data.draw(cuts_of(arrived))
+        fates, judged = oracle.arrive(batches, lateness[sensor])
+        stored += [
+            (sensor, *row, n)
+            for n, (batch, fate) in enumerate(zip(batches, fates, strict=True))
+            for row, what in zip(batch, fate, strict=True)
+            if what == "judged"
+        ]
+        expected += alerts_of(spec, sensor, [one for groups in judged for one in groups])
+        readings += sum(len(one) for groups in judged for one in groups)
+    times = [row[2] for row in stored]
+    since, until = Micros(min(times)), Micros(max(times) + 5)
+    backtest = Backtest(TENANT, make_variants(spec, [], []), None, since, until, "arrival")
+    with small_chunks(chunk):
+        shuffled = Random(chunk).sample(stored, len(stored))
+        run(backtest, shuffled, len(streams_), group, lateness)
+    (trial,) = backtest.outcome().trials
+    check(trial, expected, None, until)
+    assert backtest.readings == readings
+
+
 @given(rule_texts(), any_streams(), st.integers(0, 40))
 @group(REPLAY)
 def test_a_range_that_begins_later_has_warm_windows(
@@ -321,3 +384,28 @@ def test_windows_beyond_all_memory_are_refused() -> None:
     rows = [(0, "a", n, 1.0, n) for n in range(1, 2_000)]
     with mock.patch.object(backtests, "MAX_STATE_BYTES", 10_000), pytest.raises(Invalid):
         run(backtest, rows, 1, 1)
+
+
+@given(streams(), LATENESS, st.integers(4, 30), st.data())
+def test_a_feed_keeps_the_order_of_arrival_of_readings_out_of_order(
+    groups: list[list[oracle.Reading]], lateness: int, chunk: int, data: st.DataObject
+) -> None:
+    """It looks ahead by the lateness, and gives every reading once."""
+    rows = [
+        ("abc".index(metric), ts, n)
+        for n, (metric, ts, _) in enumerate(data.draw(disorders(groups, lateness)))
+    ]
+    slot, ts, received = (np.array(column, np.int64) for column in zip(*rows, strict=True))
+    given_: list[int] = []
+    with small_chunks(chunk):
+        source = Feed(
+            np.zeros(3, np.int64), int(ts.min()) - 1, int(ts.max()), True, np.full(3, lateness)
+        )
+        while not source.done:
+            asked = source.next_slice()
+            since, until = np.full(3, 1 << 62), np.full(3, -(1 << 62))
+            since[asked.series], until[asked.series] = asked.since, asked.until
+            at = np.flatnonzero((ts > since[slot]) & (ts <= until[slot]))[: feeds.MOST_ROWS]
+            rows_ = Rows(slot[at], ts[at], np.zeros(len(at)), received[at])
+            given_ += sorted(source.take(asked, rows_).received.tolist())
+    assert given_ == list(range(len(rows)))

@@ -69,6 +69,17 @@ def test_new_rules_come_first_unless_there_is_no_room() -> None:
         plan_changes(current, [wanted("c")], prune=False, most=2)
 
 
+def test_a_tenant_beyond_its_limit_may_still_change_and_delete() -> None:
+    """What it has stays, when the limit is lowered; nothing is made or comes back into service."""
+    current = [stored("a"), stored("b"), stored("c", enabled=False)]
+    file = [wanted("a", 2), wanted("b", enabled=False), wanted("c", enabled=False)]
+    changes = plan_changes(current, file, prune=False, most=1)
+    assert [change.action for change in changes] == ["replace", "disable", "unchanged"]
+    with pytest.raises(Conflict) as caught:
+        plan_changes(current, [wanted("c")], prune=False, most=1)
+    assert caught.value.code == "too_many_rules"
+
+
 rules = st.lists(
     st.builds(
         wanted, st.sampled_from("abcd"), st.integers(1, 2),

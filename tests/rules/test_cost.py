@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atalaia.model.ids import Micros
-from atalaia.rules.cost import covers, estimate_costs
+from atalaia.rules.cost import covers, estimate_costs, most_ns_per_reading
 from atalaia.rules.language import parse_rule, parse_rules
 from atalaia.rules.syntax import Selector, TagTest
 from tests.rules.streams import build
@@ -35,6 +35,8 @@ def used_bytes(texts: list[str], interval_us: int, readings: int) -> float:
         (["when avg(a, 5m) > 8"], "when max(a, 30m) > 9 or max(a, 3m) > 20", 1),
         (["when avg(a, 30m) > 8", "when b > 9"], "when max(a, 10m) > 9", 5),
         ([], "when anomaly(a, 30m) and quantile(b, 0.9, 1m) > 3", 1),
+        ([], "when anomaly(a, 5m, season 20m)", 1),
+        (["when avg(a, 9m) > 8"], "when zscore(a, 1m, season 5m) > 4 or anomaly(b, 9m)", 2),
         (["when avg(a, 30m) > 8"], "when median(a, 30m) > 9 and mad(a, 5m) > 1", 1),
     ],
 )
@@ -76,6 +78,33 @@ def test_a_scan_costs_what_it_looks_at() -> None:
     assert 2_000 < c < 6_000
     assert 0.5 < c / d < 2
     assert e < 20 < f < 100
+
+
+def test_a_season_costs_its_history() -> None:
+    """The ring reaches back over it; a reading costs little more than without."""
+    plain, season = estimate_costs(
+        parse_rules(
+            "rule a on sensors when anomaly(t, 1h) rule b on sensors when anomaly(u, 1h, season 1d)"
+        ),
+        [],
+        1_000_000,
+    )
+    assert season.bytes_per_sensor == pytest.approx(26 / 1 * plain.bytes_per_sensor, rel=0.1)
+    assert plain.ns_per_reading < season.ns_per_reading < 1.1 * plain.ns_per_reading
+
+
+@pytest.mark.parametrize("interval_us", [1_000, 100_000, 1_000_000, 60_000_000])
+def test_the_most_a_reading_costs(interval_us: int) -> None:
+    """Is not less than what it costs at any interval, however many rules look at it."""
+    rules = parse_rules(
+        "rule a on sensors when median(t, 1m) > 1 and avg(t, 5m) > 2 or stddev(t, 5m) > 3"
+        " rule b on sensors when mad(t, 4m) > 1 for 5s clear when mad(t, 4m) < 0.5"
+        " rule c on sensors when anomaly(t, 1h) rule d on sensors when max(t, 1d) - min(t, 1d) > 1"
+    )
+    for count in range(1, len(rules) + 1):
+        costs = estimate_costs(rules[:count], [], interval_us)
+        total = sum(cost.ns_per_reading for cost in costs)
+        assert total <= most_ns_per_reading(rules[:count])
 
 
 @pytest.mark.parametrize(

@@ -139,11 +139,11 @@ def judged(
     rules = [
         ActiveRule(RuleNo(n), UUID(int=n), 1, parse_rule(text)) for n, text in enumerate(texts, 1)
     ]
-    state = TenantState(TenantNo(1), TenantRules(TENANT, rules), Micros(0), 0)
+    state = TenantState(TenantNo(1), TenantRules(TENANT, rules), Micros(0), 0, most_bytes=1 << 30)
     state.add_sensor(SensorRow(SensorNo(1), UUID(int=101), "s", {}, Micros(0)), Micros(0))
     names = tuple(SeriesName("s", metric) for metric in "abc")
     for n, name in enumerate(names):
-        state.add_series(SeriesRow(SeriesNo(n), SensorNo(1), name.metric), None)
+        state.add_series(SeriesRow(SeriesNo(n), SensorNo(1), name.metric), None, None)
     stored: dict[tuple[int, int], float] = {}
     account = {"sent": 0, "accepted": 0, "duplicates": 0, "late": 0}
     steps: list[Transition] = []
@@ -191,6 +191,13 @@ def test_repeats_change_nothing(
     assert account["accepted"] == alone["accepted"] == alone["sent"]
     assert account["late"] == 0
     assert account["sent"] == account["accepted"] + account["duplicates"]
+
+
+@pytest.mark.parametrize(("after_us", "opened"), [(3_999_999, []), (4_000_000, [4_000_000])])
+def test_what_held_for_just_that_time_opens(after_us: int, opened: list[int]) -> None:
+    """And a microsecond less does not."""
+    engine = build(["rule r on sensors when a > 0 for 4s"])
+    assert [s.at for s in feed(engine, [[("a", 0, 1.0)], [("a", after_us, 1.0)]])] == opened
 
 
 def test_a_window_is_looked_at_for_every_rule_that_shares_it() -> None:

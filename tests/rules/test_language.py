@@ -52,6 +52,28 @@ def test_every_clause_in_its_place_is_understood() -> None:
     assert alone == spelled
 
 
+def test_a_season_is_understood() -> None:
+    """It is part of what the aggregate is, and of its text; a metric may be called so."""
+    rule = parse_rule(
+        "rule x on sensors when anomaly(v, 1h, season 1d) or zscore(season, 6h, season 7d) > 4"
+    )
+    assert [str(aggregate) for aggregate in rule.aggregates] == [
+        "anomaly(v, 1h, season 1d)", "zscore(season, 6h, season 7d)",
+    ]  # fmt: skip
+    hour = 3_600_000_000
+    assert [a.history_us for a in rule.aggregates] == [26 * hour, 180 * hour]
+    assert rule.gap_us == 6 * hour
+    alone, spelled, plain = (
+        parse_rule(f"rule x on sensors when {condition}").condition_key
+        for condition in (
+            "anomaly(v, 1h, season 1d)",
+            "abs(anomaly(v, 1h, season 24h)) > 6",
+            "anomaly(v, 1h)",
+        )
+    )
+    assert alone == spelled != plain
+
+
 def test_words_of_clauses_may_be_metrics() -> None:
     """Only their place makes them words of the language."""
     assert parse_rule("rule x on sensors when no > data and daily < 3").metrics == (
@@ -114,6 +136,15 @@ def test_defaults_are_plain() -> None:
         ("rule x on sensors when t > 1\nrule y on sensors when t > 1", 2, 1, "one rule"),
         ("rule x on sensors when quantile(t, 2, 5m) > 1", 1, 36, "between 0 and 1"),
         ("rule x on sensors when quantile(t, 5m) > 1", 1, 24, "a share and a window"),
+        ("rule x on sensors when avg(t, 1h, season 1d) > 1", 1, 35, "zscore and anomaly"),
+        ("rule x on sensors when anomaly(t, 1h, saison 1d)", 1, 39, '"season"'),
+        ("rule x on sensors when anomaly(t, 1h, 1d)", 1, 24, "a metric and a window"),
+        ("rule x on sensors when anomaly(t, season 1d, 1h)", 1, 24, "a metric and a window"),
+        ("rule x on sensors when anomaly(t, season 1d)", 1, 35, "is a window such as"),
+        ("rule x on sensors when anomaly(t, 10s, season 30s)", 1, 47, "1 minute to 14 days"),
+        ("rule x on sensors when anomaly(t, 10s, season 15d)", 1, 47, "1 minute to 14 days"),
+        ("rule x on sensors when anomaly(t, 2h, season 1h)", 1, 35, "as long as the window"),
+        ("rule x on sensors when anomaly(t, 9d, season 14d)", 1, 35, "30 days together"),
         ("rule x on sensors when t > 1 during someday UTC", 1, 37, "days such as"),
         ("rule x on sensors when t > 1 during mon 9:00", 1, 41, "a time zone"),
         ("rule x on sensors when t > 1 during mon 25:00-26:00 UTC", 1, 41, "no time of day"),

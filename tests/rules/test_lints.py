@@ -63,6 +63,7 @@ def test_an_oddity_is_found(text: str, code: str, line: int, column: int, words:
     ("text", "code", "line", "column"),
     [
         ("when avg(t, 2d) > 3", "window_beyond_retention", 2, 7),
+        ("when anomaly(t, 1h, season 23h)", "window_beyond_retention", 2, 7),
         ("when avg(t, 1m) > 3\n for 5s", "hold_below_interval", 3, 2),
         ("when avg(t, 1m) > 3 clear when avg(t, 1m) < 2\n for 5s", "hold_below_interval", 3, 2),
         ("when avg(t, 5s) > 3\n for 1m", "hold_never_passes", 3, 2),

@@ -236,6 +236,98 @@ def test_scans_of_hundreds_of_readings_go_by_the_grid(lag_us: int) -> None:
     assert checked > 200
 
 
+SEASONAL = (
+    "anomaly(b, 1m, season 2m)", "zscore(b, 1m, season 1m)", "anomaly(b, 20s, season 1m)",
+    "zscore(b, 10s, season 150s)",
+)  # fmt: skip
+
+
+def seasonal_stream(count: int) -> tuple[list[int], list[float]]:
+    """A swing of two minutes with noise, and silences in which partners are missing."""
+    random = np.random.default_rng(11)
+    times = np.cumsum(random.integers(20_000, 300_000, count))
+    for start in (count // 3, count // 2, 3 * count // 4):
+        times[start:] += random.integers(15_000_000, 150_000_000)
+    values = 3 * np.sin(times / 120e6 * 2 * np.pi) + random.normal(0, 0.2, count)
+    return times.tolist(), np.round(values, 2).tolist()
+
+
+@pytest.mark.parametrize("lag_us", [0, 900_000])
+def test_seasonal_scores_are_those_of_the_oracle(lag_us: int) -> None:
+    """Below and above 256 readings, over gaps, also behind the sensor's clock."""
+    spec = parse_rule(
+        "rule r on sensors when last(a, 1s) > 0 and "
+        + " and ".join(f"{name} > -99" for name in SEASONAL)
+        + " on no data alert"
+    )
+    engine = build([spec.text])
+    seen: list[oracle.Reading] = []
+    checked, unknown = 0, 0
+    for n, (ts, value) in enumerate(zip(*seasonal_stream(3_000), strict=True)):
+        opened = feed(engine, [[("a", ts, float(n % 25 == 0))]])
+        if n > 60 and opened and opened[-1].kind == "opened":
+            found = [atom.value for atom in opened[-1].evidence[1:]]
+            recent = [reading for reading in seen if reading[1] > ts - 245_000_000]
+            expected = [oracle.evaluate(node, recent, ts) for node in spec.aggregates[1:]]
+            assert found == [None if x is None else pytest.approx(x, abs=1e-9) for x in expected]
+            checked += 1
+            unknown += found.count(None)
+        rows = [("b", ts - lag_us, value)]
+        seen += rows
+        feed(engine, [rows])
+    assert checked > 100
+    assert unknown > 10
+
+
+def test_a_season_is_the_same_after_a_crash_and_in_any_batch() -> None:
+    """Bit for bit, wherever it falls: in a batch, in a window that goes by the grid, in a gap."""
+    texts = [
+        f"rule r{n} on sensors when abs({name}) > 0.9 clear when abs({name}) < 0.7"
+        for n, name in enumerate(SEASONAL)
+    ]
+    groups: list[list[oracle.Reading]] = [
+        [("b", ts, value)] for ts, value in zip(*seasonal_stream(2_400), strict=True)
+    ]
+    whole = feed(build(texts), groups)
+    assert len({step.rule_no for step in whole}) == len(texts)
+    assert len(whole) > 100
+    first = build(texts)
+    steps: list[Transition] = []
+    states = b""
+    for cut in range(53, len(groups), 53):
+        steps += feed(first, groups[cut - 53 : cut])
+        states += first.take_dirty()
+        rebuilt = rebuild(first, groups[:cut])
+        rebuilt.restore(states)
+        assert steps + feed(rebuilt, groups[cut : cut + 200]) == [
+            step for step in whole if step.at <= groups[min(cut + 199, len(groups) - 1)][0][1]
+        ], cut
+
+
+def test_a_swing_that_comes_back_is_no_anomaly() -> None:
+    """A peak of every evening is an anomaly without a season; with it, one in the morning is."""
+    engine = build([
+        "rule plain on sensors when anomaly(a, 6h)",
+        "rule season on sensors when anomaly(a, 6h, season 1d)",
+    ])  # fmt: skip
+    random = np.random.default_rng(3)
+    hour, step = 3_600_000_000, 300_000_000
+    times = np.arange(0, 5 * 24 * hour, step)
+    values = np.round(random.normal(0, 0.1, len(times)), 3)
+    at = times // hour
+    values[at % 24 == 18] += 5.0  # each evening
+    values[at == 4 * 24 + 9] += 5.0  # once in the morning of the last day
+    steps = feed(engine, [[("a", int(ts), float(v))] for ts, v in zip(times, values, strict=True)])
+    opened = {
+        number: {
+            step.at // hour for step in steps if step.rule_no == number and step.kind[0] == "o"
+        }
+        for number in (1, 2)
+    }
+    assert opened[1] >= {18, 42, 66, 90, 105}
+    assert {when for when in opened[2] if when >= 24} == {105}
+
+
 @pytest.mark.parametrize(("gap_us", "opens_at"), [(3_000_000, [6_000_000]), (3_000_001, [])])
 def test_silence_beyond_the_longest_window_begins_anew(gap_us: int, opens_at: list[int]) -> None:
     """A silence of just that length does not."""

@@ -24,6 +24,7 @@ from tests.rules.test_backtest import Alert, Stored, check, pour, small_chunks
 
 S = 1_000_000
 START = 1_700_000_000 * S
+LATENESS = 4 * S
 SILENT = "rule silent on sensors when no data for 5s severity critical"
 
 Sensor = tuple[int, list[Stored]]
@@ -32,16 +33,24 @@ Sensor = tuple[int, list[Stored]]
 
 @st.composite
 def sensors(draw: st.DrawFn, number: int) -> Sensor:
-    """Two metrics that arrive together, in turn, in bursts and not at all; times lag or lead."""
+    """Two metrics that arrive together, in turn, in bursts and not at all; times lag or lead, and
+    some readings come after newer ones, which is no sign of life.
+    """
     pause = st.sampled_from([1, 400_000, S, 3 * S, 5 * S - 1, 5 * S, 6 * S, 31 * S])
     registered = START + draw(st.sampled_from([-40 * S, -1, 0, 1, 250_000, 20 * S]))
     at = registered + draw(st.sampled_from([-3, 0, 2_700_000, 50 * S]))
     lag = draw(st.sampled_from([0, 90 * S, -2 * S]))
     stored: list[Stored] = []
+    newest: dict[str, int] = {}
     for step, metrics in draw(
         st.lists(st.tuples(pause, st.sampled_from(["a", "b", "ab"])), max_size=30)
     ):
-        stored += [(number, metric, at - lag, 1.0, at) for metric in metrics]
+        for metric in metrics:
+            newest[metric] = max(newest.get(metric, at - lag), at - lag)
+            elder = newest[metric] - draw(st.sampled_from([0, 0, 0, 2 * S, 4 * S - 1]))
+            if draw(st.booleans()) or (number, metric, elder) in {row[:3] for row in stored}:
+                elder = at - lag
+            stored.append((number, metric, elder, 1.0, at))
         lag -= min(max(lag, 0), S // 2)  # what was kept is delivered faster than it was measured
         at += step
     return registered, stored
@@ -56,7 +65,9 @@ def seconds(low: int, high: int) -> st.SearchStrategy[int]:
 def run(backtest: Backtest, crowd: Sequence[Sensor], random: Random) -> None:
     """As the engine does it, from lists instead of a table."""
     watched = [
-        backtest.watch(UUID(int=100 + n), f"s{n}", {}, "ab" if rows else "", Micros(registered))
+        backtest.watch(
+            UUID(int=100 + n), f"s{n}", {}, "ab" if rows else "", LATENESS, Micros(registered)
+        )
         for n, (registered, rows) in enumerate(crowd)
     ]
     group = backtest.open_group([sensor for sensor in watched if sensor is not None])
@@ -72,10 +83,27 @@ def run(backtest: Backtest, crowd: Sequence[Sensor], random: Random) -> None:
         received.append(-1 if newest is None else newest[4])
     group.hear_before(np.array(received, np.int64))
     until = backtest.until + 10 * S
-    feed = Feed(group.sensor_of, np.minimum(np.array(since, np.int64), until), until, arrival=True)
+    low = np.minimum(np.array(since, np.int64), until)
+    feed = Feed(group.sensor_of, low, until, arrival=True, lateness=group.lateness_of)
     rows = [row for _, mine in crowd for row in mine]
     pour(feed, random.sample(rows, len(rows)), places, group.fold)
     group.close()
+
+
+def news_of(rows: Sequence[Stored]) -> list[Stored]:
+    """Those that were newer than their series' newest; rows in order of arrival."""
+    newest: dict[str, int] = {}
+    found = []
+    for row in rows:
+        _, metric, ts, *_ = row
+        if ts > newest.get(metric, ts - 1):
+            newest[metric] = ts
+            found.append(row)
+    return found
+
+
+def arrivals_of(rows: Sequence[Stored]) -> list[int]:
+    return sorted({row[4] for row in news_of(rows)})
 
 
 def alerts_of(sensor: int, steps: Sequence[tuple[str, int, float]]) -> list[Alert]:
@@ -103,7 +131,7 @@ def test_trials_are_what_a_clock_would_have_seen(
     with small_chunks(chunk):
         run(backtest, crowd, Random(chunk))
     outcome = backtest.outcome()
-    heard = [sorted({row[4] for row in rows}) for _, rows in crowd]
+    heard = [arrivals_of(rows) for _, rows in crowd]
     expected = []
     for variant in backtest.variants:
         assert variant.spec.silence is not None
@@ -124,7 +152,9 @@ def test_trials_are_what_a_clock_would_have_seen(
     )  # fmt: skip
     for trial, alerts in zip(outcome.trials, expected, strict=True):
         check(trial, alerts, expected[backtest.live_at], until)
-    assert outcome.readings == sum(since <= row[4] <= until for _, rows in crowd for row in rows)
+    assert outcome.readings == sum(
+        since <= row[4] <= until for _, rows in crowd for row in rows if row in news_of(rows)
+    )
 
 
 @given(sensors(0), st.sampled_from([1, 2, 5, 30]))
@@ -136,7 +166,8 @@ def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: in
     live = TenantRules(TENANT, [rule])
     slot = live.add_sensor(SensorNo(1), UUID(int=100), "s", {}, Micros(registered))
     series = {metric: live.add_series(slot, metric, None) for metric in "ab"}
-    arrivals = sorted({row[4] for row in rows})
+    rows = [row for row in rows if row[4] in arrivals_of(rows)]
+    arrivals = arrivals_of(rows)
     until = max([registered, *arrivals]) + 40 * S
     steps = []
     lines = range(registered + -registered % S, until + 1, S)
@@ -144,11 +175,8 @@ def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: in
         if look:
             steps += live.tick(Micros(at), Micros(at))
             continue
-        batch = sorted(row[1:3] for row in rows if row[4] == at)
-        steps += live.fold(
-            np.array([series[metric] for metric, _ in batch]),
-            np.array([ts for _, ts in batch]), np.ones(len(batch)), Micros(at),
-        )  # fmt: skip
+        batch = [row[1:3] for row in rows if row[4] == at]
+        steps += live.hear(np.array([series[metric] for metric, _ in batch]), Micros(at))
     first = min([registered, *arrivals])
     wanted = oracle.listen(after_s * S, registered, arrivals, first, until)
     assert [(step.kind, step.at, step.value) for step in steps] == wanted
@@ -168,6 +196,18 @@ def test_a_reading_at_the_very_deadline_is_in_time(late_us: int, opened: int) ->
     assert trial.opened == opened
     steps = oracle.listen(5 * S, START, arrivals, START, START + 20 * S)
     assert sum(kind == "opened" for kind, _, _ in steps) == opened
+
+
+def test_an_older_reading_is_no_sign_of_life() -> None:
+    """Though it is in time for its lateness: live is not told of it."""
+    rows: list[Stored] = [(0, "a", START, 1.0, START), (0, "a", START - S, 1.0, START + 3 * S)]
+    backtest = Backtest(
+        TENANT, make_variants(parse_rule(SILENT), [], []), None,
+        Micros(START), Micros(START + 20 * S), "event",
+    )  # fmt: skip
+    run(backtest, [(START, rows)], Random(1))
+    (trial,) = backtest.outcome().trials
+    assert [alert.opened_at for alert in trial.alerts] == [START + 5 * S]
 
 
 def test_what_has_another_clock_is_not_compared() -> None:

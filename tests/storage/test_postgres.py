@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from unittest import mock
 from uuid import uuid4
 
 import asyncpg
@@ -11,15 +10,15 @@ import pytest
 import trio
 
 from atalaia.bridge import open_bridge
-from atalaia.engine import feed
 from atalaia.engine.clock import SystemClock
+from atalaia.model.alert import Opening, Samples, Transition
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.ids import Micros, RuleNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
-from atalaia.storage.commit import take_lease_aio
-from atalaia.storage.database import prepare_aio
+from atalaia.storage.commit import commit_group_aio, take_lease_aio
+from atalaia.storage.database import prepare_aio, setup_connection_aio
 from atalaia.storage.embedded import query
 from atalaia.storage.migrate import load_migrations
 from atalaia.storage.state import load_state_aio, newest_aio
@@ -234,6 +233,21 @@ async def test_a_killed_backend_is_unavailable_not_a_crash(stack: Stack) -> None
     assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
 
 
+async def test_a_writer_that_falls_asleep_lets_go(stack: Stack) -> None:
+    """Its transaction holds the lease: it ends, and is told apart from a fault of the data."""
+
+    async def asleep(connection: asyncpg.Connection) -> None:
+        limit = "idle_in_transaction_session_timeout"
+        assert await connection.fetchval(f"SHOW {limit}") == "15s"
+        await connection.execute(f"SET LOCAL {limit} = '100ms'")
+        await asyncio.sleep(0.5)
+        await connection.execute("SELECT 1")
+
+    with pytest.raises(StoreUnavailable):
+        await stack.database.as_writer(asleep)
+    assert await stack.database.as_writer(lambda c: c.fetchval("SELECT 1")) == 1
+
+
 async def test_a_driver_that_loses_its_place_is_unavailable(stack: Stack) -> None:
     """Its own protocol breaks when a connection dies within a query: nobody's data is at fault."""
 
@@ -246,13 +260,41 @@ async def test_a_driver_that_loses_its_place_is_unavailable(stack: Stack) -> Non
         await stack.database.as_tenant(await stack.tenant_no(), lost)
 
 
+async def test_a_lost_transaction_is_outlasted(stack: Stack) -> None:
+    """Its connection is given up, its backend may still commit: whoever asks waits for its end."""
+    tenant, number = await series(stack)
+    known = stack.store._partitions.map
+
+    async def lost_aio() -> None:
+        connection = await asyncpg.connect(stack.database_url)
+        await setup_connection_aio(connection)
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('role', 'atalaia_writer', true)")
+            work = item(tenant, [number], [NOW], NOW)
+            await commit_group_aio(connection, known, stack.store.epoch, uuid4(), [work])
+            await asyncio.sleep(1)
+        await connection.close()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stack.bridge.call, lost_aio)
+        under_way = (
+            "SELECT FROM pg_stat_activity"
+            " WHERE state = 'idle in transaction' AND query LIKE 'UPDATE commit_groups%'"
+        )
+        with trio.fail_after(10):
+            while not await stack.sql(under_way):
+                await trio.sleep(0.01)
+        assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0
+        await stack.store.outlast_commits()
+        assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 1
+
+
 async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
-    """Ids that nobody can still retry."""
+    """Ids that nobody can still retry; a clock of ours that is set forward makes none older."""
     await stack.send([row(START_MS, 1)])
-    await stack.store.housekeep(NOW, 3600 * 10**6)
-    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 1
-    await stack.store.housekeep(Micros(SystemClock().now_us() + 10**6), 0)
-    assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 0
+    for ahead_us, keep_us, left in ((0, 10**9, 1), (10**10, 10**9, 1), (0, 0, 0)):
+        await stack.store.housekeep(Micros(SystemClock().now_us() + ahead_us), keep_us)
+        assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == left
 
 
 async def test_cancelling_a_query_waits_for_its_end(database_url: str) -> None:
@@ -296,30 +338,29 @@ async def test_other_tenants_readings_do_not_come_back_in_recovery(stack: Stack)
             number, np.array([found["series_id"]], np.int32),
             np.array([START_MS * 1000 - 1]), np.array([NOW]),
         )  # fmt: skip
-        assert sum([len(ts) async for _, ts, _ in chunks]) == count
+        assert [len(ts) async for _, ts, _ in chunks] == [count]
 
 
-async def test_windows_come_back_in_chunks_of_bounded_size(stack: Stack) -> None:
-    """However dense they are; whole, and within a series from old to new."""
-    sent = [
-        row(START_MS + 1000 * n + k, n, sensor=f"s{k}") for k in range(3) for n in range(200 * k)
-    ]
-    await stack.send(sent)
-    found = await stack.sql("SELECT DISTINCT series_id FROM readings")
-    wanted = np.array([line["series_id"] for line in found], np.int32)
-    until = np.full(len(wanted), NOW)
-    with mock.patch.multiple(feed, CHUNK_ROWS=20, MOST_ROWS=60, FIRST_SLICE_US=50_000_000):
-        chunks = [
-            chunk
-            async for chunk in stack.store.window_rows(
-                await stack.tenant_no(), wanted, until - 4_000_000_000, until
-            )
-        ]
-    assert max(len(ts) for _, ts, _ in chunks) < 60
-    assert len(chunks) > 10
-    rows: dict[int, list[int]] = {}
-    for numbers, ts, _ in chunks:
-        for number, at in zip(numbers.tolist(), ts.tolist(), strict=True):
-            rows.setdefault(number, []).append(at)
-    assert sorted(map(len, rows.values())) == [200, 400]
-    assert all(times == sorted(times) for times in rows.values())
+async def test_late_readings_of_a_later_batch_are_not_evidence(stack: Stack) -> None:
+    """Though it is committed with the batch that opens the alert: one group, one transaction."""
+    await stack.rule("rule hot on sensors when t > 10")
+    tenant, number = await series(stack)
+    (sensor,), _ = await stack.queries.register(tenant)
+    samples = Samples("t", 60_000_000, 0, b"")
+    step = Transition(
+        kind="opened", alert_id=uuid4(), rule_no=RuleNo(1), rule_version=1,
+        sensor_no=sensor.sensor_no, severity="warning", at=NOW, arrived=Micros(NOW + 1), value=1.0,
+        evidence=(), opening=Opening("rule hot", samples=(samples, samples)),
+    )  # fmt: skip
+
+    def late(*ages: int) -> dict[str, object]:
+        return {
+            "old_series": np.full(len(ages), number, np.int32), "old_value": np.ones(len(ages)),
+            "old_ts": np.array([NOW - age for age in ages]),
+        }  # fmt: skip
+
+    opening = item(tenant, [number], [NOW], NOW + 1, transitions=[step], **late(5, 59_999_999))
+    later = item(tenant, [], [], NOW + 2, **late(7, 8, 60_000_000))
+    assert await stack.store.commit_group(uuid4(), [opening, later]) == [2, 3]
+    (kept,) = await stack.sql("SELECT late FROM alert_evidence")
+    assert kept["late"] == [2, 2]

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atalaia.cli.connection import find_connection, problem_of
+from atalaia.cli.connection import USUAL, Server, no_answer, problem_of
 from atalaia.cli.progress import Progress
+from atalaia.cli.words import count, paragraph
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import parse_duration
@@ -35,9 +36,7 @@ def backtest(
     order: str = "event",
     sweep: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     json: Annotated[bool, Parameter(negative="")] = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Say which alerts a rule would have opened over the readings a server has stored.
 
@@ -50,7 +49,7 @@ def backtest(
     rule
         The name of a rule of the server: to try it as it stands, or to compare the file with it.
     since
-        Begin here: a time such as 2026-01-31T12:00:00Z, or how long ago, such as 30d.
+        Begin here: 2026-01-31, 2026-01-31T12:00:00Z, or how long ago, such as 30d.
         Default: 7 days before the end.
     until
         End here. Default: now.
@@ -62,12 +61,6 @@ def backtest(
         With "no data for 10m", for is how long the silence lasts.
     json
         Print the result as JSON.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     console = Console(stderr=True, markup=False, highlight=False)
     try:
@@ -79,7 +72,7 @@ def backtest(
         for name, moment in (("from", since), ("to", until)):
             if moment is not None:
                 question[name] = _moment(moment)
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         with httpx.Client(
             base_url=connection.base_url,
             headers=connection.headers,
@@ -96,7 +89,7 @@ def backtest(
             console.print(f"atalaia: {error.detail}", style="red")
         return 2 if isinstance(error, Invalid) else 1
     except httpx.HTTPError as error:
-        console.print(f"atalaia: {connection.base_url} does not answer ({error})", style="red")
+        console.print(f"atalaia: {no_answer(connection, error)}", style="red")
         return 1
     except KeyboardInterrupt:
         console.print("stopped, on the server too")
@@ -119,7 +112,9 @@ def _read(file: Path) -> str:
 
 
 def _moment(text: str) -> str | int:
-    """A time as the server reads it; a duration is that long ago."""
+    """A time as the server reads it; a day begins at midnight UTC, a duration is that long ago."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return f"{text}T00:00:00Z"
     if not re.fullmatch(r"(\d+(ms|s|m|h|d))+", text):
         return text
     return (time.time_ns() // 1_000 - parse_duration(text)) // 1_000
@@ -189,11 +184,12 @@ def _show(result: dict[str, Any]) -> None:
     """For a person: a table of variants, the noisiest sensors, what it is compared with."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     console = Console(markup=False, highlight=False, width=width)
-    console.print(
-        f"{result['rule']}: {result['sensors']:,} sensors, {result['readings']:,} readings from"
-        f" {_minute(result['from'])} to {_minute(result['to'])} UTC, in order of {result['order']}",
-        soft_wrap=True,
+    judged = (
+        f"{result['rule']}: {count(result['sensors'], 'sensor')},"
+        f" {count(result['readings'], 'reading')} from"
+        f" {_minute(result['from'])} to {_minute(result['to'])} UTC, in order of {result['order']}"
     )
+    console.print(paragraph(judged), soft_wrap=True)
     variants, live = result["variants"], result["live"]
     compared = any(variant["diff"] for variant in variants)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -231,7 +227,7 @@ def _show(result: dict[str, Any]) -> None:
             + " that the variant has at the same time, or has not; new: its own."
         )
     notes += result["notes"]
-    console.print("\n" + " ".join(notes), soft_wrap=True)
+    console.print("\n" + paragraph(" ".join(notes)), soft_wrap=True)
 
 
 def _row(variant: dict[str, Any], live: dict[str, Any] | None, compared: bool) -> list[str]:

@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import httpx
+from cyclopts import Parameter
 
 from atalaia.config.settings import default_data_dir, load_credentials
 from atalaia.model.errors import Invalid, StartupRefused
@@ -25,6 +26,34 @@ class Connection:
     @property
     def headers(self) -> dict[str, str]:
         return {"X-API-Key": self.api_key}
+
+
+@Parameter(name="*")
+@attrs.frozen
+class Server:
+    """The options of every command that talks to a server."""
+
+    url: Annotated[
+        str | None, Parameter(help="The server; default from ATALAIA_URL or credentials.json.")
+    ] = None
+    key: Annotated[
+        str | None, Parameter(help="The API key; default from ATALAIA_API_KEY or credentials.json.")
+    ] = attrs.field(default=None, repr=False)
+    data_dir: Annotated[
+        Path | None, Parameter(env_var="ATALAIA_DATA_DIR", help="Where credentials.json is.")
+    ] = None
+
+    @property
+    def named(self) -> bool:
+        """Whether somebody said which server, beyond where its credentials are."""
+        return self.url is not None or "ATALAIA_URL" in os.environ
+
+    def connect(self) -> Connection:
+        """See find_connection."""
+        return find_connection(self.url, self.key, self.data_dir)
+
+
+USUAL = Server()
 
 
 def find_connection(url: str | None, key: str | None, data_dir: Path | None) -> Connection:
@@ -83,6 +112,6 @@ def parse_page(response: httpx.Response) -> dict[str, Any]:
     return page
 
 
-def no_answer(connection: Connection, error: httpx.TransportError) -> str:
+def no_answer(connection: Connection, error: httpx.HTTPError) -> str:
     """Why there is no response, in one sentence."""
     return f"{connection.base_url} does not answer ({error or type(error).__name__})"

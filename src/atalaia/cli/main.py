@@ -14,7 +14,11 @@ COMMANDS = {
 
         The columns are found by looking; the options say otherwise. A batch that is not answered
         is sent again: what is stored already counts as duplicate.""",
+    "broker:app": "Set up RabbitMQ: queues, and users for MQTT devices.",
+    "dlq:app": "Look at dead letters of RabbitMQ, send them again, drop them.",
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
+    "alerts:alerts": "Show the alerts of a running server, or one with its history.",
+    "quotas:app": "Show and set how much tenants and keys may send.",
 }
 """Help stands here too, since the list of commands must not import them."""
 

@@ -4,17 +4,16 @@ import time as clock
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import attrs
 import httpx
 import trio
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from atalaia.cli.cells import parse_zone
-from atalaia.cli.connection import Connection, GaveUp, find_connection
+from atalaia.cli.connection import USUAL, Connection, GaveUp, Server
 from atalaia.cli.csv_source import (
     Account,
     Choices,
@@ -31,8 +30,13 @@ from atalaia.cli.pace import shift_to_now as shifted_to_now
 from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
 from atalaia.cli.sender import Sender, Tally, count_alerts
 from atalaia.model.errors import AtalaiaError, Invalid
+from atalaia.model.ids import DAY_US
 
 PACE_GRAIN_S = 0.1  # rows due within it travel together
+MOST_DAYS = 8
+"""Of the rows of a request: a server opens so many new days or months for one. It would have the
+rest sent again, and what is newer would have made them late by then.
+"""
 
 
 def replay(
@@ -50,9 +54,7 @@ def replay(
     tz: str = "UTC",
     separator: str | None = None,
     give_up_after: float = 60.0,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Send CSV files to a running server.
 
@@ -86,12 +88,6 @@ def replay(
         The separator, when it is not , ; | or a tab.
     give_up_after
         Seconds to go on trying when the server is away.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     console = open_console()
     try:
@@ -113,7 +109,7 @@ def replay(
         factor = parse_factor(speed)
         layouts = [look(path, choices) for path in files]
         check_columns(layouts, choices)
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         pace = find_pace(layouts, choices, factor)
         if shift_to_now:
             pace = shifted_to_now(pace, layouts, choices, clock.time_ns() // 1000)
@@ -187,19 +183,25 @@ class _Replay:
         async with trio.open_nursery() as nursery:
             for lane in lanes:
                 if lane:
-                    sender = Sender(self.connection, client, self.tally, self.give_up_s)
+                    sender = Sender(
+                        self.connection, client, self.tally, self.give_up_s,
+                        lambda: self._show(progress, trio.current_time() - start),
+                    )  # fmt: skip
                     nursery.start_soon(self._send_lane, sender, lane, start, progress)
 
     async def _send_lane(
         self, sender: Sender, lane: list[list[Layout]], start: float, progress: Progress
     ) -> None:
         pending: list[dict[str, Any]] = []
+        days: set[int] = set()
         for row in self.pace.order([self._rows(layouts) for layouts in lane]):
             wait_s = start + self.pace.due_s(row.ts) - trio.current_time()
-            full = len(pending) + len(row.values) > self.batch
+            days.add((row.ts + self.pace.shift_us) // DAY_US)
+            full = len(pending) + len(row.values) > self.batch or len(days) > MOST_DAYS
             if pending and (full or wait_s > PACE_GRAIN_S):
                 await sender.send(pending)
                 pending = []
+                days = {(row.ts + self.pace.shift_us) // DAY_US}
                 self._show(progress, trio.current_time() - start)
             if wait_s > PACE_GRAIN_S:
                 await trio.sleep_until(start + self.pace.due_s(row.ts))
@@ -216,6 +218,8 @@ class _Replay:
     def _show(self, progress: Progress, took_s: float) -> None:
         sent, retries = self.tally.sent, self.tally.retries
         line = f"{sent:,} readings, {sent / max(took_s, 1e-9):,.0f}/s"
+        if self.tally.waiting:
+            line += f", {self.tally.waiting:,} wait for new days or months"
         progress.update(
             self.account.read_chars, line + (f", {retries:,} sent again" if retries else "")
         )

@@ -1,19 +1,18 @@
 """`atalaia rules check`: what is odd about rules and what they cost, before they are sent."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from atalaia.cli.asking import ask
-from atalaia.cli.connection import find_connection
+from atalaia.cli.asking import Refused, ask
+from atalaia.cli.connection import USUAL, Server
+from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
 from atalaia.rules.syntax import RuleSpec, parse_duration
+from atalaia.rules.unit_check import check_units
 
 
 def check(
@@ -21,13 +20,12 @@ def check(
     /,
     *,
     interval: str | None = None,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Say for each rule of a file whether it can be understood, and what is odd about it.
 
-    With a running server also what it would cost, and how many sensors it matches.
+    With a running server also what it would cost, how many sensors it matches, and whether it
+    would be refused as too much for the tenant.
 
     Parameters
     ----------
@@ -35,12 +33,6 @@ def check(
         A text with one or more rules.
     interval
         How often the metrics are read, such as 10s; without it some lints are left out.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -55,30 +47,42 @@ def check(
     try:
         rules = parse_rules(text)
     except RuleInvalid as error:
-        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
-        print(error.caret, file=sys.stderr)
-        return 1
-    asked_for = url is not None or "ATALAIA_URL" in os.environ
+        return _refuse(file, error.line, error.column, error.detail, error.caret)
     try:
         body = {"text": text} if interval is None else {"text": text, "interval": interval}
-        connection = find_connection(url, key, data_dir)
-        answers = ask(connection, "POST", "/v1/rules/check", json=body).json()["rules"]
+        connection = server.connect()
+        answer = ask(connection, "POST", "/v1/rules/check", json=body).json()
     except AtalaiaError as error:
-        if asked_for:
+        problem = error.problem if isinstance(error, Refused) else {}
+        if problem.get("code") == "invalid_rule":
+            return _refuse(file, *(problem[part] for part in ("line", "column", "detail", "caret")))
+        if server.named:
             print(f"atalaia: {error}; so without costs.", file=sys.stderr)
+        try:
+            check_units(text, rules, {})
+        except RuleInvalid as fault:
+            return _refuse(file, fault.line, fault.column, fault.detail, fault.caret)
         found = find_lints(text, rules, Surroundings(interval_us=interval_us))
         for rule, lints in zip(rules, found, strict=True):
             _say(file, rule, lints)
         return 0
-    for rule, answer in zip(rules, answers, strict=True):
-        _say(file, rule, [Lint(**lint) for lint in answer["lints"]])
-        _say_cost(answer)
-    return 0
+    for rule, found in zip(rules, answer["rules"], strict=True):
+        _say(file, rule, [Lint(**lint) for lint in found["lints"]])
+        _say_cost(found)
+    for refusal in answer["refusals"]:
+        print(f"would be refused: {refusal['detail']} [{refusal['code']}]", file=sys.stderr)
+    return 1 if answer["refusals"] else 0
+
+
+def _refuse(file: Path, line: int, column: int, detail: str, caret: str) -> int:
+    print(f"{file}:{line}:{column}: {detail}", file=sys.stderr)
+    print(caret, file=sys.stderr)
+    return 1
 
 
 def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
     windows = {(a.metric, a.window_us) for a in rule.aggregates}
-    about = f"{', '.join(rule.metrics)}; {len(windows)} windows per sensor"
+    about = f"{', '.join(rule.metrics)}; {count(len(windows), 'window')} per sensor"
     print(f"ok  {rule.name}: {about if rule.silence is None else rule.silence}")
     for lint in lints:
         print(f"    {file}:{lint.line}:{lint.column}: {lint.message} [{lint.code}]")
@@ -87,7 +91,7 @@ def _say(file: Path, rule: RuleSpec, lints: Sequence[Lint]) -> None:
 def _say_cost(answer: dict[str, Any]) -> None:
     cost = answer["cost"]
     print(
-        f"    {answer['matches']:,} sensors now; {cost['new_windows']} new windows; "
-        f"{cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}; "
-        f"about {cost['ns_per_reading']:,} ns per reading"
+        f"    {count(answer['matches'], 'sensor')} now, {count(cost['new_windows'], 'new window')},"
+        f" about {cost['ns_per_reading']:,} ns per reading\n"
+        f"    {cost['bytes_per_sensor']:,} bytes per sensor at a reading every {cost['interval']}"
     )

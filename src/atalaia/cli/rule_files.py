@@ -1,26 +1,32 @@
 """`atalaia rules export`, `import` and `diff`: rules under version control."""
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from atalaia.cli.asking import Refused, ask
-from atalaia.cli.connection import find_connection
-from atalaia.model.errors import AtalaiaError
+from atalaia.cli.connection import USUAL, Server
+from atalaia.cli.words import count
+from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
+from atalaia.rules.language import parse_rules
 
 Flag = Annotated[bool, Parameter(negative="")]
-DataDir = Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")]
+
+PLAIN = re.compile(rb"(\s|#[^\n]*(\n|$))*rule\s")
+"""How a file of rules begins that is not YAML, which begins with `rules:`."""
+REMARK = re.compile(r"[ \t]*#[^\n]*")
 
 
 def export_rules(
     file: Path | None = None,
     /,
     *,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
     """Write all rules of a running server as YAML.
 
@@ -28,15 +34,9 @@ def export_rules(
     ----------
     file
         Where to; default: standard output.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        content = ask(find_connection(url, key, data_dir), "GET", "/v1/rules:export").content
+        content = ask(server.connect(), "GET", "/v1/rules:export").content
         if file is None:
             sys.stdout.buffer.write(content)
         else:
@@ -53,29 +53,21 @@ def import_rules(
     *,
     dry_run: Flag = False,
     prune: Flag = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
-    """Make a server's rules those of a YAML file. Doing it again changes nothing.
+    """Make a server's rules those of a file. Doing it again changes nothing.
 
     Parameters
     ----------
     file
-        As `export` writes it.
+        YAML as `export` writes it, or a plain text with one or more rules.
     dry_run
         Only say what would be done.
     prune
         Delete rules that the file lacks.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        answer = _send(file, url, key, data_dir, dry_run=dry_run, prune=prune)
+        answer = _send(file, server, dry_run=dry_run, prune=prune)
     except (AtalaiaError, OSError) as error:
         _complain(file, error)
         return 1
@@ -88,27 +80,19 @@ def diff_rules(
     /,
     *,
     prune: Flag = False,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: DataDir = None,
+    server: Server = USUAL,
 ) -> int:
-    """Compare a YAML file with a server's rules. Exit code 0: equal, 1: they differ, 2: trouble.
+    """Compare a file with a server's rules. Exit code 0: equal, 1: they differ, 2: trouble.
 
     Parameters
     ----------
     file
-        As `export` writes it.
+        YAML as `export` writes it, or a plain text with one or more rules.
     prune
         Rules that the file lacks are a difference.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     try:
-        answer = _send(file, url, key, data_dir, dry_run=True, prune=prune)
+        answer = _send(file, server, dry_run=True, prune=prune)
     except (AtalaiaError, OSError) as error:
         _complain(file, error)
         return 2
@@ -116,13 +100,13 @@ def diff_rules(
     return int(any(change["action"] != "unchanged" for change in answer["changes"]))
 
 
-def _send(
-    file: Path, url: str | None, key: str | None, data_dir: Path | None, **options: bool
-) -> dict[str, Any]:
+def _send(file: Path, server: Server, **options: bool) -> dict[str, Any]:
     """Raises OSError for a file that cannot be read, AtalaiaError for the rest."""
     content = file.read_bytes()
+    if PLAIN.match(content):
+        content = _as_yaml(content)
     answer: dict[str, Any] = ask(
-        find_connection(url, key, data_dir),
+        server.connect(),
         "POST",
         "/v1/rules:import",
         params={name: str(on).lower() for name, on in options.items()},
@@ -131,7 +115,30 @@ def _send(
     return answer
 
 
+def _as_yaml(content: bytes) -> bytes:
+    """The rules of a plain text, each with the comments before it. Raises Invalid, RuleInvalid."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("The file is not UTF-8.") from error
+    return msgspec.json.encode({"rules": [{"text": rule} for rule in _split(text)]})
+
+
+def _split(text: str) -> Iterator[str]:
+    rules, begin = parse_rules(text), 0
+    for rule in rules:
+        end = text.index(rule.text, begin) + len(rule.text)
+        remark = REMARK.match(text, end)
+        end = end if remark is None else remark.end()
+        yield text[begin : len(text) if rule is rules[-1] else end].strip()
+        begin = end
+
+
 def _complain(file: Path, error: Exception) -> None:
+    if isinstance(error, RuleInvalid):
+        print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
+        print(error.caret, file=sys.stderr)
+        return
     problem = error.problem if isinstance(error, Refused) else {}
     for fault in problem.get("problems", ()):
         rule = "" if fault["rule"] is None else f"{fault['rule']}: "
@@ -154,6 +161,7 @@ def _show(answer: dict[str, Any], *, diffs: bool) -> None:
         if diffs and change["diff"]:
             print(change["diff"])
     unchanged = len(answer["changes"]) - len(changes)
-    print(f"{len(changes)} {'to do' if planned else 'edits'}, {unchanged} rules unchanged")
+    done = "to do" if planned else "edit" if len(changes) == 1 else "edits"
+    print(f"{len(changes)} {done}, {count(unchanged, 'rule')} unchanged")
     if answer["left"]:
         print(f"not in the file (--prune deletes them): {', '.join(answer['left'])}")

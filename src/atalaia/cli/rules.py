@@ -2,16 +2,15 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atalaia.cli.connection import Connection, GaveUp, find_connection, no_answer, parse_page
+from atalaia.cli.connection import USUAL, Connection, GaveUp, Server, no_answer, parse_page
 from atalaia.model.errors import AtalaiaError, Invalid
 
 app = App(name="rules", help="Check rules, try them on the past, keep a server's in a file.")
@@ -28,6 +27,11 @@ app.command(
     help="Say what is odd about the rules of a file, and what they cost.",
 )
 app.command(
+    "atalaia.cli.explain:explain",
+    name="explain",
+    help="Say why a rule has no alert open at a sensor.",
+)
+app.command(
     "atalaia.cli.rule_files:export_rules",
     name="export",
     help="Write all rules of a server as YAML.",
@@ -35,12 +39,12 @@ app.command(
 app.command(
     "atalaia.cli.rule_files:import_rules",
     name="import",
-    help="Make a server's rules those of a YAML file.",
+    help="Make a server's rules those of a file.",
 )
 app.command(
     "atalaia.cli.rule_files:diff_rules",
     name="diff",
-    help="Compare a YAML file with a server's rules.",
+    help="Compare a file with a server's rules.",
 )
 
 app.command(
@@ -53,23 +57,11 @@ app.command(
 @app.command(name="list")
 def list_rules(
     *,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
-    """Show the rules of a running server.
-
-    Parameters
-    ----------
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
-    """
+    """Show the rules of a running server."""
     try:
-        connection = find_connection(url, key, data_dir)
+        connection = server.connect()
         table = Table("name", "version", "enabled", "text", box=None, pad_edge=False)
         for rule in _rules(connection):
             enabled = "yes" if rule["enabled"] else "no"

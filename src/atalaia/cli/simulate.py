@@ -3,17 +3,15 @@
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import attrs
 import httpx
 import trio
-from cyclopts import Parameter
 from rich.console import Console
 
 from atalaia.cli.cells import check_sensor
-from atalaia.cli.connection import Connection, GaveUp, find_connection
+from atalaia.cli.connection import USUAL, Connection, GaveUp, Server
 from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
 from atalaia.cli.sender import Sender, Tally
 from atalaia.model.errors import AtalaiaError, Invalid
@@ -37,9 +35,7 @@ def simulate(
     seed: int = 1,
     prefix: str = "sim",
     give_up_after: float = 60.0,
-    url: str | None = None,
-    key: str | None = None,
-    data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
+    server: Server = USUAL,
 ) -> int:
     """Send the readings of simulated sensors until Ctrl-C.
 
@@ -69,12 +65,6 @@ def simulate(
         Names are prefix-1, prefix-2, ...
     give_up_after
         Seconds to go on trying when the server is away.
-    url
-        The server; default from ATALAIA_URL or credentials.json.
-    key
-        The API key; default from ATALAIA_API_KEY or credentials.json.
-    data_dir
-        Where credentials.json is.
     """
     console = open_console()
     try:
@@ -84,7 +74,7 @@ def simulate(
         _check_faults(faults)
         check_sensor("--prefix", f"{prefix}-{sensors}")
         work = _Simulation(
-            connection=find_connection(url, key, data_dir),
+            connection=server.connect(),
             step=_stepper(sensors, prefix, faults, seed),
             interval_us=_longer_than_zero("--interval", interval),
             duration_us=None if duration is None else _longer_than_zero("--duration", duration),

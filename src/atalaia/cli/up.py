@@ -10,8 +10,9 @@ import trio
 from cyclopts import Parameter
 
 from atalaia.config.kernel_cache import choose_cache
-from atalaia.config.settings import Credentials, Settings, default_data_dir
+from atalaia.config.settings import Credentials, Role, Settings, default_data_dir
 from atalaia.model.errors import StartupRefused
+from atalaia.model.quota import MAX_RULES, Quota
 from atalaia.ports import Fenced
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def up(
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(env_var="PORT")] = 3000,
     data_dir: Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")] = None,
-    role: Literal["all"] = "all",
+    role: Role = "all",
     log: Annotated[Literal["console", "json"], Parameter(env_var="ATALAIA_LOG")] = "console",
 ) -> int:
     """Start everything and serve until Ctrl-C.
@@ -43,7 +44,8 @@ def up(
         Where data and credentials.json live. Default: /var/lib/atalaia for root,
         ~/.local/share/atalaia for others.
     role
-        Which part of the service this process is.
+        Which part of the service this process is: all; http takes readings and puts them into
+        RabbitMQ; engine takes them out, judges and stores. With RABBITMQ_URL all does so too.
     log
         How log lines look on stderr.
     """
@@ -59,7 +61,10 @@ def up(
             data_dir=data_dir or default_data_dir(),
             role=role,
             database_url=os.environ.get("DATABASE_URL") or None,
+            rabbitmq_url=os.environ.get("RABBITMQ_URL") or None,
             retention_days=_retention(),
+            tenant_memory_bytes=_tenant_memory(),
+            quota=_quota(),
             demo=demo,
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
@@ -82,12 +87,35 @@ def up(
 
 
 def _retention() -> int | None:
-    text = os.environ.get("ATALAIA_RETENTION_DAYS")
+    return _whole("ATALAIA_RETENTION_DAYS", "days", 99_999)
+
+
+def _quota() -> Quota:
+    return Quota(
+        readings_per_s=_whole("ATALAIA_QUOTA_READINGS", "readings a second", 999_999_999),
+        bytes_per_s=_whole("ATALAIA_QUOTA_BYTES", "bytes a second", 999_999_999_999),
+        max_rules=_whole("ATALAIA_QUOTA_RULES", "rules", MAX_RULES),
+        key_readings_per_s=_whole("ATALAIA_QUOTA_KEY_READINGS", "readings a second", 999_999_999),
+    )
+
+
+def _whole(name: str, unit: str, most: int) -> int | None:
+    text = os.environ.get(name)
     if not text:
         return None
-    if not re.fullmatch("[1-9][0-9]{0,4}", text):
-        raise StartupRefused("ATALAIA_RETENTION_DAYS must be a whole number of days, 1 to 99999.")
+    if not re.fullmatch("[1-9][0-9]{0,11}", text) or int(text) > most:
+        raise StartupRefused(f"{name} must be a whole number of {unit}, 1 to {most}.")
     return int(text)
+
+
+def _tenant_memory() -> int | None:
+    text = os.environ.get("ATALAIA_TENANT_MEMORY")
+    if not text:
+        return None
+    match = re.fullmatch("([1-9][0-9]{0,5}) ?(MiB|GiB)", text)
+    if match is None:
+        raise StartupRefused("ATALAIA_TENANT_MEMORY must be a size such as 256MiB or 2GiB.")
+    return int(match[1]) << (20 if match[2] == "MiB" else 30)
 
 
 def _progress(what: str) -> None:

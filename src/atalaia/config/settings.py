@@ -8,21 +8,45 @@ import attrs
 import msgspec
 
 from atalaia.model.errors import StartupRefused
+from atalaia.model.quota import NO_QUOTA, Quota
 
 CREDENTIALS = "credentials.json"
+Role = Literal["all", "http", "engine"]
 
 
 @attrs.frozen
 class Settings:
-    """All of it. database_url None means the embedded Postgres in data_dir."""
+    """All of it. database_url None means the embedded Postgres in data_dir.
+
+    tenant_memory_bytes: of one tenant's windows and states; None: the engine's default.
+    Raises StartupRefused for what cannot be together.
+    """
 
     host: str
     port: int
     data_dir: Path
-    role: Literal["all"] = "all"
+    role: Role = "all"
     database_url: str | None = attrs.field(default=None, repr=False)
+    rabbitmq_url: str | None = attrs.field(default=None, repr=False)
     retention_days: int | None = None
+    tenant_memory_bytes: int | None = None
     demo: bool = False
+    quota: Quota = NO_QUOTA
+    """Of tenants and keys without one of their own."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.role != "all" and self.rabbitmq_url is None:
+            raise StartupRefused(
+                f"--role {self.role} works through RabbitMQ: set RABBITMQ_URL, such as "
+                "amqp://user:password@host/vhost. One process alone is --role all."
+            )
+        if self.role == "http" and self.database_url is None:
+            raise StartupRefused(
+                "--role http needs the engine's database: set DATABASE_URL. "
+                "The engine's credentials.json holds it as database_url."
+            )
+        if self.role == "http" and self.demo:
+            raise StartupRefused("--demo needs an engine: start it with --role all or engine.")
 
 
 @attrs.frozen

@@ -78,7 +78,10 @@ class Backtests:
         self._running.add(tenant_no)
         try:
             sensors, series = await self._queries.register(tenant_no)
-            groups = await self._work(partial(_groups, backtest, sensors, series))
+            settings = await self._queries.settings(tenant_no)
+            groups = await self._work(
+                partial(_groups, backtest, sensors, series, settings.lateness_us)
+            )
             yield Progress(0.0, 0)
             for number, members in enumerate(groups):
                 group = await self._work(partial(backtest.open_group, members.sensors))
@@ -100,15 +103,18 @@ class Backtests:
         """Warm the windows from what was before the range, then judge the range."""
         arrival = backtest.order == "arrival"
         sensor = group.sensor_of[: len(series_no)]
+        lateness = group.lateness_of[: len(series_no)]
         before = Micros(backtest.since - 1)
+        late_by = lateness if lateness.any() else None
         feeds: list[tuple[Feed, Judge, int]]
         if isinstance(group, SilentGroup):
             since = await self._hear_before(tenant_no, backtest, group, series_no)
-            feeds = [(Feed(sensor, since, backtest.until + AHEAD_US, arrival), group.fold, 1)]
+            until = backtest.until + AHEAD_US
+            feeds = [(Feed(sensor, since, until, arrival, late_by), group.fold, 1)]
         else:
             feeds = [
                 (Feed(sensor, before - backtest.reach_us, before, arrival=False), group.warm, 0),
-                (Feed(sensor, before, backtest.until, arrival), group.fold, 1),
+                (Feed(sensor, before, backtest.until, arrival, late_by), group.fold, 1),
             ]
         for feed, judge, counted in feeds:
             while not feed.done:
@@ -152,13 +158,22 @@ def _take(
 
 
 def _groups(
-    backtest: Backtest, sensors: Sequence[SensorRow], series: Sequence[SeriesRow]
+    backtest: Backtest,
+    sensors: Sequence[SensorRow],
+    series: Sequence[SeriesRow],
+    lateness_us: int,
 ) -> list[_Members]:
-    """The sensors that matter, so many at a time as windows have room for at a reading a second."""
+    """The sensors that matter, so many at a time as windows have room for at a reading a second.
+
+    lateness_us: of sensors without their own.
+    """
     metrics: dict[SensorNo, dict[str, int]] = {}
     for row in series:
         metrics.setdefault(row.sensor_no, {})[row.metric] = row.series_no
-    held = READING_BYTES * (backtest.reach_us // SECOND_US + 1)
+    reach_us = backtest.reach_us
+    if backtest.order == "arrival":  # readings wait twice: for their order, and as they did live
+        reach_us += 2 * max([lateness_us, *(sensor.lateness_us or 0 for sensor in sensors)])
+    held = READING_BYTES * (reach_us // SECOND_US + 1)
     most = max(1, min(GROUP_SERIES, GROUP_BYTES // held))
     groups: list[_Members] = []
     members: list[Watched] = []
@@ -172,8 +187,9 @@ def _groups(
 
     for sensor in sensors:
         found = metrics.get(sensor.sensor_no, {})
+        own = lateness_us if sensor.lateness_us is None else sensor.lateness_us
         watched = backtest.watch(
-            sensor.sensor_id, sensor.name, sensor.tags, list(found), sensor.registered_at
+            sensor.sensor_id, sensor.name, sensor.tags, list(found), own, sensor.registered_at
         )
         if watched is not None:
             if len(numbers) + len(watched.metrics) > most:

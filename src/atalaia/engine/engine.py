@@ -4,15 +4,17 @@
 refuses, inboxes run empty, actors end, the flusher makes its last commit; then nothing is left.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import attrs
 import structlog
 import trio
 
 from atalaia.engine.clock import WallClock
+from atalaia.engine.edits import TenantStatus
 from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
@@ -20,6 +22,9 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
+    LatenessRequest,
+    Outlook,
+    OutlookRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
@@ -27,15 +32,21 @@ from atalaia.engine.messages import (
     TagsRequest,
     Work,
 )
+from atalaia.engine.outage import Outage
+from atalaia.engine.outcomes import Outcomes
+from atalaia.engine.quota import READINGS, Quotas
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
+from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
 from atalaia.rules.language import parse_rule
+from atalaia.rules.syntax import RuleSpec
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
 
 log = structlog.get_logger()
@@ -51,6 +62,7 @@ class Gate:
     """Where batches and edits enter. Nothing here waits."""
 
     _store: EngineStore
+    _outcomes: Outcomes
     _clock: WallClock
     _limits: EngineLimits
     _nursery: trio.Nursery
@@ -58,28 +70,67 @@ class Gate:
     _budget: Budget
     _listening: Listening
     _recoveries: trio.CapacityLimiter
+    _threads: Threads
+    _outage: Outage
+    quotas: Quotas
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
+
+    def max_rules(self, quota: Quota) -> int:
+        """How many rules a tenant may have."""
+        wanted = self.quotas.in_force(quota).max_rules
+        return MAX_RULES if wanted is None else min(wanted, MAX_RULES)
 
     @property
     def retention_us(self) -> int | None:
         """How long readings are kept; None: for ever."""
         return self._limits.retention_us
 
-    def submit(self, tenant_no: TenantNo, batch: Batch) -> Receipt[Answer]:
+    @property
+    def listens_since(self) -> Micros:
+        """Nobody's silence began before."""
+        return self._listening.since
+
+    def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None:
+        """Whether a batch may come, asked before it is read and parsed: a refusal is to be cheap.
+
+        quota: of the sender, where it has one of its own. Raises Overloaded, Unavailable, Closing.
+        """
+        self._check_open(self._tenants.get(tenant_no))
+        self.quotas.check(tenant_no, quota, trio.current_time())
+
+    def pay(
+        self, tenant_no: TenantNo, quota: Quota = NO_QUOTA, *, readings: int = 0, size: int = 0
+    ) -> None:
+        """For bytes that were parsed, and for readings that are not submitted, all being bad."""
+        self.quotas.pay(tenant_no, quota, trio.current_time(), readings=readings, size=size)
+
+    def submit(
+        self,
+        tenant_no: TenantNo,
+        batch: Batch,
+        quota: Quota = NO_QUOTA,
+        *,
+        after: Receipt[Answer] | None = None,
+    ) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 
-        The receipt is settled after the commit. Raises Overloaded, Unavailable, Closing.
+        The receipt is settled after the commit. after: of the same tenant; unless it succeeds
+        this batch fails as Unavailable. Raises Overloaded, Unavailable, Closing.
         """
-        supervisor = self._supervisor(tenant_no)
-        rows = len(batch)
-        supervisor.inbox.reserve(rows)
-        receipt: Receipt[Answer] = Receipt(partial(supervisor.inbox.release, rows))
-        supervisor.inbox.put(Submission(batch, receipt))
+        inbox = self._supervisor(tenant_no).inbox
+        rows, now = len(batch), trio.current_time()
+        self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
+        inbox.reserve(rows)
+        self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
+        receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
+        inbox.put(Submission(batch, receipt, after))
         return receipt
 
-    def edit_rule(self, tenant_no: TenantNo, edit: RuleEdit) -> Receipt[StoredRule]:
+    def edit_rule(
+        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+    ) -> Receipt[StoredRule]:
         """A rule change, in order with the tenant's batches.
 
         Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
@@ -89,8 +140,8 @@ class Gate:
             parse_rule(edit.text)
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
-        receipt: Receipt[StoredRule] = Receipt(inbox.release_edit)
-        inbox.put(RuleRequest(edit, receipt))
+        receipt: Receipt[StoredRule] = self._receipt(inbox.release_edit)
+        inbox.put(RuleRequest(edit, receipt, self.max_rules(quota)))
         return receipt
 
     def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
@@ -100,8 +151,41 @@ class Gate:
         """
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
-        receipt: Receipt[None] = Receipt(inbox.release_edit)
+        receipt: Receipt[None] = self._receipt(inbox.release_edit)
         inbox.put(TagsRequest(sensor, tags, receipt))
+        return receipt
+
+    def set_lateness(
+        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+    ) -> Receipt[None]:
+        """A new lateness for a sensor or, without one, for the tenant, in order with its batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[None] = self._receipt(inbox.release_edit)
+        inbox.put(LatenessRequest(sensor, lateness_us, receipt))
+        return receipt
+
+    def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
+        """What rules would do if they were saved now, by what is known of the tenant's readings.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        inbox = self._supervisor(tenant_no).inbox
+        inbox.reserve_edit()
+        receipt: Receipt[Outlook] = self._receipt(inbox.release_edit)
+        inbox.put(OutlookRequest(specs, receipt))
+        return receipt
+
+    def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:
+        def settled() -> None:
+            release()
+            self._outage.forget(receipt)
+
+        receipt: Receipt[Any] = Receipt(settled)
+        self._outage.watch(receipt)
         return receipt
 
     async def wake_waiting(self) -> None:
@@ -112,6 +196,21 @@ class Gate:
         for tenant_no in await self._store.waiting_tenants():
             if not self._closing and tenant_no not in self._tenants:
                 self._start(tenant_no)
+
+    def status(self, tenant_no: TenantNo) -> TenantStatus:
+        """What there is to say of a tenant's processing."""
+        supervisor = self._tenants.get(tenant_no)
+        if supervisor is None:
+            return TenantStatus()
+        rows, quarantine = supervisor.inbox.rows, supervisor.quarantine
+        if quarantine is None:
+            return TenantStatus(rows)
+        return TenantStatus(rows, quarantine.reason, quarantine.left_s(trio.current_time()))
+
+    @property
+    def commits(self) -> bool:
+        """Whether commits go through, as far as is known."""
+        return not self._outage.lasts
 
     def observe(self) -> None:
         """Bring the gauges up to date."""
@@ -131,26 +230,29 @@ class Gate:
         await self._empty.wait()
 
     def _supervisor(self, tenant_no: TenantNo) -> Supervisor:
+        supervisor = self._tenants.get(tenant_no)
+        self._check_open(supervisor)
+        return self._start(tenant_no) if supervisor is None else supervisor
+
+    def _check_open(self, supervisor: Supervisor | None) -> None:
+        """Raises Closing, or Unavailable while nothing is committed or the tenant is paused."""
         if self._closing:
             raise Closing
-        supervisor = self._tenants.get(tenant_no)
-        if supervisor is None:
-            supervisor = self._start(tenant_no)
-        if supervisor.quarantined_until is not None:
-            left_s = supervisor.quarantined_until - trio.current_time()
+        self._outage.admit()
+        quarantine = None if supervisor is None else supervisor.quarantine
+        if quarantine is not None:
             raise Unavailable(
-                "This tenant's processing crashed repeatedly and is paused; others are not "
-                "affected. Send the same batch again after the delay.",
+                f"This tenant's processing crashed repeatedly ({quarantine.reason}) and is paused; "
+                "others are not affected. Send the same batch again after the delay.",
                 code="quarantined",
-                retry_after_s=max(1, int(left_s)),
+                retry_after_s=quarantine.left_s(trio.current_time()),
             )
-        return supervisor
 
     def _start(self, tenant_no: TenantNo) -> Supervisor:
         inbox = Inbox(self._limits.inbox_rows, self._limits.inbox_edits, self._budget)
         new_actor = partial(
-            TenantActor, tenant_no, inbox, self._store, self._clock, self._limits, self._works,
-            self._listening, self._recoveries,
+            TenantActor, tenant_no, inbox, self._store, self._outcomes, self._clock, self._limits,
+            self._works, self._listening, self._recoveries, self._threads,
         )  # fmt: skip
         supervisor = Supervisor(tenant_no, inbox, self._limits, new_actor, self._listening)
         self._tenants[tenant_no] = supervisor
@@ -169,9 +271,11 @@ class Gate:
 
 @asynccontextmanager
 async def open_engine(
-    store: EngineStore, clock: WallClock, limits: EngineLimits
+    store: EngineStore, clock: WallClock, limits: EngineLimits, defaults: Quota = NO_QUOTA
 ) -> AsyncIterator[Gate]:
     """Run the flusher and the actors; leaving drains for at most `limits.drain_s`.
+
+    defaults: the quota of tenants and keys without one of their own.
 
     A lost lease (Fenced) cancels the body and is raised, after whoever waits was told to send it
     again: the process must end.
@@ -179,10 +283,14 @@ async def open_engine(
     send, receive = trio.open_memory_channel[Work](WORKS_AHEAD)
     async with trio.open_nursery() as nursery:
         listening = Listening(clock, clock.now_us())
-        flusher = Flusher(store, clock, limits, receive, Queue(limits), listening)
+        outage, outcomes = Outage(), Outcomes(store)
+        flusher = Flusher(store, outcomes, clock, limits, receive, Queue(limits), listening, outage)
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
-        gate = Gate(store, clock, limits, nursery, send, budget, listening, recoveries)
+        gate = Gate(
+            store, outcomes, clock, limits, nursery, send, budget, listening, recoveries, Threads(),
+            outage, Quotas(defaults),
+        )  # fmt: skip
         flushed = trio.Event()
 
         async def flush() -> None:
@@ -221,6 +329,7 @@ async def _keep_house(
         try:
             await gate.wake_waiting()
             await trio.sleep(HOUSEKEEPING_S)
+            gate.quotas.forget_full(trio.current_time())
             await store.housekeep(clock.now_us(), limits.keep_groups_us)
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))

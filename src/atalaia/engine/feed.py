@@ -56,15 +56,18 @@ class Rows:
 class Feed:
     """`next_slice`, ask, `take`, until `done`.
 
-    sensor: of each series, by number. since: of all, or of each series. The rows that `take`
-    gives follow, at each sensor, those it gave before: by ts, or with arrival by received_at. Rows
-    of one series have both in one order when none of them is late.
+    sensor: of each series, by number. since: of all, or of each series. The rows that `take` gives
+    follow, at each sensor, those it gave before: by ts, or with arrival by received_at. Rows of one
+    series have both in one order when none of them is late, but for those within the lateness of
+    each other.
     """
 
     sensor: Int64s
     since: int | Int64s
     until: int
     arrival: bool
+    lateness: Int64s | None = None
+    """Of each series; None: they have none."""
     _asked: Int64s = attrs.field(init=False)
     """Per series: rows up to this time are here or were given."""
     _known: Int64s = attrs.field(init=False)
@@ -111,12 +114,15 @@ class Feed:
         wanted = max(1.0, CHUNK_ROWS / max(int(np.count_nonzero(self._asked < self.until)), 1))
         factor = np.clip(wanted / np.maximum(found, 1 / FASTER), 1 / FASTER, FASTER)
         self._width[asked.series] = np.minimum((asked.until - asked.since) * factor, 1e17)
-        if self.arrival:
-            np.maximum.at(self._known, rows.series, rows.received - 1)
-        else:
+        new, rows = rows, self._rows.beside(rows)
+        if not self.arrival:
             self._known[asked.series] = asked.until
+        elif self.lateness is None:
+            np.maximum.at(self._known, new.series, new.received - 1)
+        else:  # a row to come arrived no earlier than one that is older by more than the lateness
+            settled = rows.where(rows.ts <= (self._asked - self.lateness)[rows.series])
+            np.maximum.at(self._known, settled.series, settled.received - 1)
         self._end()
-        rows = self._rows.beside(rows)
         key = rows.received if self.arrival else rows.ts
         ready = key <= self._least()[self.sensor[rows.series]]
         self._rows = rows.where(~ready)

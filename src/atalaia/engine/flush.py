@@ -20,6 +20,8 @@ from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Work
+from atalaia.engine.outage import Outage
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.tally import Tally
 from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
 from atalaia.model.ids import uuid7
@@ -30,6 +32,7 @@ log = structlog.get_logger()
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 1.0
+OUTAGE_S = 0.1  # the second retry: one may meet a deadlock or a broken connection
 
 
 @attrs.define(eq=False)
@@ -37,11 +40,13 @@ class Flusher:
     """The single writer. `run` lives until its input ends."""
 
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemoryReceiveChannel[Work]
     queue: Queue
     listening: Listening
+    outage: Outage
     tally: Tally = attrs.field(factory=Tally)
 
     async def run(self) -> None:
@@ -109,6 +114,7 @@ class Flusher:
             await self._commit_heard(group)
         finally:
             self.listening.end_commit()
+            self.outage.end()
 
     async def _commit_heard(self, group: Sequence[Work]) -> None:
         items = [work.item for work in group]
@@ -117,10 +123,13 @@ class Flusher:
         delay_s = FIRST_RETRY_S
         while True:
             try:
-                late = await self.store.commit_group(group_id, items)
+                late = await self.outcomes.commit(group_id, items)
                 break
             except StoreUnavailable as error:
-                if trio.current_time() - began > self.limits.commit_retry_s:
+                failing_s = trio.current_time() - began
+                if failing_s > OUTAGE_S:
+                    self.outage.begin()
+                if failing_s > self.limits.commit_retry_s:
                     raise
                 log.warning("commit_retried", error=str(error), delay_s=delay_s)
                 await trio.sleep(delay_s)

@@ -1,7 +1,7 @@
 """A tenant's bounded inbox. Putting never waits: what has no room is refused with a delay.
 
 Room is counted in what is not settled yet, so that it also covers what waits for a commit:
-readings in this inbox and over all of them, and the few edits of rules and tags.
+readings in this inbox and over all of them, and the few edits of rules, tags and lateness.
 """
 
 import math
@@ -65,7 +65,7 @@ class Inbox:
         """Take room for an edit; `release_edit` gives it back. Raises Overloaded."""
         if self.edits >= self.limit_edits:
             raise Overloaded(
-                f"{self.edits} changes of this tenant's rules and tags are not done yet; "
+                f"{self.edits} changes of this tenant's rules, tags and lateness are not done yet; "
                 "send this one again after the delay."
             )
         self.edits += 1

@@ -4,13 +4,15 @@ import attrs
 
 from atalaia.engine.engine import Gate
 from atalaia.engine.receipt import Answer
+from atalaia.model.batch import Batch
 from atalaia.model.ids import TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.telemetry.metrics import READINGS
 from atalaia.wire.inflate import inflate
 from atalaia.wire.readings import WireOptions, parse_readings
 
 COMMIT_IS_SLOW = (
-    "The commit takes longer than 10 s. The batch may still be stored: "
+    "The commit takes too long. The batch may still be stored: "
     "send the same one again, what is stored counts as duplicate."
 )
 
@@ -24,19 +26,41 @@ class Body:
     options: WireOptions
 
 
-async def ingest(gate: Gate, tenant_no: TenantNo, body: Body, *, max_bytes: int) -> Answer:
+async def ingest(
+    gate: Gate, tenant_no: TenantNo, body: Body, *, max_bytes: int, quota: Quota = NO_QUOTA
+) -> Answer:
     """Parse, hand over, wait for the commit.
 
     Raises Invalid, TooLarge, UnsupportedEncoding for the sender's faults, Overloaded and
     Unavailable for ours. Cancellation drops only the wait.
     """
-    batch = parse_readings(  # what was inflated is not kept while the commit is waited for
-        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
-    )
+    gate.admit(tenant_no, quota)  # again: others of its bodies have come meanwhile
+    batch = _parse_paid(gate, tenant_no, body, max_bytes, quota)
     if not len(batch):
+        gate.pay(tenant_no, quota, readings=batch.sent)
         answer = Answer(0, 0, 0, batch.rejects)
     else:
-        answer = await gate.submit(tenant_no, batch).answer(COMMIT_IS_SLOW)
+        answer = await gate.submit(tenant_no, batch, quota).answer(COMMIT_IS_SLOW)
+    count(answer)
+    return answer
+
+
+def parse_body(body: Body, *, max_bytes: int) -> Batch:
+    """Its readings. Raises Invalid, TooLarge, UnsupportedEncoding. Keeps nothing it inflated."""
+    return parse_readings(
+        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
+    )
+
+
+def count(answer: Answer) -> None:
+    """What the flusher does not see of a batch."""
     READINGS.labels("duplicate").inc(answer.duplicates)
     READINGS.labels("rejected").inc(len(answer.rejects))
-    return answer
+
+
+def _parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
+    """What was inflated is paid for, good or bad, and not kept while the commit is waited for."""
+    gate.pay(tenant_no, quota, size=len(body.data))
+    data = inflate(body.data, body.encoding, max_bytes=max_bytes)
+    gate.pay(tenant_no, quota, size=max(0, len(data) - len(body.data)))
+    return parse_readings(data, options=body.options)

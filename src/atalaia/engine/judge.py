@@ -2,7 +2,8 @@
 but for the tenant's own state: no clock, no I/O.
 
 Newer than the series' newest is fresh: copied and judged. Everything else is old: late or a
-duplicate, which only the store can tell apart, and never judged.
+duplicate, which only the store can tell apart, and never judged. Where sensors have a lateness,
+readings out of order may be fresh too, and fresh ones wait before they are judged.
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,53 @@ import attrs
 import numpy as np
 
 from atalaia.engine.series_table import SeriesTable
-from atalaia.model.batch import Batch, Bools, Int32s, Int64s, Reject, SeriesName
+from atalaia.model.alert import Transition
+from atalaia.model.batch import Batch, Bools, Floats, Int32s, Int64s, Reject, SeriesName
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow
+from atalaia.rules.cost import most_ns_per_reading
+from atalaia.rules.reorder import Ready, Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
+
+_NO_TIMES: Int64s = np.empty(0, np.int64)
+NS_PER_ROW = 50  # to sort and split it, without any rule
 
 
 @attrs.define(eq=False)
 class TenantState:
-    """What the actor of one tenant owns. Slots of series and sensors are those of the rules."""
+    """What the actor of one tenant owns. Slots of series and sensors are those of the rules.
+
+    lateness_us: of sensors without one of their own. reorder: None while no sensor has any.
+    most_bytes: windows and states may take so much; beyond, nothing more is judged.
+    """
 
     tenant_no: TenantNo
     rules: TenantRules
     last_received: Micros
     deltas: int
+    most_bytes: int
+    lateness_us: int = 0
+    reorder: Reorder | None = None
     table: SeriesTable = attrs.field(factory=SeriesTable)
+    ns_per_row: int = attrs.field(init=False)
+    """What `judge` takes, about; rather too much."""
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
+    _names: set[str] = attrs.field(factory=set)
+    _own_lateness: dict[SensorNo, int] = attrs.field(factory=dict)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of windows, states, and readings that wait; room to grow left out."""
+        waiting = 0 if self.reorder is None else self.reorder.used_bytes
+        return self.rules.held_bytes + waiting
+
+    @property
+    def is_full(self) -> bool:
+        return self.held_bytes > self.most_bytes
+
+    def __attrs_post_init__(self) -> None:
+        specs = [rule.spec for rule in self.rules.rules]
+        self.ns_per_row = NS_PER_ROW + most_ns_per_reading(specs)
 
     def add_sensor(self, sensor: SensorRow, heard: Micros) -> None:
         """Once per sensor; a second time changes nothing. heard: when its silence began."""
@@ -35,6 +67,11 @@ class TenantState:
                 sensor.sensor_no, sensor.sensor_id, sensor.name, sensor.tags, heard
             )
             self._sensors[sensor.sensor_no] = (slot, sensor.name)
+            self._names.add(sensor.name)
+            if sensor.lateness_us is not None:
+                self._own_lateness[sensor.sensor_no] = sensor.lateness_us
+            if self.reorder is not None:
+                self.reorder.add_sensor(self._own_lateness.get(sensor.sensor_no, self.lateness_us))
 
     def left_out(self, sensor: SensorRow) -> Sequence[ActiveRule]:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
@@ -47,13 +84,36 @@ class TenantState:
                 return sensor_no, slot
         return None
 
-    def add_series(self, series: SeriesRow, newest: Micros | None) -> None:
+    def knows_sensor(self, name: str) -> bool:
+        return name in self._names
+
+    def add_series(self, series: SeriesRow, newest: Micros | None, judged: Micros | None) -> None:
         """After its sensor; a second time changes nothing."""
         sensor, sensor_name = self._sensors[series.sensor_no]
         name = SeriesName(sensor_name, series.metric)
         if name not in self.table:
-            self.rules.add_series(sensor, series.metric, newest)
+            self.rules.add_series(sensor, series.metric, judged)
             self.table.add(name, series.series_no, sensor, newest)
+            if self.reorder is not None:
+                self.reorder.add_series(sensor, newest, judged)
+
+    def lateness_of(self, sensor_no: SensorNo | None) -> int | None:
+        """As it was set for a sensor, or for the tenant."""
+        return self.lateness_us if sensor_no is None else self._own_lateness.get(sensor_no)
+
+    def judge_waiting(self, sensor: int | None, arrived: Micros) -> tuple[list[Transition], Int64s]:
+        """Judge now what waits at a sensor, or everywhere; and the series that were judged."""
+        if self.reorder is None:
+            return [], np.empty(0, np.int64)
+        ready = self.reorder.drain(sensor)
+        return self.rules.fold(ready.slot, ready.ts, ready.value, arrived), np.unique(ready.slot)
+
+    def judged_of(self, slots: Int64s) -> Int64s:
+        """When the newest judged reading of each series was; empty when all are its newest."""
+        if self.reorder is None:
+            return _NO_TIMES
+        judged = self.reorder.judged[slots]
+        return _NO_TIMES if bool((judged == self.table.newest[slots]).all()) else judged
 
     def next_arrival(self, now: Micros) -> Micros:
         """received_at of the next batch: strictly increasing, even when the clock steps back."""
@@ -103,10 +163,10 @@ def check_times(batch: Batch, *, oldest: int, newest: int) -> Batch:
 def judge(
     state: TenantState, batch: Batch, slots: Int64s, arrived: Micros, *, snapshot: bool
 ) -> Judged:
-    """Split fresh rows from old ones, judge the fresh ones, and say what to commit.
+    """Split fresh rows from old ones, judge what is to be judged now, and say what to commit.
 
     slots: the series of each row, in state.table. Cost: two sorts of the batch
-    and the fold.
+    and the fold; a third sort where readings may wait.
     """
     table = state.table
     order = _stable_order(batch.ts, slots)
@@ -117,16 +177,22 @@ def judge(
         fresh[1:] &= (ts[1:] != ts[:-1]) | (slot[1:] != slot[:-1])
     fresh_slot, fresh_ts, fresh_value = slot[fresh], ts[fresh], value[fresh]
 
-    touched = np.empty(0, np.int64)
-    if len(fresh_ts):
-        last = np.flatnonzero(np.append(fresh_slot[1:] != fresh_slot[:-1], True))
-        touched = fresh_slot[last]
+    last = np.flatnonzero(np.append(fresh_slot[1:] != fresh_slot[:-1], len(fresh_slot) > 0))
+    touched = heard = fresh_slot[last]
+    if len(touched):
+        table.observe(touched, last, fresh_ts)
+    if state.reorder is None:
         table.newest[touched] = fresh_ts[last]
-
-    by_time = _stable_order(fresh_ts, table.sensor[fresh_slot])
-    transitions = state.rules.fold(
-        fresh_slot[by_time], fresh_ts[by_time], fresh_value[by_time], arrived
-    )
+        by_time = _stable_order(fresh_ts, table.sensor[fresh_slot])
+        transitions = state.rules.fold(
+            fresh_slot[by_time], fresh_ts[by_time], fresh_value[by_time], arrived
+        )
+    else:
+        fresh, ready = _reorder(state.reorder, table, slot, ts, value)
+        fresh_slot, fresh_ts, fresh_value = slot[fresh], ts[fresh], value[fresh]
+        transitions = state.rules.fold(ready.slot, ready.ts, ready.value, arrived)
+        touched = np.unique(np.concatenate([touched, ready.slot]))
+    transitions += state.rules.hear(heard, arrived)
 
     old = np.sort(order[~fresh])  # back to body order: the first of equal ones wins
     if snapshot:
@@ -142,11 +208,26 @@ def judge(
         old_value=batch.value[old],
         touched=table.series_no[touched],
         newest=table.newest[touched].copy(),
+        judged=state.judged_of(touched),
         rule_states=rule_states(state.rules, snapshot=snapshot),
         transitions=transitions,
         snapshot=snapshot,
     )
     return Judged(item, tuple(sorted(batch.rejects, key=lambda reject: reject.index)))
+
+
+def _reorder(
+    reorder: Reorder, table: SeriesTable, slot: Int64s, ts: Int64s, value: Floats
+) -> tuple[Bools, Ready]:
+    """Which rows are fresh, in the order given, and what is to be judged now."""
+    sensor = table.sensor[slot].astype(np.int64)
+    order = np.lexsort((slot, ts, sensor))
+    found, ready = reorder.take(
+        sensor[order], sensor[order], slot[order], ts[order], value[order], table.newest
+    )
+    fresh = np.empty(len(ts), np.bool_)
+    fresh[order] = found
+    return fresh, ready
 
 
 def rule_states(rules: TenantRules, *, snapshot: bool) -> bytes:

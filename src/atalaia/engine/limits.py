@@ -11,10 +11,10 @@ class EngineLimits:
 
     inbox_rows: int = 200_000  # per tenant: some seconds of work, then 429
     total_rows: int = 1_000_000  # all inboxes: about 50 MB of columns, then 503
-    inbox_edits: int = 32  # per tenant, of rules and tags: each rebuilds the tenant; then 429
+    inbox_edits: int = 32  # per tenant, of rules, tags, lateness: each rebuilds it; then 429
     group_rows: int = 20_000  # beyond it a COPY gains little and everybody waits longer
     group_items: int = 500  # batches of one row: the state rows cost more than the readings
-    tenant_share: float = 0.5  # of a group's rows, while others wait
+    turn_rows: int = 5_000  # a tenant's turn in a group while others wait: some 13 ms of a commit
     recoveries: int = (
         4  # at once: a crowd that returns waits here, and leaves connections to others
     )
@@ -27,6 +27,7 @@ class EngineLimits:
     crashes: int = 5  # within crash_window_s, then quarantine
     crash_window_s: float = 60.0
     quarantine_s: float = 300.0
+    tenant_bytes: int = 256 << 20  # of windows and states; at 1 Hz 15 million readings of windows
     retention_us: int | None = None  # None keeps everything
 
     def oldest(self, now: Micros) -> int:

@@ -1,6 +1,6 @@
 """What travels through the engine: into an inbox, and from an actor to the flusher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +9,23 @@ import trio
 
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
+from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem
+from atalaia.rules.syntax import RuleSpec
 
 
 @attrs.frozen(eq=False)
 class Submission:
-    """One request's readings, waiting for its tenant's actor."""
+    """One request's readings, waiting for its tenant's actor.
+
+    after: the same sender's batch before this one. When it fails this one does too, so that a
+    sender who sends both again keeps their order.
+    """
 
     batch: Batch
     receipt: Receipt[Answer]
+    after: Receipt[Answer] | None = None
 
 
 @attrs.frozen
@@ -57,10 +64,14 @@ RuleEdit = CreateRule | ReplaceRule | SwitchRule | DeleteRule
 
 @attrs.frozen(eq=False)
 class RuleRequest:
-    """A rule change, taking the same road as readings: no lock, no race."""
+    """A rule change, taking the same road as readings: no lock, no race.
+
+    most: rules that the tenant may have.
+    """
 
     edit: RuleEdit
     receipt: Receipt[StoredRule]
+    most: int
 
 
 @attrs.frozen(eq=False)
@@ -72,7 +83,37 @@ class TagsRequest:
     receipt: Receipt[None]
 
 
-Message = Submission | RuleRequest | TagsRequest
+@attrs.frozen(eq=False)
+class LatenessRequest:
+    """A new lateness for a sensor, or for the tenant (no sensor): what waits is judged first.
+
+    lateness_us: None for a sensor that is to have its tenant's.
+    """
+
+    sensor: str | None
+    lateness_us: int | None
+    receipt: Receipt[None]
+
+
+@attrs.frozen
+class Outlook:
+    """What rules would do to a tenant's memory, in bytes, and why they would be refused."""
+
+    now_bytes: int
+    with_bytes: int
+    limit_bytes: int
+    refusals: Sequence[Conflict]
+
+
+@attrs.frozen(eq=False)
+class OutlookRequest:
+    """Rules that may be saved: what would become of them? Changes nothing."""
+
+    specs: Sequence[RuleSpec]
+    receipt: Receipt[Outlook]
+
+
+Message = Submission | RuleRequest | TagsRequest | LatenessRequest | OutlookRequest
 
 
 @attrs.define(eq=False)

@@ -13,33 +13,41 @@ from atalaia.model.errors import AtalaiaError, Unavailable
 T = TypeVar("T")
 
 ANSWER_DEADLINE_S = 10.0  # of every face; what was handed over goes on
-EDIT_IS_SLOW = "This takes longer than 10 s and may still be done: look before you send it again."
+EDIT_IS_SLOW = "This takes too long and may still be done: look before you send it again."
 
 
 @attrs.frozen
 class Answer:
-    """What became of one batch: accepted (late ones included) + duplicates + rejected = sent."""
+    """What became of one batch: accepted (late ones included) + duplicates + rejected = sent.
+
+    queued: accepted means that a queue holds them; what the commit says is not known yet.
+    """
 
     accepted: int
     duplicates: int
     late: int
     rejects: Sequence[Reject]
+    queued: bool = False
 
 
 @attrs.define(eq=False)
 class Receipt(Generic[T]):
     """A one-shot promise. Whoever stops waiting drops only the wait: the work goes on.
 
-    on_settled runs once, when the value or the failure is known.
+    on_settled runs once, when the value or the failure is known: given up is not settled.
     """
 
-    _on_settled: Callable[[], None] = lambda: None
+    on_settled: Callable[[], None] = lambda: None
     _done: trio.Event = attrs.field(factory=trio.Event)
     _result: outcome.Outcome[T] | None = None
 
     @property
     def settled(self) -> bool:
         return self._result is not None
+
+    @property
+    def failed(self) -> bool:
+        return isinstance(self._result, outcome.Error)
 
     def settle(self, value: T) -> None:
         self._set(outcome.Value(value))
@@ -51,19 +59,25 @@ class Receipt(Generic[T]):
         if self._result is None:
             self._result = result
             self._done.set()
-            self._on_settled()
+            self.on_settled()
+
+    def give_up(self) -> None:
+        """Nobody knows when this will be settled: whoever waits had better not."""
+        self._done.set()
 
     async def wait(self) -> T:
-        """The value, or the error that the batch failed with."""
+        """The value, or the error that the batch failed with; Unavailable when given up."""
         await self._done.wait()
         if self._result is None:
-            raise AssertionError("a done receipt has a result")
+            raise Unavailable
         return self._result.unwrap()
 
     async def answer(self, slow: str = EDIT_IS_SLOW) -> T:
-        """As `wait`, but raises Unavailable, saying what `slow` says, at the faces' deadline."""
-        try:
-            with trio.fail_after(ANSWER_DEADLINE_S):
-                return await self.wait()
-        except trio.TooSlowError:
-            raise Unavailable(slow) from None
+        """As `wait`, but raises Unavailable, saying what `slow` says, when given up or at the
+        faces' deadline.
+        """
+        with trio.move_on_after(ANSWER_DEADLINE_S):
+            await self._done.wait()
+        if self._result is None:
+            raise Unavailable(slow)
+        return self._result.unwrap()

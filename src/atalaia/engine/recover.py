@@ -2,7 +2,8 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,10 +12,14 @@ import structlog
 import trio
 
 from atalaia.engine.judge import TenantState
+from atalaia.engine.series_table import NEVER, SeriesTable
+from atalaia.engine.threads import Threads
+from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import EngineStore, SensorRow, TenantImage
 from atalaia.rules.language import parse_rule
+from atalaia.rules.reorder import Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
@@ -22,15 +27,24 @@ log = structlog.get_logger()
 T = TypeVar("T")
 LeftOut = dict[UUID, list[str]]
 
-WARM_ROWS = 50_000  # some 5 ms
-TURN = 256  # sensors or series: some 10 ms, during which nobody else is served
+TURN = 256  # sensors or series: some milliseconds, during which nobody else is served
+NS_TO_WARM = 100  # per row of a window
 
 
-async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState, TenantImage]:
-    """Load the image, rebuild the windows from stored readings, restore the rule states.
+async def recover(
+    store: EngineStore,
+    tenant_no: TenantNo,
+    threads: Threads,
+    rates: SeriesTable | None,
+    most_bytes: int,
+) -> tuple[TenantState, TenantImage]:
+    """Load the image, rebuild the windows from stored readings, restore the rule states, and
+    let the readings wait that were stored and not judged yet.
 
     Raises StoreUnavailable; no rule that is stored makes it fail. Memory: one chunk of window rows
-    beside the state itself.
+    beside the state itself, whose windows are left incomplete beyond most_bytes: such a tenant
+    judges nothing until its rules are changed. rates: the table of the life before, which knows how
+    often readings come.
     """
     image = await store.load_tenant(tenant_no)
     rules = active_rules(image)
@@ -42,6 +56,9 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
         rules=TenantRules(image.tenant_id, rules),
         last_received=image.last_received,
         deltas=image.deltas,
+        most_bytes=most_bytes,
+        lateness_us=image.lateness_us,
+        reorder=Reorder() if _may_wait(image) else None,
     )
     left_out: LeftOut = {}
     for sensors in _in_turns(image.sensors):
@@ -50,12 +67,23 @@ async def recover(store: EngineStore, tenant_no: TenantNo) -> tuple[TenantState,
     _say_left_out(left_out)
     for some in _in_turns(image.series):
         for series in some:
-            state.add_series(series, image.newest.get(series.series_no))
+            newest = image.newest.get(series.series_no)
+            judged = image.judged.get(series.series_no, newest)
+            state.add_series(series, newest, None if judged == NEVER else judged)
         await trio.lowlevel.checkpoint()
-    await _warm(store, state)
+    await _warm(store, state, threads)
+    if rates is not None:
+        state.table.adopt(rates)
     for _ in state.rules.restore_in_parts(image.rule_states):
         await trio.lowlevel.checkpoint()
+    if state.reorder is not None:
+        await _wait_again(store, state, state.reorder)
     return state, image
+
+
+def _may_wait(image: TenantImage) -> bool:
+    """Whether readings of any sensor wait, or of one that may yet be registered."""
+    return image.lateness_us > 0 or any(sensor.lateness_us for sensor in image.sensors)
 
 
 def active_rules(image: TenantImage) -> list[ActiveRule]:
@@ -106,22 +134,42 @@ def _in_turns(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + TURN] for start in range(0, len(items), TURN))
 
 
-async def _warm(store: EngineStore, state: TenantState) -> None:
+async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> None:
     table = state.table
-    seen = table.seen()
+    newest = table.newest if state.reorder is None else state.reorder.judged
+    seen = np.flatnonzero(newest != NEVER)
     reach = np.array([state.rules.window_us(slot) for slot in seen.tolist()], np.int64)
     wanted = seen[reach > 0]
+    until = newest[wanted]
+    rows = _rows(store, state, wanted, until - reach[reach > 0], until)
+    async with aclosing(rows):
+        async for slots, ts, value in rows:
+            if len(ts):
+                last = np.flatnonzero(np.append(slots[1:] != slots[:-1], True))
+                table.observe(slots[last], last, ts)
+            await threads.run(NS_TO_WARM * len(ts), state.rules.warm, slots, ts, value)
+            if state.is_full:
+                return
+
+
+async def _wait_again(store: EngineStore, state: TenantState, reorder: Reorder) -> None:
+    table = state.table
+    wanted = np.flatnonzero(reorder.judged != table.newest)
+    # What is stored and neither judged nor late waits; it is not older than the lateness.
+    since = np.maximum(reorder.judged[wanted], reorder.oldest(table.sensor[wanted]) - 1)
+    async for slots, ts, value in _rows(store, state, wanted, since, table.newest[wanted]):
+        reorder.restore(table.sensor[slots].astype(np.int64), slots, ts, value)
+
+
+async def _rows(
+    store: EngineStore, state: TenantState, wanted: Int64s, since: Int64s, until: Int64s
+) -> AsyncGenerator[tuple[Int64s, Int64s, Floats]]:
+    """Rows that were not late with since < ts <= until of the series in these slots, in chunks."""
     if not len(wanted):
         return
-    until = table.newest[wanted]
-    chunks = store.window_rows(
-        state.tenant_no, table.series_no[wanted], until - reach[reach > 0], until
-    )
-    order = np.argsort(table.series_no, kind="stable")
-    numbers = table.series_no[order]
-    async for series, ts, value in chunks:
-        slots = order[np.searchsorted(numbers, series)]
-        for start in range(0, len(slots), WARM_ROWS):
-            part = slice(start, start + WARM_ROWS)
-            state.rules.warm(slots[part], ts[part], value[part])
-            await trio.lowlevel.checkpoint()
+    chunks = store.window_rows(state.tenant_no, state.table.series_no[wanted], since, until)
+    order = np.argsort(state.table.series_no, kind="stable")
+    numbers = state.table.series_no[order]
+    async with aclosing(chunks):
+        async for series, ts, value in chunks:
+            yield order[np.searchsorted(numbers, series)], ts, value

@@ -4,22 +4,30 @@
 starts with warm windows. `revision` counts every edit; a label edit keeps state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import attrs
 
-from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
+from atalaia.engine.judge import TenantState
+from atalaia.engine.messages import (
+    CreateRule,
+    DeleteRule,
+    Outlook,
+    ReplaceRule,
+    RuleEdit,
+    SwitchRule,
+)
 from atalaia.model.alert import CloseReason
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
+from atalaia.rules.changes import check_count
+from atalaia.rules.forecast import Forecast, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
-
-MAX_RULES = 1_000  # per tenant; each costs memory per matching sensor
 
 
 @attrs.frozen
@@ -30,13 +38,18 @@ class Edited:
     closes: CloseReason | None
 
 
-def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros) -> Edited:
-    """Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many."""
+def apply_edit(
+    rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now: Micros, *, most: int
+) -> Edited:
+    """most: rules that the tenant may have.
+
+    Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many: to make
+    one, or to bring one back into service, which a tenant with more than it may have cannot.
+    """
     match edit:
         case CreateRule(text, enabled):
             spec = parse_rule(text)
-            if len(rules) >= MAX_RULES:
-                raise Conflict(f"A tenant may have {MAX_RULES} rules.", code="too_many_rules")
+            check_count(len(rules) + 1, most)
             _check_name(rules, spec.name, None)
             created = StoredRule(
                 rule_no=next_no,
@@ -70,6 +83,8 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
             rule = _find(rules, rule_id)
             # Back in service it judges as a new version: what it knew is out of date.
             again = enabled and not rule.enabled
+            if again:
+                check_count(len(rules), most)
             switched = attrs.evolve(
                 rule,
                 enabled=enabled,
@@ -88,19 +103,71 @@ def apply_edit(rules: Sequence[StoredRule], next_no: RuleNo, edit: RuleEdit, now
 
 def check_metrics(state: TenantRules, rule: StoredRule) -> None:
     """Raises Conflict when a rule that judges anew would not fit beside the others of a sensor."""
-    sensor = state.crowded_by(
-        ActiveRule(rule.rule_no, rule.rule_id, rule.version, parse_rule(rule.text))
-    )
+    sensor = state.crowded_by(_active(rule))
     if sensor is not None:
         raise too_many_metrics(sensor)
 
 
-def too_many_metrics(sensor: str) -> Conflict:
+def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:
+    """rule: the one that would be too many, where it is not clear."""
+    cause = "" if rule is None else f'With the rule "{rule}", the'
     return Conflict(
-        f'The rules that watch the sensor "{sensor}" would look at more than {MAX_METRICS} of its '
-        "metrics; let one of them watch fewer sensors or metrics first.",
+        f'{cause or "The"} rules that watch the sensor "{sensor}" would look at more than '
+        f"{MAX_METRICS} of its metrics; let one of them watch fewer sensors or metrics first.",
         code="too_many_metrics",
     )
+
+
+def check_memory(
+    state: TenantState,
+    *,
+    rule: StoredRule | None = None,
+    retagged: tuple[int, Mapping[str, str]] | None = None,
+) -> None:
+    """Raises Conflict when the tenant would take more memory than it may, and more than now.
+
+    rule: one that judges anew; retagged: a sensor's new tags.
+    """
+    interval_us = state.table.interval_us()
+    new = [] if rule is None else [_active(rule)]
+    after = state.rules.forecast(interval_us, new=new, retagged=retagged)
+    _check_growth(state, state.rules.forecast(interval_us), after)
+
+
+def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[RuleSpec]) -> Outlook:
+    """What these rules would do together, each in the place of its namesake among `rules`."""
+    numbers = {rule.name: rule.rule_no for rule in rules}
+    new = [
+        ActiveRule(numbers.get(spec.name, RuleNo(-n)), UUID(int=n), 1, spec)
+        for n, spec in enumerate(specs, start=1)
+    ]
+    refusals = []
+    crowded = state.rules.crowded_by_all(new)
+    if crowded is not None:
+        refusals.append(too_many_metrics(crowded[1], crowded[0]))
+    interval_us = state.table.interval_us()
+    now, after = state.rules.forecast(interval_us), state.rules.forecast(interval_us, new=new)
+    try:
+        _check_growth(state, now, after)
+    except Conflict as error:
+        refusals.append(error)
+    return Outlook(round(now.total), round(after.total), state.most_bytes, refusals)
+
+
+def _check_growth(state: TenantState, now: Forecast, after: Forecast) -> None:
+    """Raises Conflict; whoever holds too much already may make it less, step by step."""
+    if after.total <= now.total or (after.total <= state.most_bytes and not state.is_full):
+        return
+    raise Conflict(
+        f"The windows of this tenant's rules would take {mib(after.total)}, and may take "
+        f"{mib(state.most_bytes)}. Most of it: {after}. Shorten these windows or watch fewer "
+        "sensors by them, or ask for more (ATALAIA_TENANT_MEMORY).",
+        code="too_much_memory",
+    )
+
+
+def _active(rule: StoredRule) -> ActiveRule:
+    return ActiveRule(rule.rule_no, rule.rule_id, rule.version, parse_rule(rule.text))
 
 
 def _write(rule: StoredRule, spec: RuleSpec) -> RuleWrite:

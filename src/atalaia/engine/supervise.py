@@ -2,6 +2,7 @@
 crashes repeat. Nothing that happens to one tenant leaves this file, but for cancellation.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import Listening
 from atalaia.engine.messages import Message
 from atalaia.engine.tenant import TenantActor
-from atalaia.model.errors import AtalaiaError, Unavailable
+from atalaia.model.errors import AtalaiaError, Closing, Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreUnavailable
 from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
@@ -22,6 +23,18 @@ from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
 log = structlog.get_logger()
 
 RESTART_DELAY_S = 0.1
+
+
+@attrs.frozen
+class Quarantine:
+    """Why a tenant is paused, and until when, in seconds of trio's clock."""
+
+    reason: str
+    until: float
+
+    def left_s(self, now: float) -> int:
+        """Whole seconds, at least one: what Retry-After says."""
+        return max(1, math.ceil(self.until - now))
 
 
 @attrs.define(eq=False)
@@ -33,7 +46,7 @@ class Supervisor:
     limits: EngineLimits
     new_actor: Callable[[], TenantActor]
     listening: Listening
-    quarantined_until: float | None = None
+    quarantine: Quarantine | None = None
     _crashes: deque[float] = attrs.field(factory=deque)
     _closed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -64,8 +77,9 @@ class Supervisor:
                 ACTOR_CRASHES.inc()
                 log.exception("actor_crashed")
                 await self._give_up(actor, Unavailable(), error=repr(error))
-                await self._pause()
+                await self._pause(type(error).__name__)
                 if self._closed.is_set():
+                    self._refuse(Closing())  # what came during the pause
                     return
 
     async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
@@ -73,11 +87,17 @@ class Supervisor:
         self.listening.restart()
         _fail(actor.current, answer)
         await actor.incarnation.settled()
+        self._refuse(answer)
+
+    def _refuse(self, answer: AtalaiaError) -> None:
         for message in self.inbox.drain():
             _fail(message, answer)
 
-    async def _pause(self) -> None:
-        """Between a crash and the next try; long when crashes repeat."""
+    async def _pause(self, reason: str) -> None:
+        """Between a crash and the next try; long when crashes repeat.
+
+        reason: what kind of error it was; its text may hold what is not for the tenant's eyes.
+        """
         now = trio.current_time()
         self._crashes.append(now)
         while now - self._crashes[0] > self.limits.crash_window_s:
@@ -86,16 +106,17 @@ class Supervisor:
             with trio.move_on_after(RESTART_DELAY_S):
                 await self._closed.wait()
             return
-        log.error("tenant_quarantined", s=self.limits.quarantine_s)
-        self.quarantined_until = now + self.limits.quarantine_s
+        log.error("tenant_quarantined", reason=reason, s=self.limits.quarantine_s)
+        self.quarantine = Quarantine(reason, now + self.limits.quarantine_s)
         self._crashes.clear()
         QUARANTINED.inc()
         try:
-            with trio.move_on_at(self.quarantined_until):
+            with trio.move_on_at(self.quarantine.until):
                 await self._closed.wait()
         finally:
             QUARANTINED.dec()
-            self.quarantined_until = None
+            self.quarantine = None
+            log.warning("quarantine_ended")
 
 
 def _fail(message: Message | None, error: AtalaiaError) -> None:

@@ -21,26 +21,49 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Listening
 from atalaia.engine.messages import (
     Incarnation,
+    LatenessRequest,
     Message,
+    OutlookRequest,
     RuleRequest,
     Submission,
     TagsRequest,
     Work,
 )
+from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import add_sensors, recover
-from atalaia.engine.rule_edits import Edited, apply_edit, check_metrics, too_many_metrics
+from atalaia.engine.rule_edits import (
+    Edited,
+    apply_edit,
+    check_memory,
+    check_metrics,
+    foresee,
+    too_many_metrics,
+)
+from atalaia.engine.series_table import SeriesTable
+from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
-from atalaia.model.errors import AtalaiaError, NotFound, Overloaded
+from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded, Unavailable
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import CommitItem, EngineStore, RuleWrite, TagsWrite, TenantImage
+from atalaia.ports import (
+    CommitItem,
+    EngineStore,
+    LatenessWrite,
+    RuleWrite,
+    TagsWrite,
+    TenantImage,
+)
 from atalaia.rules.absence import GRID_US
+from atalaia.rules.forecast import mib
+from atalaia.rules.tenant_state import LONG_AGO
 
 log = structlog.get_logger()
 
 BUSY_S = 5.0
 """So long after its time a tick goes before the messages that wait: they may be endless."""
+
+FULL_RETRY_S = 60  # somebody has to change a rule
 
 
 @attrs.define(eq=False)
@@ -50,14 +73,19 @@ class TenantActor:
     tenant_no: TenantNo
     inbox: Inbox
     store: EngineStore
+    outcomes: Outcomes
     clock: WallClock
     limits: EngineLimits
     works: trio.MemorySendChannel[Work]
     listening: Listening
     recoveries: trio.CapacityLimiter
+    threads: Threads
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
+    _full: dict[bool, str] = attrs.field(factory=dict)
+    """Why batches are refused while the tenant holds more memory than it may; True: new sensors."""
+    _refused_at: Micros = LONG_AGO
 
     async def run(self) -> None:
         """Serve until the inbox is closed and empty, or idle: then nothing is left in memory.
@@ -65,11 +93,18 @@ class TenantActor:
         Raises StoreUnavailable when the state cannot be loaded. After cancellation (a commit
         failed) the caller rebuilds; messages still in the inbox are untouched.
         """
+        rates: SeriesTable | None = None
         while True:
             async with self.recoveries:
-                state, image = await recover(self.store, self.tenant_no)
+                await self.outcomes.settle()
+                state, image = await recover(
+                    self.store, self.tenant_no, self.threads, rates, self.limits.tenant_bytes
+                )
+            self._full.clear()
             if not await self._serve(state, image):
                 return
+            rates = state.table
+            del state, image  # one at a time in memory
 
     async def _serve(self, state: TenantState, image: TenantImage) -> bool:
         """True when the state must be rebuilt from storage, False at the end of this life."""
@@ -88,13 +123,21 @@ class TenantActor:
                 return False
             match self.current:
                 case Submission() as submission:
-                    await self._admit(state, submission)
+                    if submission.after is not None and submission.after.failed:
+                        submission.receipt.fail(Unavailable())
+                    else:
+                        await self._admit(state, submission)
                 case RuleRequest() as request:
                     if await self._edit_rule(state, image, request):
                         return True
                 case TagsRequest() as request:
                     if await self._tag(state, request):
                         return True
+                case LatenessRequest() as request:
+                    if await self._set_lateness(state, request):
+                        return True
+                case OutlookRequest() as request:
+                    await self._foresee(state, image, request)
             if state.rules.waits and self._overdue_s(state) > BUSY_S:
                 await self._tick(state)
 
@@ -103,7 +146,7 @@ class TenantActor:
 
     def _patience_s(self, state: TenantState) -> float:
         """How long to wait for a message; what has arrived goes before what is due."""
-        if state.rules.waits and self.listening.deaf:
+        if state.rules.waits and (self.listening.deaf or state.is_full):
             return DEAF_S
         if not state.rules.waits or not self.inbox.empty():
             return self.limits.idle_s
@@ -111,9 +154,10 @@ class TenantActor:
 
     async def _tick(self, state: TenantState) -> None:
         """Commit the alerts of silence that are due now, if any."""
-        if self.listening.deaf:
+        if self.listening.deaf or state.is_full:
             return
         state.rules.listen_from(self.listening.since)
+        state.rules.listen_from(self._refused_at)
         arrived = state.next_arrival(self.clock.now_us())
         line = Micros(arrived // GRID_US * GRID_US)
         transitions = state.rules.tick(line, arrived)
@@ -125,8 +169,38 @@ class TenantActor:
         state.deltas += 1
         await self._hand_over(item, Receipt(), lambda _: None)
 
+    def _check_room(self, state: TenantState, joining: int = 0) -> None:
+        """Raises Overloaded when the tenant holds what it may: only an edit of its rules helps.
+
+        joining: bytes of sensors that are to be added.
+        """
+        limit = state.most_bytes
+        if state.held_bytes + joining <= limit:
+            return
+        # What we refuse is nobody's silence.
+        self._refused_at = self.clock.now_us()
+        why = self._full.get(joining > 0)
+        if why is None:
+            found = state.rules.forecast(state.table.interval_us())
+            held = state.held_bytes + joining
+            cause = "with the sensors that are new in this batch " if joining else ""
+            most = f" Most of it: {found}." if found.costliest else ""
+            why = self._full[joining > 0] = (
+                f"The windows and states of this tenant's rules {cause}take {mib(held)}, and may "
+                f"take {mib(limit)}: nothing more is taken until a rule is changed.{most} Shorten "
+                "windows, or disable a rule; then send the same batch again."
+            )
+            log.warning("tenant_memory_full", held_bytes=held, limit_bytes=limit,
+                        costliest=str(found))  # fmt: skip
+        raise Overloaded(why, code="too_much_memory", retry_after_s=FULL_RETRY_S)
+
     async def _admit(self, state: TenantState, submission: Submission) -> None:
         batch = submission.batch
+        try:
+            self._check_room(state)
+        except Overloaded as error:
+            submission.receipt.fail(error)
+            return
         arrived = state.next_arrival(self.clock.now_us())
         batch = check_times(
             batch,
@@ -138,13 +212,20 @@ class TenantActor:
         except Overloaded as error:
             submission.receipt.fail(error)
             return
-        batch, slots = await self._register(state, batch)
+        try:
+            batch, slots = await self._register(state, batch)
+        except Overloaded as error:
+            submission.receipt.fail(error)
+            return
         if not len(batch):
             rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
             submission.receipt.settle(Answer(0, 0, 0, rejects))
             return
         snapshot = state.deltas >= self.limits.snapshot_every
-        judged = judge(state, batch, slots, arrived, snapshot=snapshot)
+        judged = await self.threads.run(
+            state.ns_per_row * len(batch),
+            partial(judge, state, batch, slots, arrived, snapshot=snapshot),
+        )
         state.deltas = 0 if snapshot else state.deltas + 1
         await self._hand_over(
             judged.item,
@@ -178,7 +259,8 @@ class TenantActor:
     async def _register(self, state: TenantState, batch: Batch) -> tuple[Batch, Int64s]:
         """Register unknown series; refuse rows whose series the tenant's quota has no room for.
 
-        Returns what is left of the batch, and the slot of each row's series.
+        Returns what is left of the batch, and the slot of each row's series. Raises Overloaded when
+        new sensors would take more memory than the tenant may.
         """
         named = state.table.slots(batch.names)
         if -1 not in named:
@@ -186,12 +268,14 @@ class TenantActor:
         used = np.unique(batch.idx).tolist()
         unknown = [batch.names[i] for i in used if batch.names[i] not in state.table]
         if unknown:
+            strangers = {name.sensor for name in unknown if not state.knows_sensor(name.sensor)}
+            self._check_room(state, state.rules.joining_bytes(strangers))
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
             add_sensors(state, sensors, {})
             for row in series:
-                state.add_series(row, None)
+                state.add_series(row, None, None)
         slots = state.table.slots(batch.names)[batch.idx]
         batch = refuse(
             batch,
@@ -208,9 +292,12 @@ class TenantActor:
         await self.incarnation.settled()
         arrived = state.next_arrival(self.clock.now_us())
         try:
-            edited = apply_edit(image.rules, image.next_rule_no, request.edit, arrived)
+            edited = apply_edit(
+                image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+            )
             if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
                 check_metrics(state.rules, edited.write.rule)
+                check_memory(state, rule=edited.write.rule)
         except AtalaiaError as error:
             request.receipt.fail(error)
             return False
@@ -244,6 +331,11 @@ class TenantActor:
         if state.rules.crowds(slot, request.tags):
             request.receipt.fail(too_many_metrics(request.sensor))
             return False
+        try:
+            check_memory(state, retagged=(slot, request.tags))
+        except Conflict as error:
+            request.receipt.fail(error)
+            return False
         arrived = state.next_arrival(self.clock.now_us())
         closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
         item = self._bare_item(
@@ -256,6 +348,49 @@ class TenantActor:
         await self.incarnation.settled()
         return True
 
+    async def _set_lateness(self, state: TenantState, request: LatenessRequest) -> bool:
+        """Judge what waits there, and commit the lateness with it; True when it was changed.
+
+        So nothing waits under one lateness and is judged, or not, under another.
+        """
+        await self.incarnation.settled()
+        found = None if request.sensor is None else state.find_sensor(request.sensor)
+        if request.sensor is not None and found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
+            return False
+        sensor_no, slot = found or (None, None)
+        if request.lateness_us == state.lateness_of(sensor_no):
+            request.receipt.settle(None)
+            return False
+        if state.rules.held_bytes > state.most_bytes:  # nobody can judge by windows left incomplete
+            request.receipt.fail(
+                Conflict(
+                    "Change a rule first: its windows take too much memory.", code="too_much_memory"
+                )
+            )
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        transitions, touched = state.judge_waiting(slot, arrived)
+        item = self._bare_item(
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            touched=state.table.series_no[touched],
+            newest=state.table.newest[touched],
+            transitions=transitions,
+            lateness_write=LatenessWrite(sensor_no, request.lateness_us),
+        )
+        await self._hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
+        return True
+
+    async def _foresee(
+        self, state: TenantState, image: TenantImage, request: OutlookRequest
+    ) -> None:
+        """In a thread: a text may hold hundreds of rules, a tenant thousands of sensors."""
+        found = await trio.to_thread.run_sync(foresee, state, image.rules, request.specs)
+        request.receipt.settle(found)
+        self.current = None
+
     async def _retire(self, state: TenantState) -> bool:
         """Leave a snapshot; False when a message came meanwhile and life goes on."""
         if state.deltas:
@@ -265,6 +400,7 @@ class TenantActor:
                 rule_states=rule_states(state.rules, snapshot=True),
                 touched=state.table.series_no[everything],
                 newest=state.table.newest[everything],
+                judged=state.judged_of(everything),
                 snapshot=True,
             )
             await self._hand_over(item, Receipt(), lambda _: None)
@@ -279,9 +415,11 @@ class TenantActor:
         rule_states: bytes,
         touched: Int32s | None = None,
         newest: Int64s | None = None,
+        judged: Int64s | None = None,
         transitions: list[Transition] | None = None,
         rule_write: RuleWrite | None = None,
         tags_write: TagsWrite | None = None,
+        lateness_write: LatenessWrite | None = None,
         snapshot: bool = False,
     ) -> CommitItem:
         """An item without readings."""
@@ -299,10 +437,12 @@ class TenantActor:
             old_value=no_values,
             touched=no_series if touched is None else touched,
             newest=no_times if newest is None else newest,
+            judged=no_times if judged is None else judged,
             rule_states=rule_states,
             transitions=transitions or [],
             rule_write=rule_write,
             tags_write=tags_write,
+            lateness_write=lateness_write,
             snapshot=snapshot,
         )
 

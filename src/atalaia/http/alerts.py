@@ -1,18 +1,26 @@
 """Alerts: listed newest first, read one by one with their history."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from quart import Blueprint, g, request
+from quart import Blueprint, Response, g, request
 
 from atalaia.http import params, render
 from atalaia.http.auth import require
+from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import SEVERITIES
 from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros
-from atalaia.model.views import AlertFilter, AlertState
+from atalaia.model.views import AlertFilter, AlertState, AlertStep, AlertView, OpeningView
 from atalaia.ports import Queries
 from atalaia.wire.rows import check_name
+
+PICTURE_HEADERS = {
+    "content-security-policy": "default-src 'none'; sandbox",
+    "x-content-type-options": "nosniff",
+}
+"""A browser that opens the picture alone runs and loads nothing for it."""
 
 
 def _filter() -> AlertFilter:
@@ -39,6 +47,17 @@ def blueprint(queries: Queries) -> Blueprint:
     """`/v1/alerts` and below."""
     routes = Blueprint("alerts", __name__, url_prefix="/v1/alerts")
 
+    async def find(
+        alert: str,
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None]:
+        alert_id = params.identifier(alert)
+        found = None
+        if alert_id is not None:
+            found = await queries.alert(g.principal.tenant_no, alert_id)
+        if found is None:
+            raise NotFound("There is no alert with this id.")
+        return found
+
     @routes.get("")
     async def list_alerts() -> dict[str, Any]:
         require(g.principal, "read")
@@ -57,13 +76,19 @@ def blueprint(queries: Queries) -> Blueprint:
     @routes.get("/<alert>")
     async def read_alert(alert: str) -> dict[str, Any]:
         require(g.principal, "read")
-        alert_id = params.identifier(alert)
-        found = None
-        if alert_id is not None:
-            found = await queries.alert(g.principal.tenant_no, alert_id)
-        if found is None:
-            raise NotFound("There is no alert with this id.")
-        view, steps = found
-        return render.alert(view) | {"history": [render.step(step) for step in steps]}
+        view, steps, opening = await find(alert)
+        return render.alert(view) | {
+            "history": [render.step(step) for step in steps],
+            "opening": opening and render.opening(opening, view),
+        }
+
+    @routes.get("/<alert>/sparkline.svg")
+    async def read_sparkline(alert: str) -> Response:
+        require(g.principal, "read")
+        view, _, opening = await find(alert)
+        drawn = None if opening is None else sparkline(opening.opening, view.opened_at)
+        if drawn is None:
+            raise NotFound("No readings were kept with this alert: there is nothing to draw.")
+        return Response(drawn, content_type="image/svg+xml", headers=PICTURE_HEADERS)
 
     return routes

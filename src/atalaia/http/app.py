@@ -12,15 +12,30 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
-from atalaia.http import alerts, backtest, ops, rule_files, rules, sensors
+from atalaia.http import (
+    alerts,
+    backtest,
+    explain,
+    metrics,
+    ops,
+    rule_files,
+    rules,
+    sensors,
+    settings,
+    status,
+)
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
-from atalaia.http.ingest import IngestRoute
+from atalaia.http.ingest import IngestRoute, Take, into
+from atalaia.http.ops import Checks
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
+from atalaia.model.principal import Principal
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
 
@@ -33,8 +48,21 @@ BACKLOG = 1024
 REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
 
 
-def create_app(gate: Gate, queries: Queries) -> Front:
-    """The whole face as one ASGI callable."""
+def create_app(
+    gate: Gate | NoEngine,
+    queries: Queries,
+    *,
+    take: Take | None = None,
+    checks: Checks | None = None,
+) -> Front:
+    """The whole face as one ASGI callable.
+
+    take: where readings go, when not to the gate. checks: what readiness asks beside the database.
+    """
+    if take is None:
+        if isinstance(gate, NoEngine):
+            raise AssertionError("without an engine somebody else must take readings")
+        take = into(gate, MAX_BODY_BYTES)
     app = QuartTrio("atalaia", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -63,18 +91,25 @@ def create_app(gate: Gate, queries: Queries) -> Front:
 
     _handle_errors(app)
     app.register_blueprint(sensors.blueprint(gate, queries))
+    app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
-    checks = RuleChecks(queries, gate.retention_us, aside)
-    app.register_blueprint(rules.blueprint(gate, queries, checks))
+    rule_checks = RuleChecks(queries, gate.retention_us, aside)
+    app.register_blueprint(rules.blueprint(gate, queries, rule_checks))
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
+    app.register_blueprint(metrics.blueprint(queries, aside))
     app.register_blueprint(backtest.blueprint(queries))
+    app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))
-    app.register_blueprint(ops.blueprint(gate, queries))
+    app.register_blueprint(status.blueprint(gate))
+    app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
     # The front takes POST; this says to other methods what is allowed.
     app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
     face: Any = app  # quart types its events more narrowly than ASGI does
-    route = IngestRoute(gate, MAX_BODY_BYTES)
-    return Front(face, route, Authenticator(queries), MAX_BODY_BYTES)
+
+    def admit(principal: Principal) -> None:
+        gate.admit(principal.tenant_no, principal.quota)
+
+    return Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:

@@ -16,9 +16,10 @@ import attrs
 import structlog
 import trio
 
-from atalaia.http.auth import Authenticator
+from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.room import BodyRoom
+from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
@@ -71,12 +72,14 @@ class Incoming:
 class Front:
     """Sends the ingest route to `direct`, everything else to `app` with the body in hand.
 
-    Both find `request_id` and, under /v1, `principal` in the scope's state.
+    turnstile: what bodies for `direct` must pass before they are read.
+    Both apps find `request_id` and, under /v1, `principal` in the scope's state.
     """
 
     app: App
     direct: Direct
     authenticator: Authenticator
+    turnstile: Turnstile
     max_body_bytes: int
     room: BodyRoom = attrs.field(factory=BodyRoom)
 
@@ -116,6 +119,14 @@ class Front:
                 raise TooLarge
             return b""
         principal = scope["state"]["principal"] = await self.authenticator.principal(scope)
+        if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
+            raise self._too_large()
+        if not _is_ingest(scope):
+            return await self._read_in_time(principal, incoming)
+        async with self.turnstile.passed(principal):
+            return await self._read_in_time(principal, incoming)
+
+    async def _read_in_time(self, principal: Principal, incoming: Incoming) -> bytes:
         try:
             with trio.fail_after(BODY_DEADLINE_S):
                 return await self._read(principal, incoming)
@@ -127,13 +138,14 @@ class Front:
         while not incoming.ended:
             part = await incoming.part()
             if len(body) + len(part) > self.max_body_bytes:
-                raise TooLarge(
-                    f"A body may have {self.max_body_bytes} bytes; send smaller batches."
-                )
+                raise self._too_large()
             self.room.take(principal.tenant_no, len(part))
             incoming.bytes_held += len(part)
             body += part
         return bytes(body)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A body may have {self.max_body_bytes} bytes; send smaller batches.")
 
 
 def _path(target: str) -> str:

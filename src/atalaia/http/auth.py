@@ -1,7 +1,7 @@
 """Who is asking: an API key in X-API-Key or Authorization: Bearer.
 
 Answers of the store are kept for a short while, misses too, so that neither a fast sensor nor a
-guesser costs a query per request. A revoked key stops within KEEP_S.
+guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S.
 """
 
 from typing import Any
@@ -40,7 +40,9 @@ class Authenticator:
         if record is None or not presented.matches(record.hash):
             raise Unauthenticated
         structlog.contextvars.bind_contextvars(tenant_no=record.tenant_no)
-        return Principal(record.tenant_no, record.tenant_id, presented.key_id, record.scopes)
+        return Principal(
+            record.tenant_no, record.tenant_id, presented.key_id, record.scopes, record.quota
+        )
 
     async def _find(self, key_id: str) -> KeyRecord | None:
         now = trio.current_time()

@@ -12,6 +12,9 @@ from cattrs.v import format_exception, transform_error
 from quart import request
 
 from atalaia.model.errors import FieldProblem, Invalid
+from atalaia.model.ids import DAY_US
+from atalaia.rules.syntax import parse_duration
+from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
 
@@ -20,6 +23,9 @@ MAX_TAG_CHARS = 128
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
 
 Tags = NewType("Tags", dict[str, str])
+
+
+UnitText = NewType("UnitText", str)
 
 
 @attrs.frozen
@@ -70,6 +76,33 @@ class TagsBody:
     tags: Tags
 
 
+Lateness = NewType("Lateness", int)
+"""µs; sent as a duration of the rule language."""
+
+MAX_LATENESS_US = DAY_US
+
+
+@attrs.frozen
+class SettingsBody:
+    """`{"lateness": "30s"}`: what to change for all sensors that have no lateness of their own."""
+
+    lateness: Lateness
+
+
+@attrs.frozen
+class SensorBody:
+    """`{"lateness": "30s"}`: what to change of a sensor; null: the tenant's."""
+
+    lateness: Lateness | None
+
+
+@attrs.frozen
+class UnitBody:
+    """`{"unit": "°C"}`: what a metric is measured in."""
+
+    unit: UnitText
+
+
 class _Fault(Exception):
     """A value that is refused, with what to do instead."""
 
@@ -98,6 +131,28 @@ def _check_tags(tags: Any, _: Any) -> Tags:
         if "\0" in name + value:
             raise _Fault("tags may not hold a NUL character")
     return Tags(tags)
+
+
+def _check_lateness(value: Any, _: Any) -> Lateness:
+    if not isinstance(value, str):
+        raise _Fault('expected a duration such as "30s"')
+    try:
+        lateness_us = parse_duration(value)
+    except Invalid as error:
+        raise _Fault(error.detail) from error
+    if lateness_us > MAX_LATENESS_US:
+        raise _Fault("a lateness is 0s to 24h")
+    return Lateness(lateness_us)
+
+
+def _check_unit(unit: Any, _: Any) -> UnitText:
+    if not isinstance(unit, str):
+        raise _Fault("expected text")
+    if not 0 < len(unit) <= MAX_UNIT_CHARS or not unit.isprintable() or '"' in unit:
+        raise _Fault(f"a unit has 1 to {MAX_UNIT_CHARS} printable characters without quotes")
+    if unit.strip() != unit:
+        raise _Fault("a unit neither begins nor ends with a space")
+    return UnitText(unit)
 
 
 def _strict_number(value: Any, _: Any) -> float:
@@ -151,6 +206,8 @@ _converter.register_structure_hook(
     ),
 )
 _converter.register_structure_hook(Tags, _check_tags)
+_converter.register_structure_hook(Lateness, _check_lateness)
+_converter.register_structure_hook(UnitText, _check_unit)
 
 
 async def read_body(kind: type[T]) -> T:

@@ -1,5 +1,6 @@
 """POST /v1/readings as a bare ASGI handler: 1.3 to 1.8 times the rate of a Quart route."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +15,7 @@ from atalaia.http.asgi import INGEST_PATH, Scope, Send, respond
 from atalaia.http.auth import header_fields, require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.model.errors import AtalaiaError, Invalid
+from atalaia.model.principal import Principal
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 from atalaia.wire.readings import WireOptions
 from atalaia.wire.times import Precision
@@ -22,6 +24,9 @@ log = structlog.get_logger()
 
 MAX_LISTED = 1_000  # rejects; 50,000 would be an answer of 5 MB to a body of 100 kB
 
+Take = Callable[[Principal, Body], Awaitable[Answer]]
+"""Bytes to answer: by the engine in this process, or by a queue."""
+
 _PRECISIONS: dict[str, Precision] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}
 
 
@@ -29,8 +34,7 @@ _PRECISIONS: dict[str, Precision] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns
 class IngestRoute:
     """Ingests, answers. Every error becomes a problem document."""
 
-    gate: Gate
-    max_body_bytes: int
+    take: Take
 
     async def __call__(self, scope: Scope, body: bytes, send: Send) -> None:
         request_id = scope["state"]["request_id"]
@@ -67,12 +71,22 @@ class IngestRoute:
         fields = header_fields(scope)
         options = _options(scope["query_string"].decode("latin-1"), fields.get(b"content-type", ""))
         encoding = fields.get(b"content-encoding", "identity").strip().lower()
+        return await self.take(principal, Body(body, encoding, options))
+
+
+def into(gate: Gate, max_body_bytes: int) -> Take:
+    """The engine in this process: answered after the commit."""
+
+    async def take(principal: Principal, body: Body) -> Answer:
         return await ingest(
-            self.gate,
+            gate,
             principal.tenant_no,
-            Body(body, encoding, options),
-            max_bytes=self.max_body_bytes,
+            body,
+            max_bytes=max_body_bytes,
+            quota=principal.quota,
         )
+
+    return take
 
 
 def _options(query: str, content_type: str) -> WireOptions:
@@ -100,6 +114,8 @@ def _render(answer: Answer, request_id: str) -> tuple[int, str, dict[str, Any], 
         "rejected": [attrs.asdict(reject) for reject in answer.rejects[:MAX_LISTED]],
         "rejected_count": len(answer.rejects),
     }
+    if answer.queued and answer.accepted:
+        return 202, "application/json", body | {"durability": "queued"}, "queued"
     if answer.accepted or answer.duplicates:
         return 200, "application/json", body | {"durability": "committed"}, "ok"
     error = AtalaiaError("No row of this batch could be taken.", code="all_rejected")

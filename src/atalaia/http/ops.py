@@ -1,5 +1,6 @@
 """Health and metrics. Liveness never depends on Postgres; readiness does."""
 
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -7,14 +8,17 @@ import trio
 from prometheus_client.exposition import choose_encoder
 from quart import Blueprint, Response, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REGISTRY
 
 PING_DEADLINE_S = 2.0
 
+Checks = Mapping[str, Callable[[], str]]
+"""What must be "ok" beside the database, by name."""
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+
+def blueprint(gate: Edits, queries: Queries, checks: Checks) -> Blueprint:
     """`/health*` and `/metrics`, without a credential."""
     routes = Blueprint("ops", __name__)
 
@@ -27,12 +31,15 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
         return "ok"
 
     async def readiness() -> tuple[dict[str, Any], int]:
-        state = await database()
-        ready = state == "ok"
+        # A full disk answers, and takes nothing.
+        commits = "ok" if gate.commits else "failing"
+        states = {"database": await database(), "commits": commits}
+        states |= {name: look() for name, look in checks.items()}
+        ready = set(states.values()) == {"ok"}
         body = {
             "status": "pass" if ready else "fail",
             "version": version("atalaia"),
-            "checks": {"database": state},
+            "checks": states,
         }
         return body, 200 if ready else 503
 

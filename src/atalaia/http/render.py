@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import attrs
+
+from atalaia.engine.messages import Outlook
 from atalaia.http.rule_checks import CheckedRule
+from atalaia.http.sparkline import sparkline
+from atalaia.model.alert import Comparison
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertStep, AlertView, Point, SensorView
+from atalaia.model.views import AlertStep, AlertView, OpeningView, Point, SensorView, SettingsView
 from atalaia.rules.lints import Lint
+from atalaia.rules.syntax import duration_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +39,12 @@ def sensor(view: SensorView) -> dict[str, Any]:
         "registered_at": time(view.registered_at),
         "last_seen": time(view.last_seen),
         "metrics": list(view.metrics),
+        "lateness": None if view.lateness_us is None else duration_text(view.lateness_us),
     }
+
+
+def settings(view: SettingsView) -> dict[str, Any]:
+    return {"lateness": duration_text(view.lateness_us)}
 
 
 def point(reading: Point) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def lint(found: Lint) -> dict[str, Any]:
 def checked_rule(found: CheckedRule, interval: str) -> dict[str, Any]:
     """interval: at which its cost was estimated."""
     return {
-        "name": found.name,
+        "name": found.spec.name,
         "lints": [lint(one) for one in found.lints],
         "cost": {
             "interval": interval,
@@ -82,6 +93,18 @@ def checked_rule(found: CheckedRule, interval: str) -> dict[str, Any]:
             "ns_per_reading": found.cost.ns_per_reading,
         },
         "matches": found.matches,
+    }
+
+
+def outlook(found: Outlook) -> dict[str, Any]:
+    """What rules would do to the tenant as a whole."""
+    return {
+        "memory": {
+            "bytes_now": found.now_bytes,
+            "bytes_then": found.with_bytes,
+            "limit": found.limit_bytes,
+        },
+        "refusals": [{"code": one.code, "detail": one.detail} for one in found.refusals],
     }
 
 
@@ -101,6 +124,48 @@ def alert(view: AlertView) -> dict[str, Any]:
         "clear_reason": view.clear_reason,
         "evidence": view.evidence,
     }
+
+
+def opening(view: OpeningView, alert: AlertView) -> dict[str, Any]:
+    """All that an alert was opened on. Its picture stands beside it, drawn from the same."""
+    told, at = view.opening, alert.opened_at
+    return {
+        "rule": {"version": alert.rule_version, "text": told.text},
+        "aggregates": [
+            {
+                "expression": one.expression,
+                "metric": one.metric,
+                "window": duration_text(one.window_us),
+                "value": one.value,
+            }
+            for one in told.weighed
+        ],
+        "comparisons": [comparison(one) for one in told.comparisons],
+        "samples": [
+            {
+                "metric": one.metric,
+                "window": duration_text(one.window_us),
+                "from": time(Micros(at - one.window_us)),
+                "to": time(at),
+                "count": one.count,
+                "late": late,
+                "points": [[time(Micros(ts)), value] for ts, value in one.pairs()],
+            }
+            for one, late in zip(told.samples, view.late, strict=True)
+        ],
+        "late": sum(view.late),
+        "silence": told.silence
+        and {
+            "since": time(told.silence.since),
+            "deadline": time(told.silence.deadline),
+            "clock": "arrival",
+        },
+        "sparkline": sparkline(told, at),
+    }
+
+
+def comparison(told: Comparison) -> dict[str, Any]:
+    return attrs.asdict(told)
 
 
 def step(view: AlertStep) -> dict[str, Any]:

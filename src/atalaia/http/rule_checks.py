@@ -4,7 +4,7 @@ Asks the port for what is known of the tenant and leaves the judging to the pure
 `rules.cost`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,14 +12,15 @@ from uuid import UUID
 import attrs
 import trio
 
-from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.model.ids import TenantNo
+from atalaia.model.quota import MAX_RULES
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
 from atalaia.rules.cost import Cost, estimate_costs
 from atalaia.rules.language import parse_rule, parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints
 from atalaia.rules.syntax import RuleSpec
+from atalaia.rules.unit_check import check_units
 
 ASSUMED_INTERVAL_US = 1_000_000
 
@@ -44,7 +45,7 @@ class Aside:
 class CheckedRule:
     """One rule of a text; matches: the sensors that it would watch now."""
 
-    name: str
+    spec: RuleSpec
     lints: tuple[Lint, ...]
     cost: Cost
     matches: int
@@ -66,7 +67,7 @@ class RuleChecks:
         interval_us: int | None = None,
         replaces: UUID | None = None,
     ) -> list[CheckedRule]:
-        """Every rule of the text, in its order. Raises RuleInvalid.
+        """Every rule of the text, in its order. Raises RuleInvalid, for its units too.
 
         interval_us: how often metrics are read, where that is known; costs assume a second.
         replaces: the rule in whose place the text will stand.
@@ -78,7 +79,8 @@ class RuleChecks:
             if rule.enabled and rule.rule_id != replaces
         ]
         matches = await self._queries.count_sensors(tenant_no, [rule.selector for rule in rules])
-        return await self._aside.run(self._judge, text, rules, stored, matches, interval_us)
+        units = await self._queries.units(tenant_no, [m for rule in rules for m in rule.metrics])
+        return await self._aside.run(self._judge, text, rules, stored, matches, units, interval_us)
 
     def _judge(
         self,
@@ -86,6 +88,7 @@ class RuleChecks:
         rules: Sequence[RuleSpec],
         stored: Sequence[StoredRule],
         matches: Sequence[int],
+        units: Mapping[str, str],
         interval_us: int | None,
     ) -> list[CheckedRule]:
         names = [rule.name for rule in rules]
@@ -96,9 +99,13 @@ class RuleChecks:
             retention_us=self._retention_us,
             interval_us=interval_us,
         )
-        lints = find_lints(text, rules, around)
+        measured = check_units(text, rules, units)
+        lints = [
+            tuple(sorted(mine + also, key=lambda lint: (lint.line, lint.column)))
+            for mine, also in zip(find_lints(text, rules, around), measured, strict=True)
+        ]
         costs = estimate_costs(rules, others.values(), interval_us or ASSUMED_INTERVAL_US)
-        return [CheckedRule(*found) for found in zip(names, lints, costs, matches, strict=True)]
+        return [CheckedRule(*found) for found in zip(rules, lints, costs, matches, strict=True)]
 
 
 async def all_rules(queries: Queries, tenant_no: TenantNo) -> Sequence[StoredRule]:

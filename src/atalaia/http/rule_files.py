@@ -4,29 +4,32 @@ An import is a plan (`rules.changes`) whose edits go through the gate one by one
 do. It may break off anywhere: sending the same file again does what is left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, assert_never
 
+import attrs
 from quart import Blueprint, Response, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
-from atalaia.engine.rule_edits import MAX_RULES
 from atalaia.http import params
 from atalaia.http.auth import require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.rule_checks import Aside, all_rules
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, RuleFileInvalid, RuleFileProblem
-from atalaia.model.ids import TenantNo
+from atalaia.model.principal import Principal
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.rules.changes import Change, plan_changes
+from atalaia.rules.language import parse_rule
 from atalaia.rules.rulefile import FileRule, read_rules, write_rules
+from atalaia.rules.unit_check import check_units
 
 YAML = "application/yaml"  # RFC 9512
 
 
-def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
     """`/v1/rules:export` and `/v1/rules:import`."""
     routes = Blueprint("rule_files", __name__)
 
@@ -42,15 +45,20 @@ def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
         dry_run = params.flag(request.args, "dry_run")
         prune = params.flag(request.args, "prune")
         require(g.principal, "read" if dry_run else "admin")
-        wanted = await aside.run(_read, await request.get_data())
+        wanted = await aside.run(_read, await request.get_data(), None)
         stored = await all_rules(queries, g.principal.tenant_no)
-        changes = await aside.run(_plan, stored, wanted, prune)
+        new = await aside.run(_new_texts, stored, wanted)
+        units = await queries.units(g.principal.tenant_no, new.metrics)
+        if new.ask_units or units:
+            await aside.run(_read, await request.get_data(), partial(_check, new.texts, units))
+        most = gate.max_rules(g.principal.quota)
+        changes = await aside.run(_plan, stored, wanted, prune, most)
         listed = {rule.name for rule in wanted}
         left = [rule.name for rule in stored if not prune and rule.name not in listed]
         done = 0
         try:
             for change in [] if dry_run else changes:
-                await _apply(gate, g.principal.tenant_no, change)
+                await _apply(gate, g.principal, change)
                 done += 1
         except (AtalaiaError, StoreUnavailable, StoreRefused) as error:
             ours = as_error(error)
@@ -64,9 +72,36 @@ def blueprint(gate: Gate, queries: Queries, aside: Aside) -> Blueprint:
     return routes
 
 
-def _read(body: bytes) -> tuple[FileRule, ...]:
+@attrs.frozen
+class _New:
+    """Texts that will be saved, the metrics they look at, and whether they name a unit."""
+
+    texts: frozenset[str]
+    metrics: Sequence[str]
+    ask_units: bool
+
+
+def _new_texts(stored: Sequence[StoredRule], wanted: Sequence[FileRule]) -> _New:
+    """What is there already stays, whatever has been said of units meanwhile."""
+    known = {(rule.name, rule.text.strip()) for rule in stored}
+    texts = [rule.text for rule in wanted if (rule.name, rule.text.strip()) not in known]
+    specs = [parse_rule(text) for text in texts]
+    return _New(
+        frozenset(texts),
+        sorted({metric for spec in specs for metric in spec.metrics}),
+        any(spec.has_units for spec in specs),
+    )
+
+
+def _check(texts: frozenset[str], units: Mapping[str, str], text: str) -> None:
+    """Raises RuleInvalid when units rule a new text out."""
+    if text in texts:
+        check_units(text, [parse_rule(text)], units)
+
+
+def _read(body: bytes, check: Callable[[str], None] | None) -> tuple[FileRule, ...]:
     try:
-        return read_rules(body.decode())
+        return read_rules(body.decode(), check)
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise RuleFileInvalid(
@@ -74,17 +109,19 @@ def _read(body: bytes) -> tuple[FileRule, ...]:
         ) from error
 
 
-def _plan(stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool) -> list[Change]:
-    return plan_changes(stored, wanted, prune=prune, most=MAX_RULES)
+def _plan(
+    stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool, most: int
+) -> list[Change]:
+    return plan_changes(stored, wanted, prune=prune, most=most)
 
 
-async def _apply(gate: Gate, tenant_no: TenantNo, change: Change) -> None:
+async def _apply(gate: Edits, principal: Principal, change: Change) -> None:
     """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
     if edit is None:
         return
     try:
-        await gate.edit_rule(tenant_no, edit).answer()
+        await gate.edit_rule(principal.tenant_no, edit, principal.quota).answer()
     except NotFound as error:
         if change.action != "delete":
             raise Conflict(

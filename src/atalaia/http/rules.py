@@ -5,18 +5,21 @@ from uuid import UUID
 
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
-from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
+from atalaia.engine.edits import Edits
+from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.http import params, render
 from atalaia.http.auth import require
 from atalaia.http.bodies import CheckBody, RuleBody, read_body
 from atalaia.http.rule_checks import ASSUMED_INTERVAL_US, RuleChecks
 from atalaia.model.errors import Invalid, NotFound
+from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
 from atalaia.rules.syntax import duration_text, parse_duration
 
+CHECK_IS_SLOW = "The tenant's processing is busy; ask again after the delay."
 
-def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
+
+def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     """`/v1/rules` and below."""
     routes = Blueprint("rules", __name__, url_prefix="/v1/rules")
 
@@ -24,6 +27,10 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
         # Before the edit: nothing may fail after it.
         found = await checks.check(g.principal.tenant_no, text, replaces=replaces)
         return {"lints": [render.lint(lint) for lint in found[0].lints]}
+
+    async def edit_rule(edit: RuleEdit) -> StoredRule:
+        principal = g.principal
+        return await gate.edit_rule(principal.tenant_no, edit, principal.quota).answer()
 
     @routes.get("")
     async def list_rules() -> dict[str, Any]:
@@ -39,7 +46,7 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
         require(g.principal, "admin")
         body = await read_body(RuleBody)
         lints = await find_lints(body.text)
-        rule = await gate.edit_rule(g.principal.tenant_no, CreateRule(body.text)).answer()
+        rule = await edit_rule(CreateRule(body.text))
         return render.rule(rule) | lints, 201, {"location": f"/v1/rules/{rule.rule_id}"}
 
     @routes.post("/check")
@@ -51,7 +58,10 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
             raise Invalid("The interval is longer than 0s.", code="bad_body")
         found = await checks.check(g.principal.tenant_no, body.text, interval_us=interval_us)
         interval = duration_text(interval_us or ASSUMED_INTERVAL_US)
-        return {"rules": [render.checked_rule(rule, interval) for rule in found]}
+        specs = [rule.spec for rule in found]
+        outlook = await gate.foresee(g.principal.tenant_no, specs).answer(CHECK_IS_SLOW)
+        rules = [render.checked_rule(rule, interval) for rule in found]
+        return {"rules": rules} | render.outlook(outlook)
 
     @routes.get("/<rule>")
     async def read_rule(rule: str) -> dict[str, Any]:
@@ -67,25 +77,23 @@ def blueprint(gate: Gate, queries: Queries, checks: RuleChecks) -> Blueprint:
         body = await read_body(RuleBody)
         edit = ReplaceRule(_id(rule), body.text)
         lints = await find_lints(body.text, edit.rule_id)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer()) | lints
+        return render.rule(await edit_rule(edit)) | lints
 
     @routes.delete("/<rule>")
     async def delete_rule(rule: str) -> tuple[str, int]:
         require(g.principal, "admin")
-        await gate.edit_rule(g.principal.tenant_no, DeleteRule(_id(rule))).answer()
+        await edit_rule(DeleteRule(_id(rule)))
         return "", 204
 
     @routes.post("/<rule>/enable")
     async def enable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
-        edit = SwitchRule(_id(rule), enabled=True)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
+        return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=True)))
 
     @routes.post("/<rule>/disable")
     async def disable_rule(rule: str) -> dict[str, Any]:
         require(g.principal, "admin")
-        edit = SwitchRule(_id(rule), enabled=False)
-        return render.rule(await gate.edit_rule(g.principal.tenant_no, edit).answer())
+        return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=False)))
 
     return routes
 

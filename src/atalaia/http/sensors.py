@@ -4,10 +4,10 @@ from typing import Any
 
 from quart import Blueprint, g, request
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.edits import Edits
 from atalaia.http import params, render
 from atalaia.http.auth import require
-from atalaia.http.bodies import TagsBody, read_body
+from atalaia.http.bodies import SensorBody, TagsBody, read_body
 from atalaia.model.errors import NotFound
 from atalaia.model.ids import DAY_US, Micros
 from atalaia.model.views import SensorView
@@ -19,7 +19,7 @@ def _is_name(text: str) -> bool:
     return check_name(text, "x") is None
 
 
-def blueprint(gate: Gate, queries: Queries) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 
@@ -42,6 +42,13 @@ def blueprint(gate: Gate, queries: Queries) -> Blueprint:
     @routes.get("/<sensor>")
     async def read_sensor(sensor: str) -> dict[str, Any]:
         require(g.principal, "read")
+        return render.sensor(await find(sensor))
+
+    @routes.patch("/<sensor>")
+    async def change_sensor(sensor: str) -> dict[str, Any]:
+        require(g.principal, "admin")
+        body = await read_body(SensorBody)
+        await gate.set_lateness(g.principal.tenant_no, sensor, body.lateness).answer()
         return render.sensor(await find(sensor))
 
     @routes.put("/<sensor>/tags")

@@ -1,5 +1,6 @@
 """Errors say whose fault it was; the class docstring is the default message."""
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -130,6 +131,14 @@ class Overloaded(AtalaiaError):
     ) -> None:
         super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
+
+
+class QuotaUsedUp(Overloaded):
+    """The quota is used up; try again after the delay."""
+
+    def __init__(self, detail: str, *, code: str, wait_s: float) -> None:
+        super().__init__(detail, code=code, retry_after_s=math.ceil(wait_s))
+        self.wait_s = wait_s
 
 
 class Busy(Overloaded):

@@ -5,6 +5,7 @@ from uuid import UUID
 import attrs
 
 from atalaia.model.ids import TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
 
 
 @attrs.frozen
@@ -15,3 +16,4 @@ class Principal:
     tenant_id: UUID
     key_id: str
     scopes: frozenset[str]
+    quota: Quota = NO_QUOTA

@@ -6,14 +6,16 @@ from uuid import UUID
 
 import attrs
 
+from atalaia.model.alert import Opening
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
 
 
 @attrs.frozen
 class Point:
-    """One stored reading. late: it came after a newer one of its series and was not judged."""
+    """One stored reading. late: too far behind a newer one of its series, and not judged."""
 
     ts: Micros
     value: float
@@ -23,18 +25,29 @@ class Point:
 
 @attrs.frozen
 class SensorView:
-    """A registered sensor; metrics maps each metric's name to its series and newest time."""
+    """A registered sensor; metrics maps each metric's name to its series and newest time.
+
+    lateness_us: its own; None: its tenant's.
+    """
 
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     registered_at: Micros
     metrics: Mapping[str, tuple[SeriesNo, Micros | None]]
+    lateness_us: int | None
 
     @property
     def last_seen(self) -> Micros | None:
         """The newest event time over its metrics."""
         return max((at for _, at in self.metrics.values() if at is not None), default=None)
+
+
+@attrs.frozen
+class SettingsView:
+    """What a tenant has chosen for all of its sensors."""
+
+    lateness_us: int
 
 
 @attrs.frozen
@@ -70,6 +83,16 @@ class AlertStep:
 
 
 @attrs.frozen
+class OpeningView:
+    """What an alert was opened on; late: per metric of its samples, the late readings there that
+    had arrived and were not judged.
+    """
+
+    opening: Opening
+    late: Sequence[int]
+
+
+@attrs.frozen
 class AlertFilter:
     """Which alerts are asked for; None means any. since < opened_at <= until, event time."""
 
@@ -89,3 +112,4 @@ class KeyRecord:
     tenant_id: UUID
     hash: bytes
     scopes: frozenset[str]
+    quota: Quota = NO_QUOTA

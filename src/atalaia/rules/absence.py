@@ -7,6 +7,7 @@ second, at ticks that the caller commits.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import attrs
 import numpy as np
@@ -22,6 +23,13 @@ FOREVER = Micros(1 << 62)
 
 # Columns: the sensor's slot, its state, how long it may be silent.
 A_SENSOR, A_STATE, A_AFTER = range(3)
+
+Times = TypeVar("Times", int, Int64s)
+
+
+def on_grid(at: Times) -> Times:
+    """The first line of the grid that is not before a time."""
+    return -(-at // GRID_US) * GRID_US
 
 
 @attrs.define(eq=False)
@@ -69,9 +77,4 @@ class Absence:
 
     def _deadlines(self) -> Int64s:
         watched = self._watched.rows
-        return deadlines(self._heard.rows[watched[:, A_SENSOR], 0], watched[:, A_AFTER])
-
-
-def deadlines(heard: Int64s, after_us: Int64s | int) -> Int64s:
-    """The first lines of the grid at which who was heard of then has been silent for so long."""
-    return -(-(heard + after_us) // GRID_US) * GRID_US
+        return on_grid(self._heard.rows[watched[:, A_SENSOR], 0] + watched[:, A_AFTER])

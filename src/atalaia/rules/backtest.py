@@ -19,14 +19,17 @@ from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo
 from atalaia.rules import tally as t
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Alerts, Outcome, Trial, make_trial
+from atalaia.rules.reorder import Reorder
 from atalaia.rules.scanning import scan_shift
 from atalaia.rules.silent import LONG_AGO, SilentGroup, Watched
 from atalaia.rules.syntax import MAX_METRICS, Selector
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.variants import Variant, find_threshold
+from atalaia.rules.windows import NEVER
 
 Order = Literal["event", "arrival"]
-"""By time, late readings in their place; or as they came, late ones not judged: as live does."""
+"""By time, late readings in their place; or as they came, late ones not judged and the others when
+they had waited for their sensor's lateness: as live does."""
 
 ALERTS_SHOWN = 2_000  # over all variants; they are counted without end
 MAX_STATE_BYTES = 1 << 30
@@ -92,8 +95,9 @@ class Backtest:
     @property
     def reach_us(self) -> int:
         """How far before a reading the windows look; scanned ones a step of their grid more."""
-        widest = max(variant.spec.gap_us for variant in self.variants)
-        return widest + (1 << scan_shift(widest))
+        looked_at = [a for variant in self.variants for a in variant.spec.aggregates]
+        reaches = (a.history_us + (1 << scan_shift(a.window_us)) for a in looked_at)
+        return max(reaches, default=0)  # silence has no windows
 
     def watch(
         self,
@@ -101,13 +105,14 @@ class Backtest:
         name: str,
         tags: Mapping[str, str],
         metrics: Sequence[str],
+        lateness_us: int = 0,
         registered_at: Micros = LONG_AGO,
     ) -> Watched | None:
         """The sensor as it matters here; None when no variant can judge it."""
         if self.silence:
             if not any(selector.matches(name, tags) for selector, _ in self._looks):
                 return None
-            return Watched(sensor_id, name, tags, tuple(metrics), registered_at)
+            return Watched(sensor_id, name, tags, tuple(metrics), lateness_us, registered_at)
         wanted = {
             metric
             for selector, looked_at in self._looks
@@ -117,8 +122,10 @@ class Backtest:
         seen = tuple(metric for metric in metrics if metric in wanted)
         if not seen:
             return None
+        if self.order == "event":
+            return Watched(sensor_id, name, tags, seen)
         # Judged as it came, a lagging metric is judged at the clock that the others have set.
-        return Watched(sensor_id, name, tags, tuple(metrics) if self.order == "arrival" else seen)
+        return Watched(sensor_id, name, tags, tuple(metrics), lateness_us)
 
     def open_group(self, sensors: Sequence[Watched]) -> "Group | SilentGroup":
         """Sensors to be judged together; close the group before the next is opened."""
@@ -175,6 +182,10 @@ class Group:
     sensors: tuple[Watched, ...]
     sensor_of: Int64s = attrs.field(init=False)
     """The sensor of each series."""
+    lateness_of: Int64s = attrs.field(init=False)
+    """The lateness of each series."""
+    _reorder: Reorder | None = attrs.field(init=False, default=None)
+    _newest: Int64s = attrs.field(init=False)
     _rules: TenantRules = attrs.field(init=False)
     _account: t.Account = attrs.field(init=False)
     _columns: tuple[Int64s, Int64s] = attrs.field(init=False)
@@ -195,6 +206,15 @@ class Group:
                 self._rules.add_series(slot, metric, None)
                 owners.append(slot)
         self.sensor_of = np.array(owners, np.int64)
+        lateness = np.array([*(sensor.lateness_us for sensor in self.sensors), 0], np.int64)
+        self.lateness_of = lateness[self.sensor_of]
+        self._newest = np.full(len(owners), NEVER)
+        if lateness.any():
+            self._reorder = Reorder()
+            for lateness_us in lateness.tolist():
+                self._reorder.add_sensor(lateness_us)
+            for slot in owners:
+                self._reorder.add_series(slot, None, None)
         self._columns = self._rules.state_columns()
         self._account = self.backtest.open_account(len(self.sensors) + 1)
 
@@ -207,31 +227,41 @@ class Group:
     def fold(self, series: Int64s, ts: Int64s, value: Floats, received: Int64s) -> None:
         """Judge readings, in any order among themselves, that follow those of the last call.
 
-        They follow by time per sensor for `event`, by (received, ts) for `arrival`.
+        They follow by time per sensor for `event`, by (received, ts) for `arrival`; there those
+        that are to wait are judged in a later call, or never.
         Holds Python's lock for a small part of the time.
         """
-        self.backtest.readings += len(ts)
+        both = self.backtest
         sensor = self.sensor_of[series]
-        if self.backtest.order == "event":
+        if both.order == "event":
             order = _order(sensor, ts)
             series, ts, value = series[order], ts[order], value[order]
+            both.readings += len(ts)
         else:
-            order = _order(sensor, received, ts)
-            series, ts, value = series[order], ts[order], value[order]
-            series, ts, value = self._keep_apart(sensor[order], received[order], series, ts, value)
+            order = _order(sensor, received, ts, series)
+            run, series, ts, value = received[order], series[order], ts[order], value[order]
+            if self._reorder is not None:
+                _, ready = self._reorder.take(sensor[order], run, series, ts, value, self._newest)
+                run, series, ts, value = ready.run, ready.slot, ready.ts, ready.value
+            both.readings += len(ts)
+            series, ts, value = self._keep_apart(self.sensor_of[series], run, series, ts, value)
         for steps, values in self._rules.fold_columns(series, ts, value):
-            self.backtest.add_alerts(*self._account.add(steps, values, *self._columns))
+            both.add_alerts(*self._account.add(steps, values, *self._columns))
         self._check_size()
 
     def close(self) -> None:
-        """After the last reading: what is open stays open to the end of the range."""
+        """After the last reading: what is open stays open to the end of the range, and what still
+        waits is not judged.
+        """
         self.backtest.add_alerts(*self._account.close())
         self.backtest.add_group(self.sensors, self._account.opened[:-1])
 
     def _keep_apart(
         self, sensor: Int64s, received: Int64s, series: Int64s, ts: Int64s, value: Floats
     ) -> tuple[Int64s, Int64s, Floats]:
-        """Readings of one sensor and time from two batches were judged one after the other."""
+        """Readings of one sensor and time that were judged at two batches were so one after the
+        other. received: of the batch at which each was judged.
+        """
         near = (sensor[1:] == sensor[:-1]) & (ts[1:] == ts[:-1]) & (received[1:] != received[:-1])
         at = np.flatnonzero(near) + 1
         if not len(at):
@@ -240,7 +270,8 @@ class Group:
         return np.insert(series, at, between), np.insert(ts, at, ts[at]), np.insert(value, at, 0.0)
 
     def _check_size(self) -> None:
-        if self._rules.used_bytes > MAX_STATE_BYTES:
+        waiting = 0 if self._reorder is None else self._reorder.used_bytes
+        if self._rules.used_bytes + waiting > MAX_STATE_BYTES:
             raise Invalid(
                 f"The windows of {len(self.sensors)} sensors would hold more than "
                 f"{MAX_STATE_BYTES >> 20} MiB of readings; try shorter windows.",

@@ -41,7 +41,7 @@ def plan_changes(
     """The edits in the order in which they are to be made: by name, deletions last.
 
     prune: whether rules that the file lacks are deleted. Raises Conflict when more than `most`
-    rules would stand.
+    rules would stand and some are made or come back into service.
     """
     stored = {rule.name: rule for rule in current}
     names = {rule.name for rule in wanted}
@@ -58,10 +58,19 @@ def plan_changes(
         if prune and rule.name not in names
     ]
     created = sum(change.action == "create" for change in made)
-    if len(current) + created - len(gone) > most:
-        raise Conflict(f"A tenant may have {most} rules.", code="too_many_rules")
+    if created or any(change.action == "enable" for change in made):
+        check_count(len(current) + created - len(gone), most)
     # New rules watch before old ones go, unless there is no room for both.
     return [*made, *gone] if len(current) + created <= most else [*gone, *made]
+
+
+def check_count(rules: int, most: int) -> None:
+    """Raises Conflict for more than a tenant may have."""
+    if rules > most:
+        raise Conflict(
+            f"This tenant may have {most:,} rules; delete one first, or ask for more room.",
+            code="too_many_rules",
+        )
 
 
 def _plan_rule(old: StoredRule | None, new: FileRule) -> Iterator[Change]:

@@ -6,11 +6,14 @@ a model with constants measured on a machine of two cores: a guide within a fact
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import attrs
+import numpy as np
 
+from atalaia.model.batch import Floats
 from atalaia.rules.memory import BLOCK, FILL
-from atalaia.rules.scanning import EXACT, scan_shift
+from atalaia.rules.scanning import EXACT, RESIDUALS, scan_shift
 from atalaia.rules.syntax import Aggregate, Node, RuleSpec, Selector, size
 from atalaia.rules.windows import FEW, GROUP, LOOK, PANE, PANES, pane_shift
 
@@ -28,16 +31,20 @@ NS_OPERATION = 2  # each further operator, number or aggregate of a condition
 NS_SCANNED = {"quantile": 12, "median": 12, "mad": 21, "ewma": 6, "zscore": 3, "anomaly": 21}
 """Per reading that such an aggregate looks at: all of the window, or fewer often (scanning.py)."""
 
+NS_SEASON = 100  # to find the reading a season before
+
 
 @attrs.frozen
 class Window:
     """What is kept once for all who ask. scan: the aggregate that looks at every reading, if any;
-    sums, extremes and ends of one metric and width share a window.
+    sums, extremes and ends of one metric and width share a window. history_us: how far it looks
+    back, which is further than its width when it has a season.
     """
 
     metric: str
     width_us: int
     scan: tuple[str, float] | None
+    history_us: int
 
     @classmethod
     def of(cls, aggregate: Aggregate) -> "Window":
@@ -45,7 +52,7 @@ class Window:
         if aggregate.function in NS_SCANNED:
             function = "quantile" if aggregate.function == "median" else aggregate.function
             scan = (function, 0.5 if aggregate.parameter is None else aggregate.parameter)
-        return cls(aggregate.metric, aggregate.window_us, scan)
+        return cls(aggregate.metric, aggregate.window_us, scan, aggregate.history_us)
 
     @property
     def step_us(self) -> int:
@@ -61,7 +68,8 @@ class Window:
             return NS_WINDOW
         count = self.readings(interval_us)
         often = 1.0 if count <= EXACT else min(1.0, interval_us / self.step_us)
-        return NS_WINDOW + NS_SCANNED[self.scan[0]] * count * often
+        season = NS_SEASON if self.history_us > self.width_us else 0
+        return NS_WINDOW + season + NS_SCANNED[self.scan[0]] * count * often
 
 
 @attrs.frozen
@@ -76,6 +84,21 @@ class Cost:
     new_windows: int
     bytes_per_sensor: int
     ns_per_reading: int
+
+
+def most_ns_per_reading(rules: Sequence[RuleSpec]) -> int:
+    """Of a reading that all of these rules watch, however often readings come: never much less than
+    it takes, and much more where they watch different sensors.
+    """
+    aggregates = [set(rule.aggregates) for rule in rules]
+    windows = _windows(chain.from_iterable(aggregates))
+    return sum(
+        NS_WINDOW + NS_SPREAD + (NS_SCANNED[window.scan[0]] * EXACT if window.scan else 0)
+        for window in windows
+    ) + sum(
+        NS_AGGREGATE * len(asked) + NS_RULE + NS_OPERATION * _operations(rule.when)
+        for rule, asked in zip(rules, aggregates, strict=True)
+    )
 
 
 def estimate_costs(
@@ -120,22 +143,37 @@ def _estimate(rule: RuleSpec, shared: set[Aggregate], interval_us: int) -> Cost:
 
 def window_bytes(windows: set[Window], interval_us: int) -> int:
     """Of one sensor: rings, panes, looks and suffixes, once its windows are full."""
-    total = 0
+    total = 0.0
+    interval = np.array([interval_us], np.float64)
     for metric in {window.metric for window in windows}:
         mine = [window for window in windows if window.metric == metric]
-        plain = [window for window in mine if window.scan is None]
-        ring = -(-max(window.width_us + window.step_us for window in mine) // interval_us)
         total += WORD  # which series it is
-        total += WORD * BLOCK * (ring + FILL - 1) // FILL  # a ring begins anywhere in a block
-        if ring > FEW:
-            classes = len({pane_shift(window.width_us) for window in plain})
-            total += WORD * classes * PANES * PANE
         total += WORD * LOOK * len(mine)
-        for window in plain:
-            if window.readings(interval_us) > FEW:
-                groups = (1 << pane_shift(window.width_us)) // interval_us // GROUP
-                total += WORD * BLOCK * -(-groups // (FILL // 2))
-    return total
+        total += sum(sizes[0] for sizes in series_bytes(mine, interval).values())
+    return round(total)
+
+
+def series_bytes(windows: Sequence[Window], interval_us: Floats) -> dict[Window, Floats]:
+    """What each of these windows over one metric keeps per series, once it is full.
+
+    interval_us: of every series. The ring that they share is that of the one that looks back
+    furthest.
+    """
+    longest = max(windows, key=lambda window: window.history_us + window.step_us)
+    ring = np.ceil((longest.history_us + longest.step_us) / interval_us)
+    found = {window: np.zeros(len(interval_us)) for window in windows}
+    found[longest] += WORD * BLOCK * (ring + FILL - 1) / FILL  # it begins anywhere in a block
+    classes = len({pane_shift(window.width_us) for window in windows if window.scan is None})
+    found[longest] += np.where(ring > FEW, WORD * classes * PANES * PANE, 0)
+    for window in windows:
+        readings = np.ceil(window.width_us / interval_us)
+        if window.history_us > window.width_us:
+            found[window] += WORD * BLOCK * (readings + RESIDUALS) / RESIDUALS
+        if window.scan is None:
+            groups = (1 << pane_shift(window.width_us)) // interval_us // GROUP
+            blocks = np.ceil(groups / (FILL // 2))
+            found[window] += np.where(readings > FEW, WORD * BLOCK * blocks, 0)
+    return found
 
 
 def covers(wide: Selector, narrow: Selector) -> bool:

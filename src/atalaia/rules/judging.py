@@ -46,7 +46,8 @@ OPENED, RAISED, LOWERED, CLEARED = range(4)
 PHASE, DIRTY, LEVEL_SHIFT, LEVEL, PAYLOAD_SHIFT = 3, 4, 3, 3, 5
 NEVER_OPENED = -(1 << 57)
 
-# Columns of a record; a free one holds the number of the next in SINCE.
+# Columns of a record; a free one holds the number of the next in SINCE, one of an open alert when
+# the alert before it was opened.
 SINCE, OPENED_AT, LAST_AT = range(3)
 RECORD = 3
 
@@ -288,7 +289,7 @@ def _move(
         if now - records[record, SINCE] < rules[r, 1] or opened == now:
             states[at] = pack(PENDING, level, record)
             return -1
-        records[record, OPENED_AT] = now
+        records[record, OPENED_AT], records[record, SINCE] = now, opened
         level = find_level(rules, r, programs, ops, constants, values, stack, -1)
         states[at] = pack(OPEN, level, record)
         return OPENED

@@ -15,6 +15,7 @@ from atalaia.rules.judging import (
     DIRTY,
     LEVEL,
     LEVEL_SHIFT,
+    OPENED,
     OPENED_AT,
     PAYLOAD_SHIFT,
     POOL_COUNT,
@@ -42,7 +43,7 @@ from atalaia.rules.windows import (
     wants_panes,
 )
 
-DONE, MEMORY_FULL, PANES_WANTED, OUTPUT_FULL, RECORDS_FULL, SCRATCH_FULL = range(6)
+DONE, MEMORY_FULL, PANES_WANTED, OUTPUT_FULL, RECORDS_FULL, SCRATCH_FULL, OPENING = range(7)
 
 # Columns of the table of sensors; MOST: readings in the largest of its rings so far.
 S_SHAPE, S_CLOCK, S_STATE, S_SERIES, S_LOOK, S_MOST = range(6)
@@ -135,7 +136,8 @@ def fold(
     """Admit and judge rows from `start`, sorted by (sensor, ts); adjacent rows of one sensor and
     time are judged together. Returns (rows done, why it stopped, of what: blocks, series).
 
-    counts = [transitions in out, changed states in dirty]. summary, values, stack, scratch: room
+    counts = [transitions in out, changed states in dirty, whether to stop behind a group that
+    opened an alert: what it was judged by is in memory then]. summary, values, stack, scratch: room
     to work in, for SUMMARY numbers a window, one an atom, STACK, and a ring's readings.
     """
     n = len(slots)
@@ -154,7 +156,9 @@ def fold(
             return i, OUTPUT_FULL, most
         if pool[POOL_COUNT] < most:
             return i, RECORDS_FULL, most
-        blocks = end - i + (window_to - window_from) * (1 + sensors[sensor, S_MOST] // SLACK)
+        seasons = shape_at[shape, 7]  # a block holds half as many residuals, and one end more
+        looks = window_to - window_from + seasons
+        blocks = end - i + seasons + looks * (1 + sensors[sensor, S_MOST] // SLACK)
         if blocks_left(control) < blocks:
             return i, MEMORY_FULL, blocks
         if sensors[sensor, S_MOST] + end - i > len(scratch):
@@ -193,7 +197,10 @@ def fold(
                 if slot < 0:
                     continue
                 if windows[w, W_FUNCTION]:
-                    scan_window(series, slot, words, numbers, at, windows, w, now, scratch, summary)
+                    scan_window(
+                        series, slot, words, numbers, control, at, windows, w, now, scratch,
+                        summary,
+                    )  # fmt: skip
                 else:
                     summarise(
                         series, slot, words, numbers, control, at, windows, w, now, scratch,
@@ -203,6 +210,7 @@ def fold(
         for a in range(atom_from, atom_to):
             if windows[atoms[a, 0], W_MASK] & touched:
                 values[a] = apply_function(atoms[a, 1], summary, atoms[a, 0])
+        opening = False
         for r in range(rule_from, rule_to):
             if rules[r, 0] & touched == 0:
                 continue
@@ -227,4 +235,7 @@ def fold(
                 for a in range(atom_from, atom_to):
                     out_values[k, a - atom_from] = values[a]
                 counts[0] += 1
+                opening |= kind == OPENED
+        if opening and counts[2]:
+            return i, OPENING, 0
     return n, DONE, 0

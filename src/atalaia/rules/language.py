@@ -21,6 +21,7 @@ from atalaia.rules.syntax import (
     MAX_METRICS,
     MINUTE_US,
     SEVERITY_ORDER,
+    SHOWN_CHARS,
     Aggregate,
     Binary,
     Level,
@@ -33,6 +34,7 @@ from atalaia.rules.syntax import (
     Unary,
     is_truth,
     parse_duration,
+    shorten,
     size,
 )
 
@@ -40,16 +42,24 @@ FUNCTIONS = (
     "avg", "min", "max", "sum", "count", "stddev", "first", "last", "delta", "rate",
     "quantile", "median", "mad", "ewma", "zscore", "anomaly",
 )  # fmt: skip
+SEASONAL = ("zscore", "anomaly")
 ANOMALOUS = 6.0
 """`when anomaly(...)` alone stands for a score beyond this, in either direction."""
 MIN_WINDOW_US = 1_000_000
 MAX_WINDOW_US = 30 * 86_400_000_000
+MIN_SEASON_US, MAX_SEASON_US = MINUTE_US, 14 * 86_400_000_000
 BARE_WINDOW_US = 5 * MINUTE_US  # a bare metric is its last value, no older than this
 MAX_TEXT_CHARS = 20_000
 _SHOWN_CHARS = 160  # of a line around a fault
 MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its programs
 
 _MAX_NAME_CHARS = 64
+_DURATION = re.compile(r"(\d+(ms|s|m|h|d))+")
+_AFTER_UNIT = re.compile(
+    r"\d\s+(?!(?:rule|on|and|or|for|during|clear|when|severity|no|data|cooldown)\b)"
+    r"([^\W\d_]\w*)\s*\Z"
+)
+"""The text before a fault, when its last word was taken for a unit."""
 _CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]")
 
 _EXPECTED = {
@@ -73,6 +83,7 @@ _EXPECTED = {
     "EQUAL": '"="',
     "TILDE": '"~"',
     "$END": "the end of the text",
+    "UNIT": "a unit",
 }
 
 
@@ -81,6 +92,15 @@ class _At:
     """A node with where it stands."""
 
     node: Node
+    meta: Meta
+
+
+@attrs.frozen
+class _Named:
+    """A name before a duration in a call."""
+
+    name: Token
+    duration: Token
     meta: Meta
 
 
@@ -104,18 +124,22 @@ def _parse_rule_cached(text: str) -> RuleSpec:
     rules = parse_rules(text)
     if len(rules) > 1:
         second = _nth_rule_line(text, 2)
-        raise _invalid(text, "A rule's text holds one rule; send the second by itself.", second, 1)
+        raise invalid_at(
+            text, "A rule's text holds one rule; send the second by itself.", second, 1
+        )
     return rules[0]
 
 
 def parse_rules(text: str) -> tuple[RuleSpec, ...]:
     """Every rule in the text, at least one. Raises RuleInvalid with the text's line numbers."""
     if len(text) > MAX_TEXT_CHARS:
-        raise _invalid(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
+        raise invalid_at(text, f"A text may have {MAX_TEXT_CHARS} characters.", 1, 1)
     for line, shown in enumerate(text.split("\n"), start=1):
         hidden = _CONTROL.search(shown)
         if hidden is not None:
-            raise _invalid(text, "Control characters may not stand here.", line, hidden.start() + 1)
+            raise invalid_at(
+                text, "Control characters may not stand here.", line, hidden.start() + 1
+            )
     try:
         return tuple(_Builder(text).transform(parse_tree(text)))
     except UnexpectedInput as error:
@@ -123,12 +147,12 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
     except VisitError as error:
         if isinstance(error.orig_exc, _Fault):
             fault = error.orig_exc
-            raise _invalid(text, fault.detail, fault.line, fault.column) from None
+            raise invalid_at(text, fault.detail, fault.line, fault.column) from None
         if isinstance(error.orig_exc, RecursionError):
-            raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+            raise invalid_at(text, "The condition is nested too deeply.", 1, 1) from None
         raise
     except RecursionError:
-        raise _invalid(text, "The condition is nested too deeply.", 1, 1) from None
+        raise invalid_at(text, "The condition is nested too deeply.", 1, 1) from None
 
 
 def parse_tree(text: str) -> Tree[Token]:
@@ -149,6 +173,7 @@ class _Builder(Transformer[Token, Any]):
     def __init__(self, text: str) -> None:
         super().__init__()
         self._text = text
+        self._units: list[int] = []  # where they stand
 
     def start(self, meta: Meta, rules: list[RuleSpec]) -> list[RuleSpec]:
         names = [rule.name for rule in rules]
@@ -172,6 +197,7 @@ class _Builder(Transformer[Token, Any]):
             schedule=during,
             on_no_data=no_data or "keep",
             cooldown_us=cooldown or 0,
+            has_units=any(meta.start_pos <= at < meta.end_pos for at in self._units),
         )
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
@@ -259,14 +285,26 @@ class _Builder(Transformer[Token, Any]):
         token, condition = parts
         return token, _need_truth(condition, 'after a severity\'s "when"')
 
-    def number(self, meta: Meta, parts: list[Token]) -> _At:
-        value = float(parts[0])
+    def number(self, meta: Meta, parts: list[Token | None]) -> _At:
+        value = float(str(parts[0]))
+        if parts[1] is not None:
+            self._units.append(meta.start_pos)
+            text = self._text[meta.start_pos : meta.end_pos]
+            if _DURATION.fullmatch(text):
+                raise _Fault(
+                    f'"{shorten(text)}" is a duration, and conditions compare numbers; a number '
+                    "and its unit stand apart, such as 5 m.",
+                    meta,
+                )
         if value == float("inf"):
             raise _Fault("This number is too large.", meta)
         return _At(Number(value), meta)
 
     def duration(self, meta: Meta, parts: list[Token]) -> Token:
         return parts[0]
+
+    def season(self, meta: Meta, parts: list[Token]) -> _Named:
+        return _Named(parts[0], parts[1], meta)
 
     def bare(self, meta: Meta, parts: list[Token]) -> _At:
         return _At(Aggregate("last", _metric(parts[0]), BARE_WINDOW_US), meta)
@@ -281,10 +319,13 @@ class _Builder(Transformer[Token, Any]):
             near = get_close_matches(str(function), [*FUNCTIONS, "abs"], 1)
             advice = f' Did you mean "{near[0]}"?' if near else ""
             raise _Fault(
-                f'There is no aggregate "{function}"; there are {", ".join(FUNCTIONS)}.{advice}',
+                f'There is no aggregate "{shorten(function)}"; there are '
+                f"{', '.join(FUNCTIONS)}.{advice}",
                 function,
             )
-        share = None
+        share, season = None, None
+        if len(arguments) == 3 and isinstance(arguments[2], _Named):
+            season = _season(function, arguments.pop())
         if function == "quantile":
             metric, share, window = self._quantile(function, arguments)
         elif len(arguments) != 2:
@@ -304,7 +345,13 @@ class _Builder(Transformer[Token, Any]):
             raise _Fault(
                 f"The second argument of {function} is a window such as 10s, 5m or 2h.", window.meta
             )
-        return _At(Aggregate(str(function), metric.node.metric, _window(window), share), meta)
+        width = _window(window)
+        if season is not None and season < width:
+            raise _Fault("A season is at least as long as the window.", window)
+        aggregate = Aggregate(str(function), metric.node.metric, width, share, season or 0)
+        if aggregate.history_us > MAX_WINDOW_US:
+            raise _Fault("A season and twice the window may be 30 days together.", window)
+        return _At(aggregate, meta)
 
     def _quantile(self, function: Token, arguments: list[Any]) -> tuple[Any, float, Any]:
         if len(arguments) != 3:
@@ -379,7 +426,9 @@ def _number(part: _At) -> _At:
 
 def _severity(token: Token) -> str:
     if token not in SEVERITY_ORDER:
-        raise _Fault(f'There is no severity "{token}"; there are info, warning, critical.', token)
+        raise _Fault(
+            f'There is no severity "{shorten(token)}"; there are info, warning, critical.', token
+        )
     return str(token)
 
 
@@ -411,6 +460,17 @@ def _window(token: Token) -> int:
     return width
 
 
+def _season(function: Token, named: _Named) -> int:
+    if named.name != "season":
+        raise _Fault('Before a duration may stand "season", as in season 1d.', named.name)
+    if function not in SEASONAL:
+        raise _Fault(f"Only {' and '.join(SEASONAL)} know a season.", named.name)
+    season = _duration(named.duration)
+    if not MIN_SEASON_US <= season <= MAX_SEASON_US:
+        raise _Fault("A season is 1 minute to 14 days long, such as 1d or 7d.", named.duration)
+    return season
+
+
 def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
     if isinstance(error, UnexpectedEOF) or getattr(error, "token", None) == "":
         lines = text.split("\n")
@@ -419,6 +479,12 @@ def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
     else:
         line, column = error.line, error.column
         found = f'"{_snippet(text, error)}" cannot stand here'
+        at = error.pos_in_stream or 0
+        before = _AFTER_UNIT.search(text[max(0, at - 2 * SHOWN_CHARS) : at])
+        if before is not None:  # more often a misspelt word than a unit
+            found = f'"{shorten(before[1])}" cannot stand here but as a unit'
+            at -= before.end() - before.start(1)
+            line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     names = getattr(error, "accepts", None) or getattr(error, "allowed", None) or set()
     if not names:
         names = getattr(error, "expected", set()) or set()
@@ -426,15 +492,16 @@ def _syntax_error(text: str, error: UnexpectedInput) -> RuleInvalid:
     advice = f"; expected {' or '.join(wanted)}" if wanted else ""
     if isinstance(error, UnexpectedCharacters) and text[error.pos_in_stream or 0 :][:1] == '"':
         advice = '; a quoted text ends with " on the same line'
-    return _invalid(text, f"{found[0].upper()}{found[1:]}{advice}.", line, column)
+    return invalid_at(text, f"{found[0].upper()}{found[1:]}{advice}.", line, column)
 
 
 def _snippet(text: str, error: UnexpectedInput) -> str:
     token = getattr(error, "token", None)
-    return str(token) if token else text[error.pos_in_stream or 0 :][:1]
+    return shorten(str(token)) if token else text[error.pos_in_stream or 0 :][:1]
 
 
-def _invalid(text: str, detail: str, line: int, column: int) -> RuleInvalid:
+def invalid_at(text: str, detail: str, line: int, column: int) -> RuleInvalid:
+    """The error at a place of a text, with its line around it."""
     lines = text.split("\n")
     shown = lines[line - 1] if line <= len(lines) else ""
     first = max(0, min(column - 1 - _SHOWN_CHARS // 2, len(shown) - _SHOWN_CHARS))

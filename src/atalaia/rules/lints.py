@@ -228,11 +228,15 @@ def _windows(rule: RuleSpec, places: RulePlaces, around: Surroundings) -> Iterat
                     continue
                 seen.add(aggregate)
                 window = duration_text(aggregate.window_us)
-                if around.retention_us is not None and aggregate.window_us > around.retention_us:
+                history = aggregate.history_us
+                if around.retention_us is not None and history > around.retention_us:
+                    looks = f"the window of {window}"
+                    if aggregate.season_us:
+                        looks = f"`{aggregate}`, which looks {duration_text(history)} back,"
                     yield _lint(
                         "window_beyond_retention", at,
                         f"Readings are kept for {duration_text(around.retention_us)}: after a "
-                        f"restart the window of {window} would lack the older ones. Shorten it.",
+                        f"restart {looks} would lack the older ones. Shorten it.",
                     )  # fmt: skip
                 needed = _NEEDED.get(aggregate.function, 1)
                 held = -(-aggregate.window_us // (around.interval_us or 1))

@@ -31,6 +31,7 @@ from atalaia.rules.windows import (
     NEEDS_SPREAD,
     W_FUNCTION,
     W_METRIC,
+    W_SEASON,
     W_SHIFT,
     W_WIDTH,
     WINDOW,
@@ -84,7 +85,7 @@ class Shape:
     """The arrays of one list of rules. Offsets count from the start of these arrays.
 
     windows[w] = (metric, width µs, what is needed of it, shift of its panes or grid, class of its
-    metric, mask of the metrics whose readings make some rule look at it, scan, parameter);
+    metric, mask of the metrics whose readings make some rule look at it, scan, parameter, season);
     classes[c] = (pane shift, needs spread), those of metric m from class_at[m] to
     class_at[m + 1]; atoms[a] = (window, function);
     rules[r] = (metric mask, for, clear for, gap, first program, programs, first level's severity,
@@ -115,13 +116,15 @@ class Shape:
         """How far back the windows over this metric look: scanned ones a grid step more."""
         mine = self.windows[self.windows[:, W_METRIC] == metric]
         steps = np.where(mine[:, W_FUNCTION] > 0, 1 << mine[:, W_SHIFT], 0)
-        return int((mine[:, W_WIDTH] + steps).max()) if len(mine) else 0
+        seasons = mine[:, W_SEASON]
+        seasons = seasons + np.where(seasons > 0, mine[:, W_WIDTH], 0)
+        return int((mine[:, W_WIDTH] + steps + seasons).max()) if len(mine) else 0
 
 
 @attrs.define(eq=False)
 class _Builder:
     metrics: dict[str, int] = attrs.field(factory=dict)
-    windows: dict[tuple[int, int, int, int], int] = attrs.field(factory=dict)
+    windows: dict[tuple[int, int, int, int, int], int] = attrs.field(factory=dict)
     needs: dict[int, int] = attrs.field(factory=dict)
     atoms: dict[Aggregate, int] = attrs.field(factory=dict)
     atom_rows: list[tuple[int, int]] = attrs.field(factory=list)
@@ -134,7 +137,7 @@ class _Builder:
             metric = self.metrics.setdefault(aggregate.metric, len(self.metrics))
             scan = _SCANS.get(aggregate.function, 0)
             parameter = round(1e6 * (aggregate.parameter or 0.5)) if scan else 0
-            key = (metric, aggregate.window_us, scan, parameter)
+            key = (metric, aggregate.window_us, scan, parameter, aggregate.season_us)
             window = self.windows.setdefault(key, len(self.windows))
             needs = self.needs.get(window, 0) | _NEEDS.get(aggregate.function, 0)
             self.needs[window] = needs
@@ -152,7 +155,7 @@ class _Builder:
         for metric in range(len(self.metrics)):
             mine = [
                 (pane_shift(x), w)
-                for (m, x, scan, _), w in self.windows.items()
+                for (m, x, scan, _, _), w in self.windows.items()
                 if m == metric and not scan
             ]
             for number, shift in enumerate(sorted({shift for shift, _ in mine})):
@@ -171,8 +174,9 @@ class _Builder:
                 masks[w],
                 scan,
                 parameter,
+                season,
             )
-            for (metric, width, scan, parameter), w in self.windows.items()
+            for (metric, width, scan, parameter, season), w in self.windows.items()
         ]
         return windows, classes, class_at
 

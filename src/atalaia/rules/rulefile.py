@@ -13,7 +13,7 @@ gives the same rules, to the last blank.
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import yaml
@@ -78,13 +78,16 @@ def _block(text: str, indent: str) -> str:
     return "\n".join([f"|{inset}{chomping}", *(line and indent + line for line in lines)])
 
 
-def read_rules(text: str) -> tuple[FileRule, ...]:
-    """The rules of a file, in its order. Raises RuleFileInvalid with every problem at once."""
+def read_rules(text: str, check: Callable[[str], None] | None = None) -> tuple[FileRule, ...]:
+    """The rules of a file, in its order. Raises RuleFileInvalid with every problem at once.
+
+    check: raises RuleInvalid for a text that is understood and yet refused.
+    """
     if len(text) > MAX_FILE_CHARS:
         raise RuleFileInvalid(
             [RuleFileProblem(None, 1, 1, f"A file may have {MAX_FILE_CHARS} characters.")]
         )
-    reader = _Reader(text)
+    reader = _Reader(text, check)
     try:
         reader.read_file()
     except _Stop:
@@ -126,6 +129,7 @@ class _Reader:
     """Walks through YAML's events; `problems` grows on the way."""
 
     text: str
+    check: Callable[[str], None] | None
     rules: list[FileRule] = attrs.field(factory=list)
     problems: list[RuleFileProblem] = attrs.field(factory=list)
     _lines: list[str] = attrs.field(init=False)
@@ -214,7 +218,10 @@ class _Reader:
         """The rule's own name; None when its text is not understood, which is noted."""
         try:
             if len(event.value) <= MAX_TEXT_CHARS:
-                return parse_rule(event.value).name
+                name = parse_rule(event.value).name
+                if self.check is not None:
+                    self.check(event.value)
+                return name
             self.note(_place(event), f"A text may have {MAX_TEXT_CHARS} characters.", name)
         except RuleInvalid as error:
             line, column = _place(event)

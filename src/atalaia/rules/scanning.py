@@ -5,31 +5,55 @@ window which ended with the last grid line, a step being less than a hundredth o
 (`scan_shift`); so a reading costs a bounded share of a scan, and the value still is a pure
 function of the readings and of the time. A score compares the newest reading with the others:
 there the grid line before the newest reading counts.
+
+With a season it is not the values that are compared but their residuals: what each differs by from
+the value a season before. A reading's residual never changes, because everything before it is in
+the ring when it comes; so it is worked out once, by a pointer that moves through the ring a season
+behind, and kept in a chain of blocks beside the ring.
 """
 
 import math
 from typing import Any
 
 from atalaia.rules.jit import compiled
-from atalaia.rules.memory import FILL
+from atalaia.rules.memory import FILL, give_block, take_block
 from atalaia.rules.windows import (
     COUNT,
     L_BLOCK,
+    L_BODY,
+    L_CHAIN,
     L_FIRST,
+    L_MAX,
+    L_MIN,
     L_POS,
+    L_SPARE,
     L_SPREAD,
     L_SUM,
+    L_TOP,
     R_HEAD,
     R_HEAD_BLOCK,
+    R_TAIL,
+    R_TAIL_BLOCK,
     SUM,
     W_FUNCTION,
     W_PARAMETER,
+    W_SEASON,
     W_SHIFT,
     W_WIDTH,
     advance,
+    find_block,
+    free_chain,
 )
 
 QUANTILE, MAD, EWMA, ZSCORE, ANOMALY = range(1, 6)
+
+# What the look of a seasonal window holds besides: the residuals' last block (L_CHAIN is the
+# first), which reading is the first one's, up to which reading they are known; the last reading
+# that is a season older than the newest, and its block.
+L_LAST_BLOCK, L_FROM, L_KNOWN, L_PARTNER, L_PARTNER_BLOCK = L_TOP, L_SPARE, L_BODY, L_MIN, L_MAX
+
+RESIDUALS = 2 * FILL
+"""In a block: that of reading number n at place n % RESIDUALS."""
 
 EXACT = 256
 FEWEST = 8
@@ -118,6 +142,90 @@ def _gather(
 
 
 @compiled
+def _gather_residuals(
+    words: Any, numbers: Any, look: int, head: int, since: int, until: int, values: Any
+) -> int:
+    """As `_gather`, of the residuals; readings without a partner are left out."""
+    count = 0
+    position, block = words[look + L_POS], words[look + L_BLOCK]
+    chain = words[look + L_CHAIN]
+    while position < head:
+        at = block + 1 + (position & (FILL - 1))
+        if words[at] > until:
+            break
+        residual = numbers[chain + 1 + (position & (RESIDUALS - 1))]
+        if words[at] > since and not math.isnan(residual):
+            values[count] = residual
+            count += 1
+        position += 1
+        if position & (FILL - 1) == 0:
+            block = words[block]
+        if position & (RESIDUALS - 1) == 0:
+            chain = words[chain]
+    return count
+
+
+@compiled
+def _extend_residuals(
+    series: Any, slot: int, words: Any, numbers: Any, control: Any, look: int, width: int,
+    season: int,
+) -> float:  # fmt: skip
+    """Work out the residuals of what is new in the window, let go of those before it.
+
+    Returns that of the newest reading; NaN without a partner. Takes at most a block per RESIDUALS
+    readings of the window, and two.
+    """
+    head, position = series[slot, R_HEAD], words[look + L_POS]
+    known = words[look + L_KNOWN]
+    if known < position:  # nothing is kept of this window
+        free_chain(words, control, look)
+        known = position
+        words[look + L_FROM] = position - (position & (RESIDUALS - 1))
+    while words[look + L_CHAIN] >= 0 and words[look + L_FROM] + RESIDUALS <= position:
+        first = words[look + L_CHAIN]
+        words[look + L_CHAIN] = words[first]
+        words[look + L_FROM] += RESIDUALS
+        give_block(words, control, first)
+    block = series[slot, R_HEAD_BLOCK]
+    if known < head - 1:
+        block = find_block(series, slot, words, known)
+    partner, partner_block = words[look + L_PARTNER], words[look + L_PARTNER_BLOCK]
+    if partner < series[slot, R_TAIL]:
+        partner, partner_block = series[slot, R_TAIL], series[slot, R_TAIL_BLOCK]
+    last = words[look + L_LAST_BLOCK]
+    residual = math.nan
+    while known < head:
+        at = block + 1 + (known & (FILL - 1))
+        before = words[at] - season
+        while partner + 1 < head:
+            after = partner + 1
+            after_block = words[partner_block] if after & (FILL - 1) == 0 else partner_block
+            if words[after_block + 1 + (after & (FILL - 1))] > before:
+                break
+            partner, partner_block = after, after_block
+        found = partner_block + 1 + (partner & (FILL - 1))
+        residual = math.nan
+        if before - width < words[found] <= before:
+            residual = numbers[at + FILL] - numbers[found + FILL]
+            if math.isinf(residual):
+                residual = math.nan
+        if words[look + L_CHAIN] < 0:
+            last = take_block(words, control)
+            words[look + L_CHAIN] = last
+            words[look + L_FROM] = known - (known & (RESIDUALS - 1))
+        elif known & (RESIDUALS - 1) == 0:
+            words[last] = take_block(words, control)
+            last = words[last]
+        numbers[last + 1 + (known & (RESIDUALS - 1))] = residual
+        known += 1
+        if known & (FILL - 1) == 0:
+            block = words[block]
+    words[look + L_KNOWN], words[look + L_LAST_BLOCK] = known, last
+    words[look + L_PARTNER], words[look + L_PARTNER_BLOCK] = partner, partner_block
+    return numbers[last + 1 + ((head - 1) & (RESIDUALS - 1))]  # type: ignore[no-any-return]
+
+
+@compiled
 def _weigh(
     words: Any, numbers: Any, block: int, position: int, head: int, since: int, until: int,
     width: int,
@@ -166,6 +274,7 @@ def scan_window(
     slot: int,
     words: Any,
     numbers: Any,
+    control: Any,
     look: int,
     windows: Any,
     w: int,
@@ -175,7 +284,7 @@ def scan_window(
 ) -> None:
     """The value of a scanned window at `now` into summary[w, SUM]; COUNT is 0 when unknown.
 
-    values: room for every reading in the ring.
+    values: room for every reading in the ring. Takes blocks as `_extend_residuals`.
     """
     summary[w, COUNT] = 0
     head = series[slot, R_HEAD]
@@ -191,13 +300,18 @@ def scan_window(
     line = (base >> shift) << shift
     count = advance(series, slot, words, look, line - width)
     position, block = words[look + L_POS], words[look + L_BLOCK]
+    season, value = windows[w, W_SEASON], numbers[newest + FILL]
+    if season:
+        value = _extend_residuals(
+            series, slot, words, numbers, control, look, width, season
+        )  # fmt: skip
     since, until = now - width, now
     exact = count <= EXACT
     if not exact:
         since, until = line - width, line
         if words[look + L_FIRST] == line >> shift:
-            _finish(function, numbers[newest + FILL], numbers[look + L_SUM],
-                    numbers[look + L_SPREAD], w, summary)  # fmt: skip
+            centre, scale = numbers[look + L_SUM], numbers[look + L_SPREAD]
+            _finish(function, value, centre, scale, w, summary)
             return
     elif score:
         until = newest_ts - 1
@@ -205,7 +319,10 @@ def scan_window(
     if function == EWMA:
         centre = _weigh(words, numbers, block, position, head, since, until, width)
     else:
-        found = _gather(words, numbers, block, position, head, since, until, values)
+        if season:
+            found = _gather_residuals(words, numbers, look, head, since, until, values)
+        else:
+            found = _gather(words, numbers, block, position, head, since, until, values)
         if score:
             centre, scale = _usual(function, values, found)
         elif found > 0:
@@ -215,7 +332,7 @@ def scan_window(
     if not exact:
         words[look + L_FIRST] = line >> shift
         numbers[look + L_SUM], numbers[look + L_SPREAD] = centre, scale
-    _finish(function, numbers[newest + FILL], centre, scale, w, summary)
+    _finish(function, value, centre, scale, w, summary)
 
 
 @compiled

@@ -67,7 +67,8 @@ def parse_schedule(days: str, clock: str | None, zone: str) -> Schedule:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
-        raise Invalid(f'There is no time zone "{zone}"; try America/Sao_Paulo or UTC.') from error
+        shown = zone if len(zone) <= 60 else zone[:60] + "…"
+        raise Invalid(f'There is no time zone "{shown}"; try America/Sao_Paulo or UTC.') from error
     return Schedule(tuple(sorted(chosen)), start_minute, end_minute, zone)
 
 

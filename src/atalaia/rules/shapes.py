@@ -18,7 +18,7 @@ from atalaia.rules.program import (
 )
 from atalaia.rules.schedule import Schedule
 from atalaia.rules.syntax import Selector
-from atalaia.rules.windows import SUMMARY, WINDOW
+from atalaia.rules.windows import SUMMARY, W_SEASON, WINDOW
 
 MARGIN_US = 2 * 86_400_000_000
 """Schedules are laid out this far beyond what was asked for, so that it is asked rarely."""
@@ -28,15 +28,15 @@ MARGIN_US = 2 * 86_400_000_000
 class Shapes:
     """Grows by a shape whenever a sensor matches a new set of rules, those of `matching[s]`.
 
-    at[s] = (first window, end, first atom, end, first rule, end, first class). summary, values:
-    where the kernel keeps what it makes of a window and an atom.
+    at[s] = (first window, end, first atom, end, first rule, end, first class, how many windows
+    have a season). summary, values: where the kernel keeps what it makes of a window and an atom.
     """
 
     active: Sequence[ActiveRule]
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
     matching: list[tuple[ActiveRule, ...]] = attrs.field(factory=list)
-    at: Int64s = attrs.field(factory=lambda: np.empty((0, 7), np.int64))
+    at: Int64s = attrs.field(factory=lambda: np.empty((0, 8), np.int64))
     windows: Int64s = attrs.field(factory=lambda: np.empty((0, WINDOW), np.int64))
     classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
     atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
@@ -144,6 +144,7 @@ class Shapes:
         bounds = [
             first_window, len(self.windows), first_atom, len(self.atoms),
             first_rule, len(self.rules), len(self.classes),
+            np.count_nonzero(shape.windows[:, W_SEASON]),
         ]  # fmt: skip
         self.classes = np.concatenate([self.classes, shape.classes])
         self.at = np.concatenate([self.at, np.array([bounds], np.int64)])

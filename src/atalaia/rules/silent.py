@@ -1,7 +1,7 @@
 """Backtests of rules of silence: from when readings arrived to the alerts that would have opened.
 
 Live rules are looked at on every line of a grid; here nothing happens between two arrivals at a
-sensor, so that each pause tells by itself whether a deadline (absence.deadlines) fell into it, and
+sensor, so that each pause tells by itself whether a deadline fell into it, and
 a year is a few operations on arrays. Knows no storage and no clock, and nothing of times at which
 we did not listen: they are silence here.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import Micros
 from atalaia.rules import tally as t
-from atalaia.rules.absence import GRID_US, deadlines
+from atalaia.rules.absence import on_grid
 from atalaia.rules.judging import CLEARED, OPENED
 from atalaia.rules.kernel import T_AT, T_SENSOR, TRANSITION
 from atalaia.rules.syntax import SEVERITY_ORDER
@@ -28,12 +28,16 @@ LONG_AGO = Micros(0)
 
 @attrs.frozen
 class Watched:
-    """A sensor that some variant watches, with those of its metrics that matter."""
+    """A sensor that some variant watches, with those of its metrics that matter.
+
+    lateness_us: for how long its readings wait for others; 0 in order of time.
+    """
 
     sensor_id: UUID
     name: str
     tags: Mapping[str, str]
     metrics: tuple[str, ...]
+    lateness_us: int = 0
     registered_at: Micros = LONG_AGO
 
 
@@ -58,6 +62,9 @@ class SilentGroup:
     sensors: tuple[Watched, ...]
     sensor_of: Int64s = attrs.field(init=False)
     """The sensor of each series."""
+    lateness_of: Int64s = attrs.field(init=False)
+    """The lateness of each series."""
+    _newest: Int64s = attrs.field(init=False)
     _heard: Int64s = attrs.field(init=False)
     _account: t.Account = attrs.field(init=False)
     _watching: list[tuple[int, int, int, Int64s]] = attrs.field(init=False)
@@ -66,6 +73,9 @@ class SilentGroup:
     def __attrs_post_init__(self) -> None:
         sizes = [len(sensor.metrics) for sensor in self.sensors]
         self.sensor_of = np.repeat(np.arange(len(self.sensors)), sizes)
+        lateness = np.array([sensor.lateness_us for sensor in self.sensors], np.int64)
+        self.lateness_of = lateness[self.sensor_of]
+        self._newest = np.full(len(self.sensor_of), NEVER, np.int64)
         self._heard = np.array([sensor.registered_at for sensor in self.sensors], np.int64)
         self._account = self.backtest.open_account(len(self.sensors))
         self._watching = []
@@ -85,13 +95,15 @@ class SilentGroup:
         self._heard = np.where(newest < 0, self._heard, newest)
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, received: Int64s) -> None:
-        """Hear of readings that were newer than their series' newest, in any order among
-        themselves; at each sensor they follow those of the last call by `received`.
+        """Hear of readings that were not late, in any order among themselves; at each sensor they
+        follow those of the last call by `received`.
         """
-        del ts, value
+        del value
         inside = received <= self.backtest.until
-        sensor, received = self.sensor_of[series[inside]], received[inside]
-        self.backtest.readings += len(received)
+        series, ts, received = series[inside], ts[inside], received[inside]
+        news = self._news(series, ts, received)
+        self.backtest.readings += len(news)
+        sensor, received = self.sensor_of[series[news]], received[news]
         order = np.lexsort((received, sensor))
         sensor, received = sensor[order], received[order]
         heard = np.empty_like(received)
@@ -100,6 +112,18 @@ class SilentGroup:
         heard[first] = self._heard[sensor[first]]
         self._heard[sensor] = received  # of several at one sensor the last one stays
         self._judge(sensor, heard, received)
+
+    def _news(self, series: Int64s, ts: Int64s, received: Int64s) -> Int64s:
+        """Those that were newer than their series' newest: within a lateness others come too."""
+        order = np.lexsort((ts, received, series))
+        found = []
+        for mine in np.split(order, np.flatnonzero(np.diff(series[order])) + 1):
+            if len(mine):
+                at = series[mine[0]]
+                newest = np.maximum.accumulate(np.append(self._newest[at], ts[mine]))
+                found.append(mine[ts[mine] > newest[:-1]])
+                self._newest[at] = newest[-1]
+        return np.concatenate(found) if found else order
 
     def close(self) -> None:
         """After the last reading: who is silent now stays so to the end of the range."""
@@ -111,11 +135,11 @@ class SilentGroup:
     def _judge(self, sensor: Int64s, heard: Int64s, then: Int64s) -> None:
         """Pauses at sensors, from an arrival to the next one; NEVER for none in the range."""
         both = self.backtest
-        first_line = -(-both.since // GRID_US) * GRID_US
+        first_line = on_grid(int(both.since))
         ends = np.where(then == NEVER, both.until + 1, then)
         found, values = [], []
         for number, after_us, level, watched in self._watching:
-            opened = np.maximum(deadlines(heard, after_us), first_line)
+            opened = np.maximum(on_grid(heard + after_us), first_line)
             # What arrives at the very deadline was there before the clock was looked at.
             silent = np.flatnonzero(watched[sensor] & (opened < ends))
             for kind, at in ((OPENED, opened), (CLEARED, then)):

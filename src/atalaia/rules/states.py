@@ -14,6 +14,7 @@ from atalaia.rules import judging as j
 from atalaia.rules.growing import Table
 from atalaia.rules.jit import compiled
 from atalaia.rules.program import ActiveRule
+from atalaia.rules.syntax import SEVERITY_ORDER
 from atalaia.rules.windows import NEVER
 
 STORED = np.dtype(
@@ -30,6 +31,43 @@ STORED = np.dtype(
     ]
 )
 """The stored state of one rule at one sensor. Times in µs; NEVER stands for none."""
+
+PHASES = ("idle", "pending", "open", "clearing")
+
+
+@attrs.frozen
+class Standing:
+    """The stored state of a rule at a sensor, in words.
+
+    since: when what goes on began: waiting, clearing, or the alert; None when idle. opened: the
+    newest opening, last: the newest judgement while the condition or an alert held.
+    """
+
+    phase: str = "idle"
+    level: str | None = None
+    since: Micros | None = None
+    opened: Micros | None = None
+    last: Micros | None = None
+
+
+def find_standing(packed: bytes, rule_no: RuleNo, version: int, sensor_no: SensorNo) -> Standing:
+    """Of the stored states in their order, later ones winning, the one of a rule at a sensor."""
+    stored = np.frombuffer(packed, STORED)
+    mine = (stored["rule_no"] == rule_no) & (stored["sensor_no"] == sensor_no)
+    found = stored[mine & (stored["version"] == version)]
+    if not len(found):
+        return Standing()
+    _, _, _, phase, level, _, since, opened, last = found[-1].tolist()
+    opened_at = None if opened in (NEVER, j.NEVER_OPENED) else Micros(opened)
+    if phase == j.IDLE:
+        return Standing(opened=opened_at)
+    return Standing(
+        phase=PHASES[phase],
+        level=SEVERITY_ORDER[level] if phase >= j.OPEN else None,
+        since=opened_at if phase == j.OPEN else Micros(since),
+        opened=opened_at,
+        last=Micros(last),
+    )
 
 
 @compiled
@@ -158,9 +196,13 @@ class States:
         """Open an alert at a state that has none."""
         self.ensure_records(1)
         record = j.take_record(self.records, self.pool)
-        self.records[record] = (at, at, at)
+        self.records[record] = (j.NEVER_OPENED, at, at)
         self._mark(place)
         self.words[place] = j.pack(j.OPEN, level, record)
+
+    def opened_before(self, place: int) -> int:
+        """When the alert before the open one was opened; NEVER_OPENED when there was none."""
+        return int(self.records[self.words[place] >> j.PAYLOAD_SHIFT, j.SINCE])
 
     def open_places(self, rule_no: int) -> list[int]:
         """The states of a rule that have an open alert, in the order of sensors."""

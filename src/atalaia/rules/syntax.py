@@ -18,6 +18,8 @@ NoData = Literal["keep", "clear", "alert"]
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
 
+SHOWN_CHARS = 60
+
 MAX_METRICS = 64
 """Of one sensor, over all the rules that watch it: a set of metrics is a mask of int64."""
 
@@ -29,17 +31,28 @@ class Number:
 
 @attrs.frozen
 class Aggregate:
-    """One function of one metric over the window (T-W, T]. parameter: which quantile."""
+    """One function of one metric over the window (T-W, T]. parameter: which quantile.
+
+    season_us: what is looked at is each reading's difference from the one so long before it; 0
+    for the readings themselves.
+    """
 
     function: str
     metric: str
     window_us: int
     parameter: float | None = None
+    season_us: int = 0
 
     def __str__(self) -> str:
         metric = self.metric if METRIC_NAME.fullmatch(self.metric) else f'"{self.metric}"'
         parameter = "" if self.parameter is None else f"{self.parameter:g}, "
-        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)})"
+        season = f", season {duration_text(self.season_us)}" if self.season_us else ""
+        return f"{self.function}({metric}, {parameter}{duration_text(self.window_us)}{season})"
+
+    @property
+    def history_us(self) -> int:
+        """How old a reading may be that counts; scanned windows look a step of their grid more."""
+        return self.window_us + (self.season_us and self.season_us + self.window_us)
 
 
 @attrs.frozen
@@ -165,7 +178,10 @@ class Level:
 
 @attrs.frozen
 class RuleSpec:
-    """One rule, typed and checked. Times in µs. levels are ordered, the base first."""
+    """One rule, typed and checked. Times in µs. levels are ordered, the base first.
+
+    has_units: whether a number has one; units are checked at save and mean nothing afterwards.
+    """
 
     name: str
     text: str
@@ -178,6 +194,7 @@ class RuleSpec:
     schedule: Schedule | None = None
     on_no_data: NoData = "keep"
     cooldown_us: int = 0
+    has_units: bool = False
 
     @cached_property
     def aggregates(self) -> tuple[Aggregate, ...]:
@@ -215,9 +232,14 @@ UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 3_600_000_000, "d"
 def parse_duration(text: str) -> int:
     """µs of 500ms, 10s, 5m, 2h, 7d or 1h30m. Raises Invalid."""
     if re.fullmatch(r"(\d{1,9}(ms|s|m|h|d))+", text, re.ASCII) is None:
-        raise Invalid(f'"{text}" is no duration; write one such as 500ms, 10s, 5m or 2h.')
+        raise Invalid(f'"{shorten(text)}" is no duration; write one such as 500ms, 10s, 5m or 2h.')
     parts = re.findall(r"(\d+)(ms|s|m|h|d)", text)
     return sum(int(count) * UNITS_US[unit] for count, unit in parts)
+
+
+def shorten(text: str) -> str:
+    """Fit to be quoted: what was sent may be long."""
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
 
 
 def duration_text(us: int) -> str:

@@ -6,26 +6,29 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
 import numpy as np
 
-from atalaia.model.alert import CloseReason, Evidence, Transition, TransitionKind
-from atalaia.model.batch import Floats, Int64s
+from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transition, TransitionKind
+from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
-from atalaia.rules.absence import Absence
+from atalaia.rules.absence import Absence, on_grid
+from atalaia.rules.cost import WORD
+from atalaia.rules.evidence import Witness
+from atalaia.rules.forecast import STATE_BYTES, Forecast, Group, forecast
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import STORED, States
-from atalaia.rules.syntax import SEVERITY_ORDER
+from atalaia.rules.syntax import MAX_METRICS, SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -56,9 +59,13 @@ class TenantRules:
     _sensor_table: Table = attrs.field(factory=lambda: Table(k.SENSOR))
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
+    _metrics: dict[str, int] = attrs.field(factory=dict)
+    """Every metric there is, numbered as they came."""
+    _metric_of: Table = attrs.field(factory=lambda: Table(1))
     _states: States = attrs.field(factory=States)
     _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
+    _witness: Witness = attrs.field(factory=Witness)
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
@@ -113,6 +120,19 @@ class TenantRules:
                 return sensor.name
         return None
 
+    def crowded_by_all(self, new: Sequence[ActiveRule]) -> tuple[str, str] | None:
+        """The names of one of these rules and of a sensor where, with all of them in the places of
+        those with their numbers, it would be too many metrics.
+        """
+        numbers = {rule.rule_no for rule in new}
+        for group in self._regroup(new, None)[1]:
+            metrics: set[str] = set()
+            for rule in group.rules:
+                metrics.update(rule.spec.metrics)
+                if len(metrics) > MAX_METRICS and rule.rule_no in numbers:
+                    return rule.spec.name, self._sensors[group.first].name
+        return None
+
     def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
         """Whether these tags give a sensor more rules, and rules that do not fit together."""
         matching = self._shapes.match(self._sensors[sensor].name, tags)
@@ -123,8 +143,10 @@ class TenantRules:
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
-    def add_series(self, sensor: int, metric: str, newest: Micros | None) -> int:
-        """Returns the series' slot. newest restores the clock of its sensor after a restart."""
+    def add_series(self, sensor: int, metric: str, judged: Micros | None) -> int:
+        """Returns the series' slot. judged, the time of the newest reading that was judged,
+        restores the clock of its sensor after a restart.
+        """
         slot = len(self._series)
         shape = self._sensors[sensor].shape
         place, reach, first_class, classes = -1, 0, 0, 0
@@ -136,9 +158,10 @@ class TenantRules:
             first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
             self._series_of.rows[self._sensor_table.rows[sensor, k.S_SERIES] + place, 0] = slot
         self._series.add((sensor, place, 0, 0, -1, -1, reach, -1, first_class, classes))
-        if newest is not None:
+        self._metric_of.add((self._metrics.setdefault(metric, len(self._metrics)),))
+        if judged is not None:
             clock = self._sensor_table.rows[sensor]
-            clock[k.S_CLOCK] = max(clock[k.S_CLOCK], newest)
+            clock[k.S_CLOCK] = max(clock[k.S_CLOCK], judged)
         return slot
 
     @property
@@ -149,8 +172,72 @@ class TenantRules:
             self._memory.used_bytes + self._states.used_bytes + sum(t.rows.nbytes for t in tables)
         )
 
+    @property
+    def held_bytes(self) -> int:
+        """As `used_bytes`, and what Python keeps of the states."""
+        return self.used_bytes + (STATE_BYTES - WORD) * len(self._states)
+
+    def joining_bytes(self, names: Iterable[str]) -> int:
+        """What sensors of these names, which are not there yet, take at least."""
+        total = 0
+        for name in names:
+            shape = self._shapes[self._shapes.find(name, {})[0]]
+            total += WORD * (k.SENSOR + w.LOOK * len(shape.windows) + len(shape.metrics))
+            total += STATE_BYTES * len(shape.rules)
+        return total
+
+    def forecast(
+        self,
+        interval_us: Floats,
+        *,
+        new: Sequence[ActiveRule] = (),
+        retagged: tuple[int, Mapping[str, str]] | None = None,
+    ) -> Forecast:
+        """What all of this will take once windows are full.
+
+        interval_us: from one reading to the next, of every series. new: rules that are to watch
+        too, in the place of those with their numbers; retagged: a sensor and its tags to be.
+        """
+        group_of, groups = self._regroup(new, retagged)
+        fixed = self._sensor_table.rows.nbytes + self._series.rows.nbytes
+        return forecast(
+            groups,
+            group_of[self._series.rows[:, w.R_SENSOR]],
+            self._metric_of.rows[:, 0],
+            list(self._metrics),
+            interval_us,
+            fixed + STATE_BYTES * len(self._absence),
+        )
+
+    def _regroup(
+        self, new: Sequence[ActiveRule], retagged: tuple[int, Mapping[str, str]] | None
+    ) -> tuple[Int32s, list[Group]]:
+        """Sensors by the rules that would watch them: the group of each, and the groups.
+
+        Rules of silence that are there already are left out.
+        """
+        numbers = {rule.rule_no for rule in new}
+        group_of = np.zeros(len(self._sensors), np.int32)
+        known: dict[tuple[object, ...], int] = {}
+        groups: list[Group] = []
+        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
+            sensor = self._sensors[slot]
+            tags = retagged[1] if retagged is not None and retagged[0] == slot else None
+            fits = tuple(rule.spec.selector.matches(sensor.name, sensor.tags) for rule in new)
+            number = known.setdefault((shape, tags is not None, fits), len(groups))
+            if number == len(groups):
+                watching: Sequence[ActiveRule] = self._shapes.matching[shape]
+                if tags is not None:
+                    watching = self._shapes.match(sensor.name, tags)
+                kept = [rule for rule in watching if rule.rule_no not in numbers]
+                kept += (rule for rule, fit in zip(new, fits, strict=True) if fit)
+                groups.append(Group(kept, slot))
+            groups[number].sensors += 1
+            group_of[slot] = number
+        return group_of, groups
+
     def window_us(self, series: int) -> int:
-        """How far before a series' newest reading its windows can reach; 0 when none look."""
+        """How far before a series' newest judged reading its windows can reach; 0: none look."""
         return int(self._series.rows[series, w.R_REACH])
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats) -> None:
@@ -165,29 +252,35 @@ class TenantRules:
             self._make_room(why, int(what))
 
     def fold(self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros) -> list[Transition]:
-        """Judge fresh rows, sorted by (sensor, ts). Rows of one sensor and time count together."""
-        found = [
+        """Judge rows, sorted by (sensor, ts). Rows of one sensor and time count together.
+
+        An opening comes with what it was judged by. Its windows still hold that here: the kernel
+        stops behind it.
+        """
+        return [
             self._transition(step, values, arrived)
-            for steps, numbers in self.fold_columns(series, ts, value)
+            for steps, numbers in self._fold_on(series, ts, value, stop_at_openings=True)
             for step, values in zip(steps.tolist(), numbers, strict=True)
         ]
-        if len(self._absence):
-            found += self._hear(np.unique(self._series.rows[series, w.R_SENSOR]), arrived)
-        return found
 
     def fold_columns(
         self, series: Int64s, ts: Int64s, value: Floats
     ) -> Iterator[tuple[Int64s, Floats]]:
-        """As `fold` without silence, for those who want no object per step: some at a time.
+        """As `fold`, for those who want no object per step: some at a time.
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
+        return self._fold_on(series, ts, value, stop_at_openings=False)
+
+    def _fold_on(
+        self, series: Int64s, ts: Int64s, value: Floats, *, stop_at_openings: bool
+    ) -> Iterator[tuple[Int64s, Floats]]:
         shapes, states, memory = self._shapes, self._states, self._memory
         row, room = 0, FIRST_ROOM
         if shapes.schedules and len(ts):
             clocks = self._sensor_table.rows[:, k.S_CLOCK]
             shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
-        counts = np.array([0, states.dirty_count], np.int64)
+        counts = np.array([0, states.dirty_count, stop_at_openings], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
@@ -230,15 +323,25 @@ class TenantRules:
         found = []
         for place in self._absence.due(now):
             slot, _, rule = self._states.owners[place]
+            silence = rule.spec.silence
+            if silence is None:
+                raise AssertionError("only rules of silence are watched")
             level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
             self._states.open(place, level, now)
-            silent_s = (now - self._absence.heard(slot)) / 1e6
-            evidence = (Evidence(str(rule.spec.when), silent_s),)
-            found.append(self._step("opened", place, level, now, now, arrived, evidence))
+            heard = self._absence.heard(slot)
+            deadline = on_grid(heard + silence.after_us)
+            evidence = (Evidence(str(silence), (now - heard) / 1e6),)
+            opening = Opening(rule.spec.text, silence=Silence(Micros(heard), Micros(deadline)))
+            found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
-    def _hear(self, sensors: Int64s, arrived: Micros) -> list[Transition]:
-        """Clear the alerts of silence of these sensors: their readings arrived just now."""
+    def hear(self, series: Int64s, arrived: Micros) -> list[Transition]:
+        """Readings newer than the newest of these series arrived just now, be they judged now or
+        later: clear the alerts of silence of their sensors.
+        """
+        if not len(self._absence):
+            return []
+        sensors = np.unique(self._series.rows[series, w.R_SENSOR])
         found = []
         for place in self._absence.hear(sensors, arrived):
             closed = self._states.close(place)
@@ -263,6 +366,16 @@ class TenantRules:
             rows, memory = self._series.rows, self._memory
             rows[what, w.R_PANES] = memory.take(w.PANE * w.PANES * int(rows[what, w.R_CLASSES]))
             w.fill_panes(rows, what, memory.words, memory.numbers, self._shapes.classes)
+
+    def values_of(self, sensor: int) -> dict[Aggregate, float]:
+        """The aggregates of a sensor's rules as they were last judged; it was judged last."""
+        row, shape = self._sensor_table.rows[sensor], self._sensors[sensor].shape
+        values = self._shapes.values[self._shapes.at[row[k.S_SHAPE], 2] :]
+        return {
+            aggregate: float(values[atom])
+            for rule, atoms in zip(shape.rules, shape.rule_atoms, strict=True)
+            for aggregate, atom in zip(rule.spec.aggregates, atoms.tolist(), strict=True)
+        }
 
     def state_columns(self) -> tuple[Int64s, Int64s]:
         """Per state: the number of its rule, and where the rule's first aggregate stands among
@@ -341,7 +454,20 @@ class TenantRules:
             Evidence(str(aggregate), value if math.isfinite(value) else None)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
-        return self._step(KINDS[kind], place, level, at, opened, arrived, evidence)
+        opening = self._opening(place, values, at) if kind == j.OPENED else None
+        return self._step(KINDS[kind], place, level, at, opened, arrived, evidence, opening)
+
+    def _opening(self, place: int, atoms: Floats, at: int) -> Opening:
+        """Of an alert that the last judged group opened."""
+        sensor, _, rule = self._states.owners[place]
+        row = self._sensor_table.rows[sensor]
+        shape = self._sensors[sensor].shape
+        first = row[k.S_SERIES]
+        return self._witness.tell(
+            rule, shape, int(row[k.S_SHAPE]), atoms, at, self._states.opened_before(place),
+            int(row[k.S_LOOK]), self._series_of.rows[first : first + len(shape.metrics), 0],
+            self._series.rows, self._memory,
+        )  # fmt: skip
 
     def _step(
         self,
@@ -352,6 +478,7 @@ class TenantRules:
         opened: int,
         arrived: Micros,
         evidence: tuple[Evidence, ...] = (),
+        opening: Opening | None = None,
     ) -> Transition:
         slot, sensor_no, rule = self._states.owners[place]
         return make_transition(
@@ -365,6 +492,7 @@ class TenantRules:
             at=at,
             arrived=arrived,
             evidence=evidence,
+            opening=opening,
         )
 
 

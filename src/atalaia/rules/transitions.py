@@ -2,7 +2,7 @@
 
 from uuid import UUID, uuid5
 
-from atalaia.model.alert import Evidence, Transition, TransitionKind
+from atalaia.model.alert import Evidence, Opening, Transition, TransitionKind
 from atalaia.model.ids import Micros, SensorNo
 from atalaia.rules.program import ActiveRule
 from atalaia.rules.syntax import SEVERITY_ORDER
@@ -28,6 +28,7 @@ def make_transition(
     at: int,
     arrived: Micros,
     evidence: tuple[Evidence, ...] = (),
+    opening: Opening | None = None,
 ) -> Transition:
     """One step. level: of SEVERITY_ORDER; what is cleared is so by its condition."""
     return Transition(
@@ -42,4 +43,5 @@ def make_transition(
         value=evidence[0].value if evidence else None,
         evidence=evidence,
         reason="condition" if kind == "cleared" else None,
+        opening=opening,
     )

@@ -42,7 +42,10 @@ The oldest reading in the window and its block; the panes of both edges; the fir
 the pane of the left edge; the chain of suffixes, and how many groups its first one holds; the
 middle.
 """
-L_POS, L_BLOCK, L_FIRST, L_LAST, L_BODY, L_CHAIN, L_TOP, L_SUM, L_SPREAD, L_MIN, L_MAX = range(11)
+(
+    L_POS, L_BLOCK, L_FIRST, L_LAST, L_BODY, L_CHAIN, L_TOP, L_SUM, L_SPREAD, L_MIN, L_MAX,
+    L_SPARE,
+) = range(LOOK)  # fmt: skip
 
 # Columns of the table of series. HEAD and TAIL count readings since the series began.
 (
@@ -52,9 +55,10 @@ L_POS, L_BLOCK, L_FIRST, L_LAST, L_BODY, L_CHAIN, L_TOP, L_SUM, L_SPREAD, L_MIN,
 SERIES = 10
 
 # Columns of the table of windows.
-# FUNCTION is 0 for sums, else which scan (scanning.py), with its parameter in millionths.
-W_METRIC, W_WIDTH, W_NEEDS, W_SHIFT, W_CLASS, W_MASK, W_FUNCTION, W_PARAMETER = range(8)
-WINDOW = 8
+# FUNCTION is 0 for sums, else which scan (scanning.py), with its parameter in millionths and its
+# season in µs.
+W_METRIC, W_WIDTH, W_NEEDS, W_SHIFT, W_CLASS, W_MASK, W_FUNCTION, W_PARAMETER, W_SEASON = range(9)
+WINDOW = 9
 NEEDS_SPREAD, NEEDS_EXTREMES, NEEDS_ENDS = 1, 2, 4
 
 # Columns of a window's summary.
@@ -174,7 +178,7 @@ def fill_panes(series: Any, slot: int, words: Any, numbers: Any, classes: Any) -
 
 
 @compiled
-def _find_block(series: Any, slot: int, words: Any, position: int) -> int:
+def find_block(series: Any, slot: int, words: Any, position: int) -> int:
     """The block of a reading that is in the ring."""
     block = series[slot, R_TAIL_BLOCK]
     for _ in range((position // FILL) - (series[slot, R_TAIL] // FILL)):
@@ -191,7 +195,7 @@ def advance(series: Any, slot: int, words: Any, look: int, after: int) -> int:
         position, block = tail, -1
     if position < head:
         if block < 0:
-            block = _find_block(series, slot, words, position)
+            block = find_block(series, slot, words, position)
         while words[block + 1 + (position & (FILL - 1))] <= after:
             position += 1
             if position & (FILL - 1) == 0:
@@ -243,7 +247,7 @@ def _scan(
 
 
 @compiled
-def _free_chain(words: Any, control: Any, look: int) -> None:
+def free_chain(words: Any, control: Any, look: int) -> None:
     block = words[look + L_CHAIN]
     while block >= 0:
         after = words[block]
@@ -268,7 +272,7 @@ def _sum_suffixes(
     A suffix is four numbers: sum, spread, least, greatest. The chain holds them from the longest
     to the shortest; its blocks are linked backwards while they are filled.
     """
-    _free_chain(words, control, look)
+    free_chain(words, control, look)
     head = series[slot, R_HEAD]
     block, position = words[look + L_BLOCK], words[look + L_POS]
     body, at = position, block

@@ -55,7 +55,7 @@ async def key_is_known(bridge: Bridge, url: str, key_id: str) -> bool:
 
 
 @asynccontextmanager
-async def _transaction_aio(url: str, role: str) -> AsyncIterator[asyncpg.Connection]:
+async def transaction_aio(url: str, role: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         connection = await asyncpg.connect(url)
         try:
@@ -75,7 +75,7 @@ async def _transaction_aio(url: str, role: str) -> AsyncIterator[asyncpg.Connect
 
 
 async def _create_aio(url: str, tenant: NewTenant, now: Micros) -> None:
-    async with _transaction_aio(url, "atalaia_migrate") as connection:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
         number = await connection.fetchval(
             "INSERT INTO tenants (tenant_uuid, name) VALUES ($1, $2) RETURNING tenant_id",
             tenant.tenant_id,
@@ -93,7 +93,7 @@ async def _create_aio(url: str, tenant: NewTenant, now: Micros) -> None:
 
 
 async def _find_aio(url: str, admin_email: str) -> UUID | None:
-    async with _transaction_aio(url, "atalaia_migrate") as connection:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
         found: UUID | None = await connection.fetchval(
             "SELECT tenant_uuid FROM users JOIN tenants USING (tenant_id) WHERE email = $1",
             admin_email,
@@ -102,7 +102,7 @@ async def _find_aio(url: str, admin_email: str) -> UUID | None:
 
 
 async def _add_key_aio(url: str, tenant_id: UUID, key: NewKey) -> None:
-    async with _transaction_aio(url, "atalaia_migrate") as connection:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
         await _insert_key_aio(connection, tenant_id, key, "made at a start without credentials")
 
 
@@ -113,6 +113,6 @@ async def _insert_key_aio(
 
 
 async def _key_is_known_aio(url: str, key_id: str) -> bool:
-    async with _transaction_aio(url, "atalaia_app") as connection:
+    async with transaction_aio(url, "atalaia_app") as connection:
         known = "SELECT EXISTS (SELECT FROM find_api_key($1))"
         return bool(await connection.fetchval(known, key_id))

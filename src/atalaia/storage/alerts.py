@@ -6,7 +6,8 @@ from uuid import UUID
 import asyncpg
 
 from atalaia.model.ids import Micros
-from atalaia.model.views import AlertFilter, AlertStep, AlertView
+from atalaia.model.views import AlertFilter, AlertStep, AlertView, OpeningView
+from atalaia.storage.evidence import opening_aio
 
 _SELECT = (
     "SELECT a.alert_id, r.rule_id, r.name AS rule, a.rule_version, s.name AS sensor, a.severity,"
@@ -54,8 +55,8 @@ async def alerts_aio(
 
 async def alert_aio(
     connection: asyncpg.Connection, alert_id: UUID
-) -> tuple[AlertView, Sequence[AlertStep]] | None:
-    """One alert and its steps in the order they were judged."""
+) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
+    """One alert, its steps in the order they were judged, and what it was opened on."""
     row = await connection.fetchrow(_SELECT + " WHERE a.alert_id = $1", alert_id)
     if row is None:
         return None
@@ -64,4 +65,5 @@ async def alert_aio(
         " WHERE alert_id = $1 ORDER BY arrival, ordinal",
         alert_id,
     )
-    return _view(row), [AlertStep(**dict(step)) for step in steps]
+    opening = await opening_aio(connection, alert_id)
+    return _view(row), [AlertStep(**dict(step)) for step in steps], opening

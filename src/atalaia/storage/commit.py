@@ -1,4 +1,4 @@
-"""One group, one transaction: readings, alerts, rule state, rules, tags, group id, fencing epoch.
+"""One group, one transaction: readings, alerts, rule state, settings, group id, fencing epoch.
 
 The group id goes in first under a unique key, together with the check of the lease: a retry
 after an unknown outcome runs into that key and reads the stored answer; a commit under a lost
@@ -15,8 +15,9 @@ import numpy as np
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
 from atalaia.storage.binary import encode_readings
+from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
-from atalaia.storage.rule_writes import write_rules_aio, write_tags_aio
+from atalaia.storage.rule_writes import write_lateness_aio, write_rules_aio, write_tags_aio
 from atalaia.storage.state import pack_series, pack_times
 
 SHARD = 0
@@ -31,6 +32,11 @@ async def take_lease_aio(connection: asyncpg.Connection) -> int:
             SHARD,
         )
     )
+
+
+async def outlast_commits_aio(connection: asyncpg.Connection) -> None:
+    """Wait for every transaction that may still commit a group: each shares the lease's row."""
+    await connection.execute("SELECT FROM engine_lease WHERE shard = $1 FOR UPDATE", SHARD)
 
 
 async def commit_group_aio(
@@ -58,7 +64,9 @@ async def commit_group_aio(
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
     await write_rules_aio(connection, items)
     await write_tags_aio(connection, items)
+    await write_lateness_aio(connection, items)
     await write_alerts_aio(connection, items)
+    await write_evidence_aio(connection, partitions, items)
     await _write_state_aio(connection, items)
     await connection.execute(
         "UPDATE commit_groups SET late = $2 WHERE group_id = $1", group_id, late
@@ -121,14 +129,16 @@ async def _insert_old_aio(
 
 async def _write_state_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
     await connection.execute(
-        "INSERT INTO tenant_state (tenant_id, received_at, snapshot, series, newest, rule_states)"
+        "INSERT INTO tenant_state"
+        " (tenant_id, received_at, snapshot, series, newest, judged, rule_states)"
         " SELECT * FROM unnest($1::int4[], $2::int8[], $3::bool[], $4::bytea[], $5::bytea[],"
-        " $6::bytea[])",
+        " $6::bytea[], $7::bytea[])",
         [item.tenant_no for item in items],
         [item.received_at for item in items],
         [item.snapshot for item in items],
         [pack_series(item.touched) for item in items],
         [pack_times(item.newest) for item in items],
+        [pack_times(item.judged) for item in items],
         [item.rule_states for item in items],
     )
     for item in items:

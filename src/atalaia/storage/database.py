@@ -6,8 +6,9 @@ transaction-locally, which holds behind a pooler too. Times are int µs on both 
 driver. Functions ending in `_aio` run on the asyncio thread and are called through the bridge.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
@@ -21,6 +22,7 @@ from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreRefused, StoreUnavailable
 from atalaia.storage.binary import PG_EPOCH_US
 from atalaia.storage.migrate import migrate_aio
+from atalaia.storage.pulse import CONNECT_TIMEOUT_S, Pulse, open_pulse
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,7 +38,15 @@ _AS_TENANT = (
     "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true),"
     " set_config('statement_timeout', $2, true)"
 )
-_AS_WRITER = "SELECT set_config('role', 'atalaia_writer', true)"
+_AS_WRITER = (
+    # A backend whose client is gone must not hold the lease and the group's key for long: the
+    # retry waits for it. Over a unix socket the first three say nothing.
+    "SELECT set_config('tcp_keepalives_idle', '3', true),"
+    " set_config('tcp_keepalives_interval', '1', true),"
+    " set_config('tcp_keepalives_count', '3', true),"
+    " set_config('idle_in_transaction_session_timeout', '5s', true),"
+    " set_config('role', 'atalaia_writer', true)"
+)
 
 _DOWN = (
     OSError,  # TimeoutError is one of them
@@ -44,6 +54,7 @@ _DOWN = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
     asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over
@@ -71,6 +82,7 @@ class Database:
     _bridge: Bridge
     _app: asyncpg.Pool
     _writer: asyncpg.Pool
+    _pulse: Pulse
 
     async def as_tenant(
         self, tenant_no: TenantNo, work: Work[T], *, timeout_ms: int = QUERY_TIMEOUT_MS
@@ -79,29 +91,27 @@ class Database:
 
         Raises StoreUnavailable or StoreRefused.
         """
-        try:
-            return await self._bridge.call(_tenant_aio, self._app, tenant_no, timeout_ms, work)
-        except _DRIVER_ERRORS as error:
-            translate(error)
+        return await self._call(self._app, (_AS_TENANT, str(tenant_no), str(timeout_ms)), work)
 
     async def as_writer(self, work: Work[T]) -> T:
         """Run `work(connection)` in one transaction as atalaia_writer. Raises as `as_tenant`."""
+        return await self._call(self._writer, (_AS_WRITER,), work)
+
+    async def _call(self, pool: asyncpg.Pool, role: Sequence[str], work: Work[T]) -> T:
         try:
-            return await self._bridge.call(_writer_aio, self._writer, work)
+            with self._pulse.watched():
+                return await self._bridge.call(_transact_aio, pool, self._pulse, role, work)
         except _DRIVER_ERRORS as error:
             translate(error)
 
 
-async def _tenant_aio(pool: asyncpg.Pool, tenant: int, timeout_ms: int, work: Work[T]) -> T:
-    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
-        await connection.execute(_AS_TENANT, str(tenant), str(timeout_ms))
-        return await work(connection)
-
-
-async def _writer_aio(pool: asyncpg.Pool, work: Work[T]) -> T:
-    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection, connection.transaction():
-        await connection.execute(_AS_WRITER)
-        return await work(connection)
+async def _transact_aio(pool: asyncpg.Pool, pulse: Pulse, role: Sequence[str], work: Work[T]) -> T:
+    """role: a statement that assumes it, and its arguments."""
+    async with pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+        with pulse.borrowed(connection):
+            async with connection.transaction():
+                await connection.execute(*role)
+                return await work(connection)
 
 
 async def setup_connection_aio(connection: asyncpg.Connection) -> None:
@@ -132,7 +142,9 @@ async def open_database(bridge: Bridge, url: str) -> AsyncIterator[Database]:
     await bridge.call(prepare_aio, url)
     app, writer = await bridge.call(_open_pools_aio, url)
     try:
-        yield Database(bridge, app, writer)
+        connect = partial(asyncpg.connect, url, timeout=CONNECT_TIMEOUT_S)
+        async with open_pulse(bridge, (app, writer), connect) as pulse:
+            yield Database(bridge, app, writer, pulse)
     finally:
         await bridge.call(_close_pools_aio, (app, writer))
 

@@ -1,6 +1,6 @@
 """The engine's port on Postgres."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import structlog
 
-from atalaia.engine.feed import MOST_ROWS, Feed, as_rows
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
@@ -22,9 +21,14 @@ from atalaia.ports import (
     StoreUnavailable,
     TenantImage,
 )
-from atalaia.storage.commit import commit_group_aio, stored_answer_aio, take_lease_aio
+from atalaia.storage.commit import (
+    commit_group_aio,
+    outlast_commits_aio,
+    stored_answer_aio,
+    take_lease_aio,
+)
 from atalaia.storage.database import Database
-from atalaia.storage.partitions import Partitions
+from atalaia.storage.partitions import Partitions, PostgresCatalogue
 from atalaia.storage.readings import points_aio, window_chunk_aio
 from atalaia.storage.registry import load_register_aio, register_aio
 from atalaia.storage.rules import load_rules_aio
@@ -32,7 +36,7 @@ from atalaia.storage.state import load_state_aio
 
 log = structlog.get_logger()
 
-CHUNK_SERIES = 500  # series per recovery query: bounds memory while windows are rebuilt
+CHUNK_SERIES, CHUNK_ROWS = 500, 1_000_000  # per recovery query: bounds memory meanwhile
 RECOVERY_TIMEOUT_MS = 120_000
 REGISTER_TIMEOUT_MS = 30_000  # a body of 50,000 new series takes 2 s on a quiet machine
 
@@ -47,15 +51,15 @@ class PostgresEngineStore:
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         async def work(connection: asyncpg.Connection) -> TenantImage:
-            tenant_id = await connection.fetchval("SELECT tenant_uuid FROM tenants")
-            if tenant_id is None:
+            tenant = await connection.fetchrow("SELECT tenant_uuid, lateness_us FROM tenants")
+            if tenant is None:
                 raise StoreRefused(f"tenant {tenant_no} is not registered")
             sensors, series = await load_register_aio(connection)
             rules = await load_rules_aio(connection)
             state = await load_state_aio(connection)
             top = await connection.fetchval("SELECT coalesce(max(rule_no), 0) FROM rules")
             return TenantImage(
-                tenant_id=tenant_id,
+                tenant_id=tenant["tenant_uuid"],
                 sensors=sensors,
                 series=series,
                 newest=state.newest,
@@ -64,6 +68,8 @@ class PostgresEngineStore:
                 next_rule_no=RuleNo(top + 1),
                 last_received=state.last_received,
                 deltas=state.deltas,
+                lateness_us=tenant["lateness_us"],
+                judged=state.judged,
             )
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
@@ -98,29 +104,31 @@ class PostgresEngineStore:
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> AsyncIterator[tuple[Int32s, Int64s, Floats]]:
+    ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
         # Neighbours in time share a chunk, so that each query touches few partitions.
         order = np.argsort(since, kind="stable")
-        for start in range(0, len(order), CHUNK_SERIES):
-            chunk = order[start : start + CHUNK_SERIES]
-            # Windows hold as many readings as devices send: slices of time bound the memory.
-            feed = Feed(np.arange(len(chunk)), since[chunk], int(until[chunk].max()), arrival=False)
-            while not feed.done:
-                asked = feed.next_slice()
-                mine = chunk[asked.series]
-                work = partial(
-                    window_chunk_aio,
-                    series=series[mine],
-                    since=asked.since,
-                    until=np.minimum(asked.until, until[mine]),
-                    limit=MOST_ROWS,
-                )
-                found, ts, value = await self._database.as_tenant(
-                    tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS
-                )
-                rows = feed.take(asked, as_rows((found, ts, value, ts), series[chunk]))
-                if len(rows):
-                    yield series[chunk][rows.series], rows.ts, rows.value
+        since = since.copy()
+        starts = range(0, len(order), CHUNK_SERIES)
+        chunks = [order[start : start + CHUNK_SERIES] for start in reversed(starts)]
+        while chunks:
+            chunk = chunks.pop()
+            bounds = (series[chunk], since[chunk], until[chunk])
+
+            async def work(
+                connection: asyncpg.Connection,
+                bounds: tuple[Int32s, Int64s, Int64s] = bounds,
+            ) -> tuple[Int32s, Int64s, Floats]:
+                return await window_chunk_aio(connection, *bounds, CHUNK_ROWS)
+
+            rows = await self._database.as_tenant(tenant_no, work, timeout_ms=RECOVERY_TIMEOUT_MS)
+            if len(rows[1]) == CHUNK_ROWS:
+                if len(chunk) > 1:  # too many at once
+                    half = len(chunk) // 2
+                    chunks += [chunk[half:], chunk[:half]]
+                    continue
+                since[chunk] = rows[1][-1]  # the next ones of this series
+                chunks.append(chunk)
+            yield rows
 
     async def register(
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
@@ -158,6 +166,9 @@ class PostgresEngineStore:
             raise StoreUnavailable("a commit group vanished while its answer was read")
         return answer
 
+    async def outlast_commits(self) -> None:
+        await self._database.as_writer(outlast_commits_aio)
+
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
         letters = [(item.tenant_no, reason, item.rows, _letter(item)) for item in items]
 
@@ -175,7 +186,10 @@ class PostgresEngineStore:
         await self._partitions.load(now)
         await self._database.as_writer(
             lambda connection: connection.execute(
-                "DELETE FROM commit_groups WHERE committed_at < $1", now - keep_groups_us
+                # By the clock that wrote it: ours may step beyond a group that is being retried.
+                "DELETE FROM commit_groups"
+                " WHERE committed_at < now() - $1 * interval '1 microsecond'",
+                keep_groups_us,
             )
         )
 
@@ -209,7 +223,7 @@ def _letter(item: CommitItem) -> bytes:
 @asynccontextmanager
 async def open_engine_store(database: Database, now: Micros) -> AsyncIterator[PostgresEngineStore]:
     """Take the lease and learn the partitions. Raises StoreUnavailable."""
-    partitions = Partitions(database)
+    partitions = Partitions(PostgresCatalogue(database))
     await partitions.load(now)
     epoch = await database.as_writer(take_lease_aio)
     log.info("lease_taken", epoch=epoch)

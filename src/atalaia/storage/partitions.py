@@ -5,8 +5,9 @@ one assignment: the asyncio thread commits with the map it took while this side 
 partitions. Postgres' `ensure_partition` decides between a day and a month.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import asyncpg
 import attrs
@@ -68,6 +69,12 @@ class PartitionMap:
                 raise StoreUnavailable("a partition of these readings is gone")
             yield self.partitions[position].name, where == position
 
+    def touching(self, since: int, until: int) -> Iterator[str]:
+        """The names of those that hold times with since < ts <= until."""
+        for partition in self.partitions:
+            if partition.from_us <= until and since < partition.to_us - 1:
+                yield partition.name
+
     def _locate(self, ts: Int64s) -> Int64s:
         if not self.partitions:
             return np.full(len(ts), -1, dtype=np.int64)
@@ -75,11 +82,43 @@ class PartitionMap:
         return np.where((at >= 0) & (ts < self._ends[at]), at, -1)
 
 
+class Catalogue(Protocol):
+    """Where partitions are kept and made."""
+
+    async def names(self) -> Sequence[str]: ...
+
+    async def make(self, at: int, now: Micros) -> Partition:
+        """The partition of this time, made if need be."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class PostgresCatalogue:
+    """The catalogue of the database, through the functions that the writer may call."""
+
+    _database: Database
+
+    async def names(self) -> Sequence[str]:
+        async def work(connection: asyncpg.Connection) -> list[str]:
+            return [
+                row["name"] for row in await connection.fetch("SELECT * FROM list_partitions()")
+            ]
+
+        return await self._database.as_writer(work)
+
+    async def make(self, at: int, now: Micros) -> Partition:
+        async def work(connection: asyncpg.Connection) -> asyncpg.Record:
+            return await connection.fetchrow("SELECT * FROM ensure_partition($1, $2)", at, now)
+
+        row = await self._database.as_writer(work)
+        return Partition(row["from_ts"], row["to_ts"], row["name"])
+
+
 @attrs.define(eq=False)
 class Partitions:
     """The map as it stands, and who may still add to it."""
 
-    _database: Database
+    _catalogue: Catalogue
     map: PartitionMap = attrs.field(factory=lambda: PartitionMap.of(()))
     _changing: trio.Lock = attrs.field(factory=trio.Lock)
     _spent_until: dict[TenantNo, int] = attrs.field(factory=dict)
@@ -94,14 +133,8 @@ class Partitions:
 
     async def reload(self) -> None:
         """Read what exists, and forget what does not."""
-
-        async def work(connection: asyncpg.Connection) -> list[str]:
-            return [
-                row["name"] for row in await connection.fetch("SELECT * FROM list_partitions()")
-            ]
-
         async with self._changing:
-            names = await self._database.as_writer(work)
+            names = await self._catalogue.names()
             self.map = PartitionMap.of(parse_partition(name) for name in names)
 
     async def ensure(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
@@ -119,11 +152,7 @@ class Partitions:
                 self._spent_until[tenant_no] = spent_until
 
     async def _make(self, at: int, now: Micros) -> None:
-        async def work(connection: asyncpg.Connection) -> asyncpg.Record:
-            return await connection.fetchrow("SELECT * FROM ensure_partition($1, $2)", at, now)
-
-        row = await self._database.as_writer(work)
-        made = Partition(row["from_ts"], row["to_ts"], row["name"])
+        made = await self._catalogue.make(at, now)
         self.map = PartitionMap.of((*self.map.partitions, made))
 
     def _share(self, tenant_no: TenantNo, now: Micros) -> int:

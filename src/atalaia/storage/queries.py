@@ -8,17 +8,34 @@ import attrs
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, KeyRecord, Point, SensorView
-from atalaia.ports import SensorRow, SeriesRow
+from atalaia.model.views import (
+    AlertFilter,
+    AlertStep,
+    AlertView,
+    KeyRecord,
+    OpeningView,
+    Point,
+    SensorView,
+    SettingsView,
+)
+from atalaia.ports import SensorImage, SensorRow, SeriesRow
 from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
-from atalaia.storage.readings import arrivals_before_aio, history_chunk_aio, points_aio, range_aio
-from atalaia.storage.registry import load_register_aio
+from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
+from atalaia.storage.readings import (
+    arrivals_before_aio,
+    count_late_aio,
+    history_chunk_aio,
+    points_aio,
+    range_aio,
+)
+from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.selectors import count_sensors_aio
-from atalaia.storage.state import newest_aio
+from atalaia.storage.state import newest_aio, sensor_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
@@ -32,14 +49,27 @@ class PostgresQueries:
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
-            row = await connection.fetchrow("SELECT * FROM find_api_key($1)", key_id)
+            row = await connection.fetchrow("SELECT * FROM find_key_with_quota($1)", key_id)
             if row is None:
                 return None
+            quota = Quota(
+                row["readings_per_s"],
+                row["bytes_per_s"],
+                row["max_rules"],
+                row["key_readings_per_s"],
+                key_id,
+            )
             return KeyRecord(
-                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"])
+                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota
             )
 
         return await self._database.as_tenant(NO_TENANT, work)
+
+    async def find_tenant(self, tenant_id: UUID) -> TenantNo | None:
+        found: TenantNo | None = await self._database.as_tenant(
+            NO_TENANT, lambda c: c.fetchval("SELECT find_tenant($1)", tenant_id)
+        )
+        return found
 
     async def ping(self) -> None:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
@@ -56,6 +86,12 @@ class PostgresQueries:
             tenant_no, lambda connection: _sensors_aio(connection, "name = $1", name, 1)
         )
         return found[0] if found else None
+
+    async def settings(self, tenant_no: TenantNo) -> SettingsView:
+        async def work(connection: asyncpg.Connection) -> SettingsView:
+            return SettingsView(await connection.fetchval("SELECT lateness_us FROM tenants"))
+
+        return await self._database.as_tenant(tenant_no, work)
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
@@ -89,6 +125,37 @@ class PostgresQueries:
             return await arrivals_before_aio(connection, series, before, until)
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
+
+    async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None:
+        async def work(connection: asyncpg.Connection) -> SensorImage | None:
+            found = await load_sensor_aio(connection, name)
+            if found is None:
+                return None
+            sensor, rows = found
+            series = {row.metric: row.series_no for row in rows}
+            newest, judged, rule_states = await sensor_state_aio(connection, list(series.values()))
+            points = await points_aio(connection, list(newest.items()))
+            return SensorImage(
+                sensor=sensor,
+                series=series,
+                newest={m: newest[number] for m, number in series.items() if number in newest},
+                judged={m: judged[number] for m, number in series.items() if number in judged},
+                arrived={
+                    m: points[number].received_at
+                    for m, number in series.items()
+                    if number in points
+                },
+                rule_states=rule_states,
+            )
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
+
+    async def count_late(
+        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
+    ) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: count_late_aio(connection, series, since, until)
+        )
 
     async def history(
         self,
@@ -140,6 +207,29 @@ class PostgresQueries:
 
         return await self._database.as_tenant(tenant_no, work)
 
+    async def units(self, tenant_no: TenantNo, metrics: Sequence[str]) -> Mapping[str, str]:
+        found = await self._database.as_tenant(
+            tenant_no, lambda connection: units_aio(connection, metrics)
+        )
+        return dict(found)
+
+    async def list_units(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, str]]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: list_units_aio(connection, after, limit)
+        )
+
+    async def set_unit(self, tenant_no: TenantNo, metric: str, unit: str) -> None:
+        await self._database.as_tenant(
+            tenant_no, lambda connection: set_unit_aio(connection, tenant_no, metric, unit)
+        )
+
+    async def drop_unit(self, tenant_no: TenantNo, metric: str) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: drop_unit_aio(connection, metric)
+        )
+
     async def count_sensors(
         self, tenant_no: TenantNo, selectors: Sequence[Selector]
     ) -> Sequence[int]:
@@ -161,7 +251,7 @@ class PostgresQueries:
 
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
-    ) -> tuple[AlertView, Sequence[AlertStep]] | None:
+    ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alert_aio(connection, alert_id)
         )
@@ -171,12 +261,12 @@ async def _sensors_aio(
     connection: asyncpg.Connection, condition: str, name: str, limit: int
 ) -> list[SensorView]:
     rows = await connection.fetch(
-        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at,"  # noqa: S608
+        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us,"  # noqa: S608
         " array_agg(e.metric ORDER BY e.metric) AS metrics,"
         " array_agg(e.series_id ORDER BY e.metric) AS series"
         f" FROM (SELECT * FROM sensors WHERE deleted_at IS NULL AND {condition}"
         " ORDER BY name LIMIT $2) s JOIN series e USING (tenant_id, sensor_id)"
-        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at ORDER BY s.name",
+        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us ORDER BY s.name",
         name,
         limit,
     )
@@ -191,6 +281,7 @@ async def _sensors_aio(
                 metric: (series, newest.get(series))
                 for metric, series in zip(row["metrics"], row["series"], strict=True)
             },
+            lateness_us=row["lateness_us"],
         )
         for row in rows
     ]

@@ -53,8 +53,7 @@ async def arrivals_before_aio(
     """Per series (ts, received_at) of the newest judged reading with ts <= until that arrived
     earlier than `before`; without one, (a µs before its first reading, or until; -1).
 
-    Of one series the later reading arrived later, so that an index is read from its end until
-    one is found: as many rows as arrived since.
+    An index is read from its end until one is found: as many rows as arrived since.
     """
     rows = await connection.fetch(
         "SELECT coalesce(newest.ts, first.ts - interval '1 microsecond', $3) AS ts,"
@@ -77,6 +76,14 @@ async def arrivals_before_aio(
             [-1 if row["received_at"] is None else row["received_at"] for row in rows], np.int64
         ),
     )
+
+
+async def count_late_aio(
+    connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s
+) -> int:
+    """Late rows with since < ts <= until per series."""
+    query = f"SELECT count(*) {_wanted(series, since, until)} AND r.late"
+    return int(await connection.fetchval(query))
 
 
 def _wanted(series: Int32s, since: Int64s, until: Int64s) -> str:

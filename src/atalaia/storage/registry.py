@@ -8,11 +8,14 @@ from atalaia.model.batch import SeriesName
 from atalaia.model.ids import Micros, uuid7
 from atalaia.ports import SensorRow, SeriesRow
 
+_SENSOR = "sensor_id, sensor_uuid, name, tags, registered_at, lateness_us"
+
 
 def _sensor(row: asyncpg.Record) -> SensorRow:
     return SensorRow(
-        row["sensor_id"], row["sensor_uuid"], row["name"], row["tags"], row["registered_at"]
-    )
+        row["sensor_id"], row["sensor_uuid"], row["name"], row["tags"], row["registered_at"],
+        row["lateness_us"],
+    )  # fmt: skip
 
 
 def _series(row: asyncpg.Record) -> SeriesRow:
@@ -24,8 +27,7 @@ async def load_register_aio(
 ) -> tuple[list[SensorRow], list[SeriesRow]]:
     """Every living sensor and series of the tenant that this transaction is set to."""
     sensors = await connection.fetch(
-        "SELECT sensor_id, sensor_uuid, name, tags, registered_at FROM sensors"
-        " WHERE deleted_at IS NULL ORDER BY sensor_id"
+        f"SELECT {_SENSOR} FROM sensors WHERE deleted_at IS NULL ORDER BY sensor_id"  # noqa: S608
     )
     series = await connection.fetch(
         "SELECT s.series_id, s.sensor_id, s.metric FROM series s"
@@ -33,6 +35,23 @@ async def load_register_aio(
         " WHERE deleted_at IS NULL ORDER BY s.series_id"
     )
     return [_sensor(row) for row in sensors], [_series(row) for row in series]
+
+
+async def load_sensor_aio(
+    connection: asyncpg.Connection, name: str
+) -> tuple[SensorRow, list[SeriesRow]] | None:
+    """A living sensor by its name, with its series."""
+    row = await connection.fetchrow(
+        f"SELECT {_SENSOR} FROM sensors WHERE deleted_at IS NULL AND name = $1",  # noqa: S608
+        name,
+    )
+    if row is None:
+        return None
+    series = await connection.fetch(
+        "SELECT series_id, sensor_id, metric FROM series WHERE sensor_id = $1 ORDER BY series_id",
+        row["sensor_id"],
+    )
+    return _sensor(row), [_series(one) for one in series]
 
 
 async def register_aio(
@@ -50,7 +69,7 @@ async def register_aio(
         "SELECT max_series - (SELECT count(*) FROM series) FROM tenants"
     )
     found = await connection.fetch(
-        "SELECT sensor_id, sensor_uuid, name, tags, registered_at FROM sensors"
+        f"SELECT {_SENSOR} FROM sensors"  # noqa: S608
         " WHERE deleted_at IS NULL AND name = ANY($1)",
         list({name.sensor for name in names}),
     )
@@ -69,10 +88,9 @@ async def register_aio(
     if new:
         unknown = list(dict.fromkeys(n.sensor for n in new if n.sensor not in sensors))
         made = await connection.fetch(
-            "INSERT INTO sensors (tenant_id, sensor_uuid, name, registered_at)"
+            "INSERT INTO sensors (tenant_id, sensor_uuid, name, registered_at)"  # noqa: S608
             " SELECT $1, id, name, $2 FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY"
-            " AS new (id, name, nr) ORDER BY nr RETURNING sensor_id, sensor_uuid, name, tags,"
-            " registered_at",
+            f" AS new (id, name, nr) ORDER BY nr RETURNING {_SENSOR}",
             tenant_no,
             now,
             [uuid7(now) for _ in unknown],

@@ -1,5 +1,5 @@
-"""Changes of rules, and of the tags that say which rules watch a sensor, travel with the commit of
-the batch position from which they judge.
+"""Changes of rules, of the tags that say which rules watch a sensor, and of how long readings wait
+for others, travel with the commit of the batch position from which they judge.
 """
 
 from collections.abc import Sequence
@@ -61,3 +61,24 @@ async def write_tags_aio(connection: asyncpg.Connection, items: Sequence[CommitI
                 item.tags_write.sensor_no,
                 dict(item.tags_write.tags),
             )
+
+
+async def write_lateness_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
+    """Replace the lateness of the sensors and tenants of this group."""
+    for item in items:
+        write = item.lateness_write
+        if write is None:
+            continue
+        if write.sensor_no is None:
+            await connection.execute(
+                "UPDATE tenants SET lateness_us = $2 WHERE tenant_id = $1",
+                item.tenant_no,
+                write.lateness_us,
+            )
+            continue
+        await connection.execute(
+            "UPDATE sensors SET lateness_us = $3 WHERE tenant_id = $1 AND sensor_id = $2",
+            item.tenant_no,
+            write.sensor_no,
+            write.lateness_us,
+        )

@@ -48,3 +48,21 @@ ACTOR_CRASHES = Counter("atalaia_actor_crashes_total", "Crashes of actors.", reg
 UNSETTLED_ROWS = Gauge(
     "atalaia_unsettled_readings", "Readings taken and not committed yet.", registry=REGISTRY
 )
+DELIVERIES = Counter(
+    "atalaia_deliveries_total",
+    "Messages of RabbitMQ that are done, by result: stored or poison.",
+    ["result"],
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Counter(
+    "atalaia_dead_letters_total",
+    "Messages sent to the dead letters, by the stage that refused them.",
+    ["stage"],
+    registry=REGISTRY,
+)
+PUBLISHED = Counter(
+    "atalaia_published_total",
+    "Messages sent to RabbitMQ by fate: confirmed, refused (full), returned, unknown.",
+    ["fate"],
+    registry=REGISTRY,
+)

@@ -55,6 +55,7 @@ class Collector:
     _precision: Precision
     _bool_as_number: bool
     _max_rows: int
+    _sensor: str | None = None
     sent: int = 0
     _index: dict[SeriesName, int] = attrs.field(factory=dict)
     _idx: list[int] = attrs.field(factory=list)
@@ -115,6 +116,8 @@ class Collector:
     def _name(self, item: Any) -> SeriesName:
         if not isinstance(item, dict):
             raise RowFault("bad_row", "a reading is an object with sensor, metric, ts and value")
+        if self._sensor is not None:
+            item = item | {"sensor": self._sensor}
         missing = [field for field in _FIELDS if field not in item]
         if missing:
             raise RowFault("missing_field", f"add {', '.join(missing)}")

@@ -1,0 +1,42 @@
+"""Bytes to answer in the role `http`: parsed and judged as the engine would, then queued."""
+
+import attrs
+
+from atalaia.amqp.messages import to_message
+from atalaia.amqp.publisher import Publisher
+from atalaia.engine.clock import WallClock
+from atalaia.engine.edits import Edits
+from atalaia.engine.ingest import Body, count, parse_body
+from atalaia.engine.judge import check_times
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.receipt import Answer
+from atalaia.model.principal import Principal
+
+
+@attrs.frozen(eq=False)
+class QueueIntake:
+    """Rows that cannot be taken are answered at once and not sent; the others are published."""
+
+    publisher: Publisher
+    gate: Edits
+    clock: WallClock
+    limits: EngineLimits
+    max_bytes: int
+
+    async def __call__(self, principal: Principal, body: Body) -> Answer:
+        """Accepted means that a quorum queue holds them. Raises as `ingest` does."""
+        now = self.clock.now_us()
+        self.gate.pay(principal.tenant_no, principal.quota, size=len(body.data))
+        parsed = parse_body(body, max_bytes=self.max_bytes)
+        self.gate.pay(principal.tenant_no, principal.quota, readings=parsed.sent)
+        batch = check_times(
+            parsed,
+            oldest=self.limits.oldest(now),
+            newest=now + self.limits.future_skew_us,
+        )
+        if len(batch):
+            await self.publisher.publish(to_message(principal.tenant_id, body, batch, now))
+        rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
+        answer = Answer(len(batch), 0, 0, rejects, queued=True)
+        count(answer)
+        return answer

@@ -1,0 +1,35 @@
+"""The bounds of both directions, each with its unit and reason."""
+
+import random
+
+import attrs
+
+MIB = 1024 * 1024
+
+
+@attrs.frozen
+class AmqpLimits:
+    """Defaults fit one small machine."""
+
+    # Per shard. What is held in memory is at most prefetch x shards messages; the largest of them
+    # is the broker's max_message_size.
+    prefetch: int = 16
+    max_body_bytes: int = 8 * MIB
+    max_rows: int = 50_000
+    poison_per_minute: int = 100  # beyond it something is wrong with us, not with a message
+    poison_per_tenant: int = 25  # of them; the rest of a tenant's does not stop the others
+    # Unacknowledged messages are let go long before the broker's acknowledgement timeout
+    # (30 minutes) closes the channel; an outage costs one delivery of the limit.
+    hold_s: float = 300.0
+    first_retry_s: float = 0.05
+    last_retry_s: float = 5.0
+    reconnect_s: float = 2.0
+    drain_s: float = 8.0  # at shutdown, for what has been handed to the engine
+    publish_s: float = 0.8  # 503 within a second
+    publish_bytes: int = 64 * MIB  # not confirmed yet, over all tenants
+    publish_at_once: int = 256  # messages in one crossing to the driver
+
+
+def backoff_s(tries: int, first_s: float, last_s: float) -> float:
+    """Full jitter: many that wait for one thing do not come back together."""
+    return random.uniform(0.0, min(last_s, first_s * 2 ** min(tries, 16)))  # noqa: S311

@@ -1,0 +1,186 @@
+"""Messages as they travel: routing keys, headers, and how they become bodies and dead letters.
+
+Pure. A message's tenant and, from MQTT, its sensor come from the routing key, which the broker's
+permissions guard; never from the payload.
+
+    <tenant>                          from our HTTP face, whose payload names its sensors
+    v1.<tenant>.<sensor>.readings     from MQTT: the topic with / as .
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+from uuid import UUID, uuid4
+
+import attrs
+import msgspec
+import numpy as np
+
+from atalaia.engine.ingest import Body
+from atalaia.model.batch import Batch, Bools, Reject
+from atalaia.model.errors import AtalaiaError, Invalid
+from atalaia.wire.readings import WireOptions
+from atalaia.wire.times import Precision
+
+MESSAGE_ID = "x-atalaia-id"
+PRECISION = "x-atalaia-precision"
+BOOL = "x-atalaia-bool"
+FIRST_SEEN = "x-atalaia-first-seen"
+REASON = "x-atalaia-reason"
+STAGE = "x-atalaia-stage"
+EXC_CLASS = "x-atalaia-exc-class"
+DETAIL = "x-atalaia-detail"
+ATTEMPTS = "x-atalaia-attempts"
+
+Stage = Literal["parse", "validate", "evaluate", "store", "deliver"]
+MAX_DETAIL = 500
+PRECISIONS = get_args(Precision)
+
+
+@attrs.frozen
+class Address:
+    """Where a message's readings belong. sensor None: its payload says which."""
+
+    tenant_id: UUID
+    sensor: str | None
+
+
+@attrs.frozen(eq=False)
+class Message:
+    """What is published: to a shard, or to the dead letters.
+
+    message_id stays what it is from the first publishing to the last replay.
+    """
+
+    routing_key: str
+    body: bytes
+    content_type: str
+    encoding: str
+    headers: Mapping[str, Any]
+    message_id: str = attrs.field(factory=lambda: uuid4().hex)
+
+
+@attrs.frozen(eq=False)
+class Delivery:
+    """What a shard delivers. tag: for its acknowledgement; before: earlier deliveries of it."""
+
+    tag: int
+    message: Message
+    before: int = 0
+
+
+@attrs.frozen
+class Fault:
+    """Why a message can never be stored as it is."""
+
+    reason: str
+    stage: Stage
+    exc_class: str
+    detail: str
+
+
+def fault_of(error: AtalaiaError, stage: Stage) -> Fault:
+    return Fault(error.code, stage, type(error).__name__, error.detail)
+
+
+def fault_of_rows(rejects: tuple[Reject, ...], stage: Stage) -> Fault:
+    """Rows that nobody will be told of: the first says why."""
+    first = rejects[0]
+    return Fault(first.code, stage, "Reject", f"{len(rejects)} rows; the first: {first.detail}")
+
+
+def parse_address(routing_key: str) -> Address:
+    """Raises Invalid (`bad_routing_key`)."""
+    text, sensor = routing_key, None
+    if routing_key.startswith("v1.") and routing_key.endswith(".readings"):
+        text, _, rest = routing_key.removeprefix("v1.").partition(".")
+        sensor = rest.removesuffix("readings").removesuffix(".")
+    try:
+        return Address(UUID(text), sensor)
+    except ValueError as error:
+        raise Invalid(
+            "The routing key is neither a tenant's id nor v1.<tenant>.<sensor>.readings.",
+            code="bad_routing_key",
+        ) from error
+
+
+def to_body(message: Message, address: Address, max_rows: int) -> Body:
+    """As the HTTP face has it. Raises Invalid for a header that it would refuse."""
+    precision = message.headers.get(PRECISION, "ms")
+    if precision not in PRECISIONS:
+        raise Invalid(f"{PRECISION} is none of {', '.join(PRECISIONS)}.", code="bad_parameter")
+    kind = message.content_type
+    options = WireOptions(
+        format="ndjson" if "ndjson" in kind or "jsonlines" in kind else "json",
+        precision=precision,
+        bool_as_number=message.headers.get(BOOL) == "number",
+        max_rows=max_rows,
+        sensor=address.sensor,
+    )
+    return Body(message.body, message.encoding or "identity", options)
+
+
+def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Message:
+    """The accepted rows of a batch: its body as it came, or written anew when rows are missing."""
+    headers = {FIRST_SEEN: time_text(now_us), PRECISION: body.options.precision}
+    if body.options.bool_as_number:
+        headers[BOOL] = "number"
+    if batch.rejects:
+        headers[PRECISION] = "us"
+        everything = np.ones(len(batch), np.bool_)
+        data = encode_rows(batch, everything)
+        return Message(str(tenant_id), data, "application/json", "identity", headers)
+    ndjson = body.options.format == "ndjson"
+    kind = "application/x-ndjson" if ndjson else "application/json"
+    return Message(str(tenant_id), body.data, kind, body.encoding, headers)
+
+
+def encode_rows(batch: Batch, keep: Bools) -> bytes:
+    """Some rows as JSON columns in µs; what is first of a series stays first."""
+    columns = []
+    for number, name in enumerate(batch.names):
+        rows = np.flatnonzero(keep & (batch.idx == number))
+        if len(rows):
+            ts, value = batch.ts[rows].tolist(), batch.value[rows].tolist()
+            columns.append({"sensor": name.sensor, "metric": name.metric, "ts": ts, "value": value})
+    return msgspec.json.encode(columns)
+
+
+def rest_of(message: Message, batch: Batch, refused: set[int]) -> Message:
+    """A message with those rows of another alone, by their index in its body."""
+    keep = np.isin(batch.row, np.fromiter(refused, np.int32, len(refused)))
+    return attrs.evolve(
+        message,
+        body=encode_rows(batch, keep),
+        content_type="application/json",
+        encoding="identity",
+        headers={**message.headers, PRECISION: "us"},
+        message_id=uuid4().hex,
+    )
+
+
+def to_letter(message: Message, fault: Fault, attempts: int, now_us: int) -> Message:
+    """A dead letter: the message with why, where, and since when."""
+    said = {
+        REASON: fault.reason,
+        STAGE: fault.stage,
+        EXC_CLASS: fault.exc_class,
+        DETAIL: fault.detail[:MAX_DETAIL],
+        ATTEMPTS: attempts,
+    }
+    seen = {FIRST_SEEN: time_text(now_us)} | dict(message.headers)
+    return attrs.evolve(message, headers=seen | said)
+
+
+def to_replay(letter: Message) -> Message:
+    """A dead letter as it was before, but for when it was first seen and how often it was tried."""
+    kept = {PRECISION, BOOL, FIRST_SEEN, ATTEMPTS}
+    headers = {name: value for name, value in letter.headers.items() if name in kept}
+    return attrs.evolve(letter, headers=headers)
+
+
+def time_text(now_us: int) -> str:
+    """RFC 3339 in UTC, always with six digits: such texts sort as their times do."""
+    seconds, micros = divmod(now_us, 1_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

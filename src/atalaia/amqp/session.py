@@ -1,0 +1,224 @@
+"""One connection's life as a consumer: deliveries to lanes, what is done to acknowledgements.
+
+A delivery is done when its readings are committed, or when a dead letter of it is confirmed. It is
+never handed back while the process lives: whatever fails for the world's fault is held and tried
+again, and comes anew after a lost connection.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from uuid import UUID
+
+import attrs
+import structlog
+import trio
+
+from atalaia.amqp.acks import Acks
+from atalaia.amqp.feed import Feed
+from atalaia.amqp.lane import Lane
+from atalaia.amqp.limits import AmqpLimits, backoff_s
+from atalaia.amqp.link import BrokerUnavailable
+from atalaia.amqp.messages import Delivery, Fault, Message, fault_of, parse_address, to_letter
+from atalaia.amqp.outlet import Fate, Outlet
+from atalaia.amqp.poison import PoisonCount
+from atalaia.amqp.tenants import Tenants
+from atalaia.bridge import Bridge
+from atalaia.engine.clock import WallClock
+from atalaia.engine.engine import Gate
+from atalaia.model.errors import Invalid
+from atalaia.model.ids import TenantNo
+from atalaia.ports import StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import DEAD_LETTERS, DELIVERIES
+
+log = structlog.get_logger()
+
+LAST_ACKS_S = 2.0
+
+
+class End(Enum):
+    """Why a session is over."""
+
+    LOST = "lost"  # the connection, or a queue
+    OUTAGE = "outage"  # the store has been away for too long to hold on
+    POISON = "poison"
+    LEFT = "left"  # we are leaving
+
+
+@attrs.define(eq=False)
+class Session:
+    """Made for one feed; `run` is its life."""
+
+    bridge: Bridge
+    feed: Feed
+    letters: Outlet
+    gate: Gate
+    tenants: Tenants
+    clock: WallClock
+    limits: AmqpLimits
+    poison: PoisonCount
+    leaving: bool = False
+    _end: End = End.LEFT
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _lanes: dict[TenantNo, Lane] = attrs.field(factory=dict)
+    _holding: set[TenantNo] = attrs.field(factory=set)
+    _done: list[int] = attrs.field(factory=list)
+    _acks: Acks = attrs.field(factory=Acks)
+    _some_done: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def holding(self) -> bool:
+        return bool(self._holding)
+
+    async def run(self) -> End:
+        """Until the connection is lost, an outage lasts, poison floods, or `leave`."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._acknowledge)
+                async with trio.open_nursery() as lanes:
+                    with self._reading:
+                        await self._read(lanes.start_soon)
+                    lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
+                self._scope.cancel()
+        if self._done and self._end is not End.LOST:
+            await self._send_acks()
+        return self._end
+
+    def leave(self) -> None:
+        """Take no more; what the engine has is waited for and acknowledged."""
+        self.leaving = True
+        self._reading.cancel()
+
+    def end(self, why: End) -> None:
+        self._end = why
+        self._scope.cancel()
+
+    def give_up(self) -> None:
+        """The store has been away for too long."""
+        self.end(End.OUTAGE)
+
+    def hold(self, tenant_no: TenantNo, *, held: bool) -> None:
+        """Whether a tenant's messages wait for the store."""
+        (self._holding.add if held else self._holding.discard)(tenant_no)
+
+    def done(self, delivery: Delivery, result: str) -> None:
+        """Nothing of it is left to do: acknowledge it."""
+        DELIVERIES.labels(result).inc()
+        self._done.append(delivery.tag)
+        self._some_done.set()
+
+    async def bury(
+        self, message: Message, fault: Fault, tenant_id: UUID | None, attempts: int
+    ) -> None:
+        """Return when a dead letter is confirmed. Holds on while the queue of them takes none.
+
+        Ends the session when there is too much of it, after this one has been acknowledged.
+        """
+        letter = to_letter(message, fault, attempts, self.clock.now_us())
+        tries = 0
+        while True:
+            (fate,) = await self.bridge.call(
+                self.letters.publish_aio, [letter], self.limits.publish_s
+            )
+            if fate is Fate.CONFIRMED:
+                break
+            if self.letters.lost:
+                self.end(End.LOST)
+            log.error("dead_letter_not_taken", fate=fate.value, advice=_ADVICE[fate])
+            tries += 1
+            await trio.sleep(backoff_s(tries, self.limits.first_retry_s, self.limits.last_retry_s))
+        DEAD_LETTERS.labels(fault.stage).inc()
+        log.warning(
+            "message_dead_lettered",
+            message_id=message.message_id,
+            tenant_id=str(tenant_id),
+            reason=fault.reason,
+            stage=fault.stage,
+        )
+        if self.poison.add(tenant_id, trio.current_time()):
+            log.error(
+                "consumer_stopped",
+                advice="too many messages cannot be read: look at atalaia dlq list, and restart",
+                per_minute=self.limits.poison_per_minute,
+            )
+            self.end(End.POISON)
+
+    async def _read(self, start_soon: Callable[..., None]) -> None:
+        while True:
+            try:
+                deliveries = await self.bridge.call(self.feed.take_aio)
+            except (BrokerUnavailable, OSError) as error:
+                log.warning("broker_lost", error=str(error))
+                self.end(End.LOST)
+                return
+            for delivery in deliveries:
+                lane = await self._lane(delivery, start_soon)
+                if lane is not None:
+                    lane.waiting.append(delivery)
+
+    async def _lane(self, delivery: Delivery, start_soon: Callable[..., None]) -> Lane | None:
+        """Its tenant's lane, begun when there is none; None when it was buried."""
+        tenant_id: UUID | None = None
+        try:
+            address = parse_address(delivery.message.routing_key)
+            tenant_id = address.tenant_id
+            tenant_no = await self._tenant(address.tenant_id)
+        except Invalid as error:
+            fault = fault_of(error, "parse")
+            await self.bury(delivery.message, fault, tenant_id, delivery.before + 1)
+            self.done(delivery, "poison")
+            return None
+        lane = self._lanes.get(tenant_no)
+        if lane is None:
+            lane = self._lanes[tenant_no] = Lane(self, tenant_no)
+            start_soon(self._live, lane)
+        return lane
+
+    async def _tenant(self, tenant_id: UUID) -> TenantNo:
+        """Raises Invalid for an unknown one. Holds on while the store is away."""
+        tries, began = 0, trio.current_time()
+        while True:
+            try:
+                found = await self.tenants.find(tenant_id)
+                break
+            except (StoreUnavailable, StoreRefused) as error:
+                tries += 1
+                log.warning("tenant_not_looked_up", error=str(error))
+                if trio.current_time() - began > self.limits.hold_s:
+                    self.end(End.OUTAGE)
+                await trio.sleep(
+                    backoff_s(tries, self.limits.first_retry_s, self.limits.last_retry_s)
+                )
+        if found is None:
+            raise Invalid(f"There is no tenant {tenant_id}.", code="unknown_tenant")
+        return found
+
+    async def _live(self, lane: Lane) -> None:
+        try:
+            await lane.run()
+        finally:
+            del self._lanes[lane.tenant_no]
+            self._holding.discard(lane.tenant_no)
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await self._some_done.wait()
+            self._some_done = trio.Event()
+            await self._send_acks()
+
+    async def _send_acks(self) -> None:
+        """Not cut short by the session's end: what is done would come again."""
+        tags, self._done = self._done, []
+        try:
+            with trio.move_on_after(LAST_ACKS_S, shield=True):
+                await self.bridge.call(self.feed.ack_aio, self._acks.done(tags))
+        except (BrokerUnavailable, OSError) as error:
+            log.warning("broker_lost", error=str(error))
+            self.end(End.LOST)
+
+
+_ADVICE = {
+    Fate.REFUSED: "the queue atalaia.dead is full: see atalaia dlq",
+    Fate.RETURNED: "there is no queue atalaia.dead: run atalaia broker setup",
+    Fate.UNKNOWN: "the broker does not confirm",
+}

@@ -1,0 +1,126 @@
+"""What must exist in RabbitMQ, and making it: declared by us, the same however often.
+
+    atalaia.readings (consistent hash of the routing key) → atalaia.readings.00 … (quorum queues)
+    amq.topic (v1.<tenant>.<sensor>.readings, from MQTT)  → atalaia.readings
+    atalaia.dead (fanout) → atalaia.dead (a quorum queue), which nothing consumes by itself
+
+A queue has one active consumer, so that a tenant's messages are taken in order; a full one
+refuses, so that its publisher is told; what the broker gives up on is kept by the source until
+the dead-letter queue has it.
+"""
+
+from typing import Any
+
+import attrs
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from atalaia.amqp.link import DRIVER_ERRORS, BrokerRefused, connection_aio, translate
+
+READINGS = "atalaia.readings"
+DEAD = "atalaia.dead"
+MQTT_EXCHANGE = "amq.topic"  # where RabbitMQ's MQTT plugin publishes
+MQTT_KEYS = "v1.*.#.readings"
+
+DELIVERY_LIMIT = 50  # a kill -9 of the consumer and an outage of some minutes cost one each
+UNLIMITED = 2_147_483_647  # dead letters are looked at as often as somebody wishes
+MIB = 1024 * 1024
+
+
+@attrs.frozen
+class Topology:
+    """shards: queues that tenants are spread over; more of them later would reorder tenants."""
+
+    shards: int = 16
+    shard_bytes: int = 256 * MIB
+    dead_bytes: int = 1024 * MIB
+
+    def shard_arguments(self) -> dict[str, Any]:
+        return {
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-max-length-bytes": self.shard_bytes,
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": DEAD,
+            "x-dead-letter-strategy": "at-least-once",
+        }
+
+    def dead_arguments(self) -> dict[str, Any]:
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": UNLIMITED,
+            "x-max-length-bytes": self.dead_bytes,
+            "x-overflow": "reject-publish",
+        }
+
+
+def shard_name(number: int) -> str:
+    return f"{READINGS}.{number:02}"
+
+
+async def setup_aio(url: str, topology: Topology) -> list[str]:
+    """Declare everything; says in one line each what stands there now.
+
+    Raises BrokerRefused, with what to do, where something else stands in the way; what was
+    declared until then stays, and the next try goes on from there. Raises BrokerUnavailable.
+    """
+    async with connection_aio(url, "setup") as connection:
+        found = await find_shards_aio(connection)
+        if found and found != topology.shards:
+            raise BrokerRefused(
+                f"There are {found} shards already, not {topology.shards}. Another number would "
+                "send tenants to other queues, and their readings out of order. Either run this "
+                f"with --shards {found}, or stop the publishers, let the engine drain the queues, "
+                f"delete {READINGS} and its queues, and run this again."
+            )
+        channel = await connection.channel()
+        dead = await channel.declare_exchange(DEAD, "fanout", durable=True)
+        letters = await _queue_aio(connection, DEAD, topology.dead_arguments())
+        await letters.bind(dead)
+        readings = await channel.declare_exchange(READINGS, "x-consistent-hash", durable=True)
+        # The first shard last: whoever counts them from the first finds none, or all.
+        numbers = range(topology.shards - 1, -1, -1)
+        queues = [
+            await _queue_aio(connection, shard_name(n), topology.shard_arguments()) for n in numbers
+        ]
+        for queue in reversed(queues):
+            await queue.bind(readings, routing_key="1")  # the weight
+        mqtt = await channel.get_exchange(MQTT_EXCHANGE)
+        await readings.bind(mqtt, routing_key=MQTT_KEYS)
+        return [
+            f"exchange {READINGS}: consistent hash over {topology.shards} queues"
+            + (", which were there" if found else ""),
+            f"queues {shard_name(0)} to {shard_name(topology.shards - 1)}: "
+            f"{topology.shard_bytes // MIB} MiB each, {DELIVERY_LIMIT} deliveries at most",
+            f"exchange {MQTT_EXCHANGE}: {MQTT_KEYS} goes to {READINGS}",
+            f"queue {DEAD}: dead letters, {topology.dead_bytes // MIB} MiB",
+        ]
+
+
+async def find_shards_aio(connection: AbstractConnection) -> int:
+    """How many shards exist: they are found, so that nobody has to be told twice."""
+    count = 0
+    try:
+        async with connection.channel() as channel:
+            while True:
+                await channel.declare_queue(shard_name(count), passive=True)
+                count += 1
+    except ChannelNotFoundEntity:
+        return count
+    except DRIVER_ERRORS as error:
+        translate(error)
+
+
+async def _queue_aio(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> Any:
+    """Declared on a channel of its own, which a refusal closes."""
+    channel: AbstractChannel = await connection.channel()
+    try:
+        return await channel.declare_queue(name, durable=True, arguments=arguments)
+    except DRIVER_ERRORS as error:
+        if "inequivalent arg" not in str(error):
+            raise
+        raise BrokerRefused(
+            f"The queue {name} exists with other arguments: {error}. Run this with the values it "
+            "has, or let it drain, delete it (rabbitmqctl delete_queue), and run this again."
+        ) from error

@@ -1,0 +1,47 @@
+"""Our messages as aio-pika's, and back. Runs on the asyncio thread."""
+
+from hashlib import blake2b
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
+
+from atalaia.amqp.messages import MESSAGE_ID, Delivery, Message
+
+
+def outgoing(message: Message) -> aio_pika.Message:
+    """Persistent. Ours is not AMQP's message id: the driver makes one for each publishing, since
+    it tells returned messages apart by it."""
+    return aio_pika.Message(
+        message.body,
+        headers={**message.headers, MESSAGE_ID: message.message_id},
+        content_type=message.content_type or None,
+        content_encoding=message.encoding or None,
+        delivery_mode=DeliveryMode.PERSISTENT,
+    )
+
+
+def incoming(message: AbstractIncomingMessage) -> Delivery:
+    """A message from MQTT has no id of ours: its contents are one.
+
+    x-delivery-count: what a quorum queue counts.
+    """
+    headers = dict(message.headers)
+    before = headers.pop("x-delivery-count", 0)
+    key = message.routing_key or ""
+    known = headers.pop(MESSAGE_ID, None)
+    return Delivery(
+        tag=message.delivery_tag or 0,
+        before=before if isinstance(before, int) else 0,
+        message=Message(
+            routing_key=key,
+            body=message.body,
+            content_type=message.content_type or "",
+            encoding=message.content_encoding or "",
+            headers=headers,
+            message_id=known if isinstance(known, str) else _digest(key, message.body),
+        ),
+    )
+
+
+def _digest(key: str, body: bytes) -> str:
+    return blake2b(key.encode() + b"\0" + body, digest_size=16).hexdigest()

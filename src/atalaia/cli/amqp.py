@@ -1,0 +1,46 @@
+"""What the commands of RabbitMQ share: the URL, one crossing of the bridge, errors as words."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
+
+from atalaia.model.errors import AtalaiaError, Invalid
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+def broker_url(url: str | None) -> str:
+    """Raises Invalid when nobody says where the broker is."""
+    found = url or os.environ.get("RABBITMQ_URL")
+    if not found:
+        raise Invalid("Say where RabbitMQ is: --url amqp://user:password@host/vhost.")
+    return found
+
+
+def crossing(fn: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
+    """Run one asyncio function for a command."""
+    import trio
+
+    from atalaia.bridge import open_bridge
+
+    async def run() -> T:
+        async with open_bridge() as bridge:
+            return await bridge.call(fn, *args)
+
+    return trio.run(run)
+
+
+def reported(command: Callable[[], int]) -> int:
+    """The command's exit code; what is wrong is one sentence on stderr."""
+    from atalaia.amqp.link import BrokerUnavailable
+
+    try:
+        return command()
+    except AtalaiaError as error:
+        print(f"atalaia: {error.detail}", file=sys.stderr)
+        return 2 if isinstance(error, Invalid) else 1
+    except (BrokerUnavailable, OSError) as error:
+        print(f"atalaia: RabbitMQ does not do it: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,91 @@
+"""`atalaia broker`: what must stand in RabbitMQ before readings come through it."""
+
+import os
+import secrets
+from typing import Annotated
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from atalaia.cli.amqp import broker_url, crossing, reported
+from atalaia.model.errors import Invalid
+
+app = App(name="broker", help="Set up RabbitMQ: queues, and users for MQTT devices.")
+
+
+@app.command
+def setup(*, url: str | None = None, shards: int = 16, queue_mib: int = 256) -> int:
+    """Make the exchanges and queues; again changes nothing.
+
+    Parameters
+    ----------
+    url
+        The broker; default from RABBITMQ_URL.
+    shards
+        Queues that tenants are spread over, 1 to 100. It cannot be changed later without
+        draining them.
+    queue_mib
+        How much one of them holds before its publishers are refused, in MiB.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.topology import MIB, Topology, setup_aio
+
+        if not (1 <= shards <= 100 and 1 <= queue_mib <= 1_000_000):
+            raise Invalid("--shards is 1 to 100, --queue-mib 1 to 1000000.")
+        topology = Topology(shards=shards, shard_bytes=queue_mib * MIB)
+        for line in crossing(setup_aio, broker_url(url), topology):
+            print(line)
+        return 0
+
+    return reported(run)
+
+
+@app.command
+def mqtt_user(
+    name: str,
+    /,
+    *,
+    tenant: str,
+    url: str | None = None,
+    management: Annotated[str | None, Parameter(env_var="RABBITMQ_MANAGEMENT_URL")] = None,
+) -> int:
+    """Make a user for a tenant's MQTT devices, or give it a new password.
+
+    The password is that of ATALAIA_MQTT_PASSWORD, or a new one, which is shown once.
+
+    Parameters
+    ----------
+    name
+        The user's name.
+    tenant
+        The tenant's id, as in credentials.json.
+    url
+        The broker, as a user who is an administrator; default from RABBITMQ_URL.
+    management
+        Its management API; default: the broker's host, port 15672.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.mqtt import make_mqtt_user, management_url
+
+        try:
+            tenant_id = UUID(tenant)
+        except ValueError:
+            raise Invalid("--tenant is an id such as tenant_id in credentials.json.") from None
+        broker = broker_url(url)
+        given = os.environ.get("ATALAIA_MQTT_PASSWORD")
+        made = make_mqtt_user(
+            broker,
+            management or management_url(broker),
+            name,
+            tenant_id,
+            given or secrets.token_urlsafe(24),
+        )
+        print(f"MQTT user: {made.login}")
+        if not given:
+            print(f"password:  {made.password}")
+        print(f"topic:     {made.topic}")
+        return 0
+
+    return reported(run)

@@ -1,0 +1,246 @@
+"""`atalaia dlq`: the dead letters of RabbitMQ, for whoever looks after the service."""
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from atalaia.cli.amqp import broker_url, crossing, reported
+from atalaia.model.errors import AtalaiaError, Invalid
+
+if TYPE_CHECKING:
+    from atalaia.amqp.dead_letters import Letter, Selection
+
+app = App(name="dlq", help="Look at dead letters of RabbitMQ, send them again, drop them.")
+
+MAX_SHOWN = 64 * 1024  # of a body: a terminal is no place for more
+
+
+@app.command(name="list")
+def list_letters(
+    *,
+    url: str | None = None,
+    reason: str | None = None,
+    tenant: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: int = 100,
+) -> int:
+    """Show dead letters, oldest first.
+
+    Parameters
+    ----------
+    url
+        The broker; default from RABBITMQ_URL.
+    reason
+        Only those with this reason, such as bad_json.
+    tenant
+        Only those of this tenant's id.
+    since
+        Only those first seen then or later: a time such as 2026-01-31T12:00:00Z.
+    until
+        Only those first seen then or earlier.
+    limit
+        How many to show.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.dead_letters import list_aio
+
+        if limit < 1:
+            raise Invalid("--limit is 1 or more.")
+        chosen = _selection(reason, tenant, since, until)
+        found = crossing(list_aio, broker_url(url), chosen, limit)
+        head = ("id", "first seen", "tenant", "reason", "stage", "tries", "bytes", "detail")
+        lines = [head, *(_cells(letter) for letter in found)]
+        widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+        for line in lines:
+            print("  ".join(map(str.ljust, line, widths)).rstrip())
+        return 0
+
+    return reported(run)
+
+
+@app.command
+def show(message_id: str, /, *, url: str | None = None) -> int:
+    """Show one dead letter whole: its headers, then its body.
+
+    Parameters
+    ----------
+    message_id
+        The id that `dlq list` shows.
+    url
+        The broker; default from RABBITMQ_URL.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.dead_letters import Selection, list_aio
+
+        found = crossing(list_aio, broker_url(url), Selection(message_id=message_id), 1)
+        if not found:
+            raise AtalaiaError(f"There is no dead letter {message_id}; see atalaia dlq list.")
+        letter = found[0]
+        for name, value in (
+            ("id", letter.message.message_id),
+            ("tenant", letter.tenant),
+            ("routing key", letter.message.routing_key),
+            ("reason", letter.reason),
+            ("stage", letter.stage),
+            ("raised", letter.exc_class),
+            ("detail", letter.detail),
+            ("first seen", letter.first_seen),
+            ("tries", letter.attempts),
+            ("content", f"{letter.message.content_type} {letter.message.encoding}"),
+        ):
+            print(f"{name + ':':13}{_printable(str(value))}")
+        print()
+        print(_body(letter))
+        return 0
+
+    return reported(run)
+
+
+@app.command
+def replay(
+    *,
+    url: str | None = None,
+    reason: str | None = None,
+    tenant: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    rate: float | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Send dead letters to the queues they came from.
+
+    What is stored already counts as duplicate, so sending twice is harmless.
+
+    Parameters
+    ----------
+    url
+        The broker; default from RABBITMQ_URL.
+    reason
+        Only those with this reason.
+    tenant
+        Only those of this tenant's id.
+    since
+        Only those first seen then or later.
+    until
+        Only those first seen then or earlier.
+    rate
+        At most so many a second.
+    dry_run
+        Only say how many.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.dead_letters import replay_aio
+
+        if rate is not None and not rate > 0:
+            raise Invalid("--rate is a number of letters a second, above 0.")
+        chosen = _selection(reason, tenant, since, until)
+        if dry_run:
+            return _count(broker_url(url), chosen, "would be sent again")
+        print(f"{crossing(replay_aio, broker_url(url), chosen, rate):,} sent again")
+        return 0
+
+    return reported(run)
+
+
+@app.command
+def drop(
+    *,
+    url: str | None = None,
+    reason: str | None = None,
+    tenant: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    everything: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Delete dead letters for good.
+
+    Parameters
+    ----------
+    url
+        The broker; default from RABBITMQ_URL.
+    reason
+        Only those with this reason.
+    tenant
+        Only those of this tenant's id.
+    since
+        Only those first seen then or later.
+    until
+        Only those first seen then or earlier.
+    everything
+        All of them; needed when nothing else says which.
+    dry_run
+        Only say how many.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.dead_letters import Selection, drop_aio
+
+        chosen = _selection(reason, tenant, since, until)
+        if chosen == Selection() and not everything:
+            raise Invalid("Say which: --reason, --tenant, --since, --until, or --everything.")
+        if dry_run:
+            return _count(broker_url(url), chosen, "would be dropped")
+        print(f"{crossing(drop_aio, broker_url(url), chosen):,} dropped")
+        return 0
+
+    return reported(run)
+
+
+def _cells(letter: "Letter") -> tuple[str, ...]:
+    """Whole, however wide the terminal is: an id is there to be copied."""
+    message = letter.message
+    cells = (message.message_id, letter.first_seen, letter.tenant, letter.reason, letter.stage,
+             f"{letter.attempts}", f"{len(message.body):,}", letter.detail)  # fmt: skip
+    return tuple(_printable(cell) for cell in cells)
+
+
+def _count(url: str, chosen: "Selection", what: str) -> int:
+    from atalaia.amqp.dead_letters import count_aio
+
+    print(f"{crossing(count_aio, url, chosen):,} {what}")
+    return 0
+
+
+def _selection(
+    reason: str | None, tenant: str | None, since: str | None, until: str | None
+) -> "Selection":
+    from atalaia.amqp.dead_letters import Selection
+
+    return Selection(reason, tenant, _time(since, "--since"), _time(until, "--until"))
+
+
+def _time(text: str | None, option: str) -> str | None:
+    from atalaia.amqp.messages import time_text
+    from atalaia.wire.times import parse_rfc3339
+
+    if text is None:
+        return None
+    try:
+        return time_text(parse_rfc3339(text))
+    except ValueError as error:
+        raise Invalid(f"{option}: {error}.") from error
+
+
+def _printable(text: str) -> str:
+    """What a stranger sent must not steer the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def _body(letter: "Letter") -> str:
+    from atalaia.wire.inflate import inflate
+
+    body, encoding = letter.message.body, letter.message.encoding
+    try:
+        body = inflate(body, encoding, max_bytes=8 * 1024 * 1024)
+    except AtalaiaError as error:
+        print(f"atalaia: shown as it is: {error.detail}", file=sys.stderr)
+    lines = body[:MAX_SHOWN].decode(errors="replace").splitlines()
+    more = f"\n… {len(body) - MAX_SHOWN:,} more bytes" if len(body) > MAX_SHOWN else ""
+    return "\n".join(_printable(line) for line in lines) + more

@@ -1,0 +1,166 @@
+"""`atalaia quotas`: how much tenants and keys may send, straight in the database."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+from uuid import UUID
+
+import trio
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from atalaia.config.settings import default_data_dir, load_credentials
+from atalaia.model.errors import AtalaiaError, Invalid, StartupRefused
+from atalaia.model.quota import MAX_RULES
+
+T = TypeVar("T")
+Number = int | Literal["default"]
+DataDir = Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")]
+
+_MOST = {"readings": 2**31 - 1, "bytes": 2**63 - 1, "series": 2**31 - 1, "rules": MAX_RULES}
+
+app = App(name="quotas", help="Show and set how much tenants and keys may send.")
+
+
+@app.command
+def show(*, data_dir: DataDir = None) -> int:
+    """Show the quotas of every tenant and key.
+
+    Parameters
+    ----------
+    data_dir
+        Where credentials.json is, unless DATABASE_URL is set.
+    """
+    from atalaia.storage.quotas import list_quotas
+
+    try:
+        tenants, keys = _with_bridge(list_quotas, _database_url(data_dir))
+    except AtalaiaError as error:
+        return _failed(error)
+    console = Console()
+    table = _table("tenant", "name", "readings/s", "bytes/s", "series", "rules")
+    for row in tenants:
+        table.add_row(
+            str(row["tenant_uuid"]),
+            row["name"],
+            _shown(row["readings_per_s"]),
+            _shown(row["bytes_per_s"]),
+            f"{row['series']:,} of {row['max_series']:,}",
+            f"{row['rules']:,} of {_shown(row['max_rules'])}",
+        )
+    console.print(table)
+    table = _table("key", "of tenant", "name", "readings/s")
+    for row in keys:
+        table.add_row(
+            row["key_id"], str(row["tenant_uuid"]), row["name"], _shown(row["readings_per_s"])
+        )
+    console.print()
+    console.print(table)
+    return 0
+
+
+@app.command(name="set")
+def set_(
+    *,
+    tenant: UUID | None = None,
+    of_key: str | None = None,
+    readings: Number | None = None,
+    bytes: Number | None = None,  # noqa: A002 - the option's name
+    series: Number | None = None,
+    rules: Number | None = None,
+    data_dir: DataDir = None,
+) -> int:
+    """Set quotas of a tenant or of one key; a running server follows within ten seconds.
+
+    Parameters
+    ----------
+    tenant
+        Whose. Default: the tenant of credentials.json.
+    of_key
+        The id of a key (what follows atl_ in it): its readings are limited, not the tenant's.
+    readings
+        Readings a second; the word default: as the server's settings say.
+    bytes
+        Bytes a second, as inflated, or default.
+    series
+        Series in all, or default.
+    rules
+        Rules in all, up to 1000, or default.
+    data_dir
+        Where credentials.json is.
+    """
+    from atalaia.storage.quotas import set_key_quota, set_quotas
+
+    given = {"readings": readings, "bytes": bytes, "series": series, "rules": rules}
+    try:
+        values = {
+            name: None if value == "default" else _checked(name, value)
+            for name, value in given.items()
+            if value is not None
+        }
+        if of_key is None:
+            if not values:
+                raise Invalid("Say what to set: --readings, --bytes, --series or --rules.")
+            whose = tenant or UUID(_credentials_tenant(data_dir))
+            _with_bridge(set_quotas, _database_url(data_dir), whose, values)
+        else:
+            if tenant is not None or list(values) != ["readings"]:
+                raise Invalid("A key has --readings alone, and a tenant of its own.")
+            _with_bridge(set_key_quota, _database_url(data_dir), of_key, values["readings"])
+    except AtalaiaError as error:
+        return _failed(error)
+    return 0
+
+
+def _checked(name: str, value: int) -> int:
+    least = 0 if name in ("rules", "series") else 1
+    if not least <= value <= _MOST[name]:
+        raise Invalid(f"--{name} is a number from {least} to {_MOST[name]}, or default.")
+    return value
+
+
+def _database_url(data_dir: Path | None) -> str:
+    """Raises StartupRefused when nothing says where the database is."""
+    if url := os.environ.get("DATABASE_URL"):
+        return url
+    known = load_credentials(data_dir or default_data_dir())
+    if known is None:
+        raise StartupRefused(
+            f"There are no credentials in {data_dir or default_data_dir()}. Start `atalaia up`, or "
+            "set DATABASE_URL."
+        )
+    return known.database_url
+
+
+def _credentials_tenant(data_dir: Path | None) -> str:
+    known = load_credentials(data_dir or default_data_dir())
+    if known is None:
+        raise Invalid("Say whose quotas to set: --tenant.")
+    return known.tenant_id
+
+
+def _with_bridge(work: Callable[..., Awaitable[T]], *args: object) -> T:
+    """Run `work(bridge, *args)`."""
+    from atalaia.bridge import open_bridge
+
+    async def run() -> T:
+        async with open_bridge() as bridge:
+            return await work(bridge, *args)
+
+    return trio.run(run)
+
+
+def _failed(error: AtalaiaError) -> int:
+    print(f"atalaia: {error}", file=sys.stderr)
+    return 2 if isinstance(error, Invalid) else 1
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _shown(value: int | None) -> str:
+    return "default" if value is None else f"{value:,}"

@@ -1,0 +1,134 @@
+"""What the HTTP face needs of the engine beside handing in readings, and what stands there in a
+process that has none."""
+
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+import attrs
+import trio
+
+from atalaia.engine.messages import Outlook, RuleEdit
+from atalaia.engine.quota import Quotas
+from atalaia.engine.receipt import Receipt
+from atalaia.model.errors import Conflict
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.quota import NO_QUOTA, Quota
+from atalaia.model.rule import StoredRule
+from atalaia.rules.syntax import RuleSpec
+
+
+@attrs.frozen
+class TenantStatus:
+    """reason, retry_after_s: why a tenant is in quarantine, and when it is tried again."""
+
+    unsettled_rows: int = 0
+    reason: str | None = None
+    retry_after_s: int | None = None
+
+
+class Edits(Protocol):
+    """`Gate`, as the routes see it."""
+
+    @property
+    def retention_us(self) -> int | None: ...
+
+    @property
+    def listens_since(self) -> Micros: ...
+
+    @property
+    def commits(self) -> bool: ...
+
+    @property
+    def quotas(self) -> Quotas: ...
+
+    def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None: ...
+
+    def pay(
+        self, tenant_no: TenantNo, quota: Quota = NO_QUOTA, *, readings: int = 0, size: int = 0
+    ) -> None: ...
+
+    def edit_rule(
+        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+    ) -> Receipt[StoredRule]: ...
+
+    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]: ...
+
+    def set_lateness(
+        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+    ) -> Receipt[None]: ...
+
+    def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]: ...
+
+    def max_rules(self, quota: Quota) -> int: ...
+
+    def status(self, tenant_no: TenantNo) -> TenantStatus: ...
+
+    def observe(self) -> None: ...
+
+
+@attrs.frozen
+class NoEngine:
+    """Of the role `http`: whatever changes or asks a tenant's rules is for another process.
+
+    What its senders may send is held to their quotas here.
+    """
+
+    retention_us: int | None
+    quotas: Quotas
+
+    @property
+    def listens_since(self) -> Micros:
+        """Nobody listens here; what the engine has heard is all that is known."""
+        return Micros(0)
+
+    @property
+    def commits(self) -> bool:
+        return True
+
+    def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None:
+        """Raises Overloaded."""
+        self.quotas.check(tenant_no, quota, trio.current_time())
+
+    def pay(
+        self, tenant_no: TenantNo, quota: Quota = NO_QUOTA, *, readings: int = 0, size: int = 0
+    ) -> None:
+        self.quotas.pay(tenant_no, quota, trio.current_time(), readings=readings, size=size)
+
+    def edit_rule(
+        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+    ) -> Receipt[StoredRule]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def set_lateness(
+        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+    ) -> Receipt[None]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def max_rules(self, quota: Quota) -> int:
+        """Raises Conflict."""
+        self._refuse()
+
+    def status(self, tenant_no: TenantNo) -> TenantStatus:
+        """Raises Conflict."""
+        self._refuse()
+
+    def observe(self) -> None:
+        """There is nothing to see."""
+
+    def _refuse(self) -> NoReturn:
+        raise Conflict(
+            "This process only takes readings (--role http). Send changes of rules, tags and "
+            "lateness, checks and questions of status to the one that runs the engine "
+            "(--role engine or all).",
+            code="no_engine",
+        )

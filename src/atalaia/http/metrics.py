@@ -1,0 +1,54 @@
+"""What metrics are measured in: said once, checked whenever a rule is saved."""
+
+from typing import Any
+
+from quart import Blueprint, g, request
+
+from atalaia.http import params, render
+from atalaia.http.auth import require
+from atalaia.http.bodies import UnitBody, read_body
+from atalaia.http.rule_checks import Aside
+from atalaia.model.errors import Invalid, NotFound
+from atalaia.ports import Queries
+from atalaia.rules.units import parse_unit
+from atalaia.wire.rows import check_name
+
+
+def _is_metric(text: str) -> bool:
+    return check_name("x", text) is None
+
+
+def blueprint(queries: Queries, aside: Aside) -> Blueprint:
+    """`/v1/metrics` and below. Metrics may have a slash in their names."""
+    routes = Blueprint("metrics", __name__, url_prefix="/v1/metrics")
+
+    @routes.get("")
+    async def list_units() -> dict[str, Any]:
+        require(g.principal, "read")
+        count = params.limit(request.args)
+        after = params.cursor(request.args, str, _is_metric) or ""
+        found = await queries.list_units(g.principal.tenant_no, after=after, limit=count + 1)
+        more = params.next_cursor(found[count - 1][0]) if len(found) > count else None
+        return render.page([{"metric": m, "unit": u} for m, u in found[:count]], more)
+
+    @routes.put("/<path:metric>")
+    async def set_unit(metric: str) -> dict[str, Any]:
+        require(g.principal, "admin")
+        body = await read_body(UnitBody)
+        if not _is_metric(metric):
+            raise Invalid(
+                "A metric's name has 1 to 64 of letters, digits and _ - : . /", code="bad_metric"
+            )
+        known = await aside.run(parse_unit, body.unit) is not None
+        await queries.set_unit(g.principal.tenant_no, metric, body.unit)
+        return {"metric": metric, "unit": body.unit, "known": known}
+
+    @routes.delete("/<path:metric>")
+    async def drop_unit(metric: str) -> tuple[str, int]:
+        require(g.principal, "admin")
+        known = _is_metric(metric) and await queries.drop_unit(g.principal.tenant_no, metric)
+        if not known:
+            raise NotFound("Nobody has said what this metric is measured in.")
+        return "", 204
+
+    return routes

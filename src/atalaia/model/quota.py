@@ -1,0 +1,23 @@
+"""How much a tenant may send, and one of its keys."""
+
+import attrs
+
+MAX_RULES = 1_000  # of any tenant, whatever its quota; each costs memory per matching sensor
+
+
+@attrs.frozen
+class Quota:
+    """What is written beside a tenant and the key in use; None: as the process says.
+
+    key_id: whose key_readings_per_s it is; empty without a key.
+    """
+
+    readings_per_s: int | None = None
+    bytes_per_s: int | None = None
+    max_rules: int | None = None
+    key_readings_per_s: int | None = None
+    key_id: str = ""
+
+
+NO_QUOTA = Quota()
+"""Nothing is written: the process decides."""

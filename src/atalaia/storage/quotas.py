@@ -1,0 +1,62 @@
+"""Reading and writing quotas. Needs the owner's rights, so it runs on the powerful role."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from atalaia.bridge import Bridge
+from atalaia.model.errors import NotFound
+from atalaia.storage.accounts import transaction_aio
+
+_SET = {
+    "readings": "UPDATE tenants SET readings_per_s = $2 WHERE tenant_uuid = $1",
+    "bytes": "UPDATE tenants SET bytes_per_s = $2 WHERE tenant_uuid = $1",
+    "series": "UPDATE tenants SET max_series = coalesce($2, 100000) WHERE tenant_uuid = $1",
+    "rules": "UPDATE tenants SET max_rules = $2 WHERE tenant_uuid = $1",
+}
+_SET_KEY = "UPDATE api_keys SET readings_per_s = $2 WHERE key_id = $1"
+
+
+async def list_quotas(bridge: Bridge, url: str) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Rows of tenants and of keys; NULL: as the process says. Raises StartupRefused."""
+    return await bridge.call(_list_aio, url)
+
+
+async def set_quotas(
+    bridge: Bridge, url: str, tenant_id: UUID, values: Mapping[str, int | None]
+) -> None:
+    """values: by readings, bytes, series, rules; None takes one away.
+
+    Raises NotFound, StartupRefused.
+    """
+    await bridge.call(_set_aio, url, [(_SET[name], tenant_id, v) for name, v in values.items()])
+
+
+async def set_key_quota(bridge: Bridge, url: str, key_id: str, readings: int | None) -> None:
+    """Raises NotFound, StartupRefused."""
+    await bridge.call(_set_aio, url, [(_SET_KEY, key_id, readings)])
+
+
+async def _list_aio(url: str) -> tuple[Sequence[asyncpg.Record], Sequence[asyncpg.Record]]:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        tenants = await connection.fetch(
+            "SELECT tenant_uuid, name, readings_per_s, bytes_per_s, max_series, max_rules,"
+            " (SELECT count(*) FROM series s WHERE s.tenant_id = t.tenant_id) AS series,"
+            " (SELECT count(*) FROM rules r WHERE r.tenant_id = t.tenant_id"
+            "  AND deleted_at IS NULL) AS rules"
+            " FROM tenants t ORDER BY tenant_id"
+        )
+        keys = await connection.fetch(
+            "SELECT key_id, tenant_uuid, k.name, k.readings_per_s FROM api_keys k"
+            " JOIN tenants USING (tenant_id) WHERE revoked_at IS NULL ORDER BY tenant_id, key_id"
+        )
+        return tenants, keys
+
+
+async def _set_aio(url: str, changes: Sequence[tuple[str, object, int | None]]) -> None:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        for statement, whose, value in changes:
+            if await connection.execute(statement, whose, value) != "UPDATE 1":
+                raise NotFound(f"The database knows no {whose}; `atalaia quotas show` lists all.")

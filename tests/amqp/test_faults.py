@@ -1,0 +1,179 @@
+"""Whatever breaks on the way: nothing that was answered is lost, nothing is stored twice."""
+
+import json
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from aio_pika.abc import AbstractIncomingMessage
+
+from atalaia.amqp.limits import AmqpLimits
+from atalaia.amqp.messages import Delivery
+from atalaia.amqp.wiring import incoming
+from atalaia.engine.limits import EngineLimits
+from atalaia.ports import StoreUnavailable
+from tests.amqp.stack import QUICK, Road, plain, ready, until
+from tests.broker import Node
+from tests.stack import START_MS, open_stack, row
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
+
+
+def body(n: int, sensor: str = "s") -> bytes:
+    return json.dumps(row(START_MS + n, n, sensor=sensor)).encode()
+
+
+async def late(road: Road) -> int:
+    return int((await road.stack.sql("SELECT count(*) AS n FROM readings WHERE late"))[0]["n"])
+
+
+def deliveries(monkeypatch: pytest.MonkeyPatch) -> list[Delivery]:
+    """What the consumer takes from here on."""
+    seen: list[Delivery] = []
+
+    def noting(message: AbstractIncomingMessage) -> Delivery:
+        seen.append(incoming(message))
+        return seen[-1]
+
+    monkeypatch.setattr("atalaia.amqp.feed.incoming", noting)
+    return seen
+
+
+class Outage:
+    """A store that fails while `down`, or now and then; commits reach the real one otherwise."""
+
+    def __init__(self, road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.down, self.share, self.failed = False, 0.0, 0
+        self.chance = random.Random(7)
+        commit = road.stack.store.commit_group
+
+        async def commit_group(*args: object) -> list[int]:
+            if self.down or self.chance.random() < self.share:
+                self.failed += 1
+                raise StoreUnavailable("down")
+            return await commit(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(road.stack.store), "commit_group", lambda _, *a: commit_group(*a))
+
+
+async def test_a_consumer_killed_before_the_commit_gets_its_messages_again(road: Road) -> None:
+    """Acknowledged after the commit and never before: a second life stores them, once."""
+    tenant = await road.tenant_id()
+    await road.publish(plain(tenant, body(0)))
+    async with road.consumer():
+        await road.holds(1)
+    await road.publish(*(plain(tenant, body(n)) for n in range(1, 21)))
+    async with road.locked():
+        with trio.CancelScope() as killed:
+            async with road.consumer() as consumer:
+                await road.until_waiting(20 - QUICK.prefetch)
+                assert consumer.check() == "ok"
+                killed.cancel()
+        await road.until_waiting(20)  # all of them went back
+    async with road.consumer():
+        await road.holds(21)
+    assert await road.waiting() == 0
+    assert await late(road) == 0
+    assert await road.letters() == []
+
+
+@pytest.fixture
+async def impatient(database_url: str, amqp_url: str, broker: Node) -> AsyncIterator[Road]:
+    """An engine that gives a commit up at once."""
+    async with open_stack(database_url, limits=EngineLimits(commit_retry_s=0.0)) as stack:
+        made = Road(stack, amqp_url, broker)
+        await made.setup()
+        yield made
+
+
+async def test_a_retry_never_overtakes(impatient: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits that fail for good, at random: a tenant's readings stay in order, none is late."""
+    road, outage = impatient, Outage(impatient, monkeypatch)
+    tenant = await road.tenant_id()
+    await road.publish(*(plain(tenant, body(n)) for n in range(200)))
+    outage.share = 0.3
+    async with road.consumer():
+        await road.holds(200)
+    assert outage.failed > 5
+    assert await late(road) == 0
+
+
+async def test_an_outage_of_the_store_is_held_and_nothing_goes_back(
+    impatient: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No message burns an attempt; all are stored when the store answers again."""
+    road, outage, seen = impatient, Outage(impatient, monkeypatch), deliveries(monkeypatch)
+    tenant = await road.tenant_id()
+    outage.down = True
+    await road.publish(*(plain(tenant, body(n)) for n in range(40)))
+    async with road.consumer() as consumer:
+
+        async def held() -> bool:
+            return consumer.holding and outage.failed > 3
+
+        await until(held)
+        assert await road.stored() == 0
+        assert await road.waiting() == 40 - QUICK.prefetch
+        outage.down = False
+        await road.holds(40)
+    assert await road.waiting() == 0
+    assert await late(road) == 0
+    assert [delivery.before for delivery in seen] == [0] * 40
+
+
+async def test_a_long_outage_lets_the_messages_go_and_comes_back(
+    impatient: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the broker's acknowledgement timeout; the consumer waits for the store."""
+    road, outage, seen = impatient, Outage(impatient, monkeypatch), deliveries(monkeypatch)
+    outage.down = True
+    await road.publish(plain(await road.tenant_id(), body(0)))
+    limits = AmqpLimits(hold_s=0.3, last_retry_s=0.1, reconnect_s=0.2)
+    async with road.consumer(limits) as consumer:
+
+        async def gave_up() -> bool:
+            return [delivery.before for delivery in seen[:2]] == [0, 1]
+
+        await until(gave_up)
+        assert consumer.check() in ("ok", "unavailable")
+        outage.down = False
+        await road.holds(1)
+    assert await road.waiting() == 0
+
+
+async def test_the_broker_killed_and_back(road: Road, private: Node) -> None:
+    """503 within a second meanwhile, recovery within 5 s, and what was answered 202 is stored."""
+    # RabbitMQ 3.10 finds no more a quorum queue that was declared just before it is killed.
+    await trio.sleep(3)
+    async with road.face() as (client, publisher):
+        await ready(publisher)
+        assert (await client.post("/v1/readings", json=row(START_MS, 0))).status_code == 202
+        async with road.consumer() as consumer:
+            await road.holds(1)
+            await trio.to_thread.run_sync(private.kill)
+            for n in range(1, 4):
+                began = trio.current_time()
+                response = await client.post("/v1/readings", json=row(START_MS + n, n))
+                assert trio.current_time() - began < 1.0
+                assert response.status_code == 503
+                assert "retry-after" in response.headers
+
+            async def noticed() -> bool:
+                ready_now: str = (await client.get("/health/ready")).json()["checks"]["broker"]
+                return ready_now == "unavailable" == consumer.check()
+
+            await until(noticed, 3)
+            assert (await client.get("/v1/sensors")).status_code == 200
+            assert (await client.get("/health/live")).status_code == 200
+            await trio.to_thread.run_sync(private.start)
+            back = trio.current_time()
+
+            async def taken() -> bool:
+                response = await client.post("/v1/readings", json=row(START_MS + 9, 9))
+                assert response.status_code in (202, 503)
+                return bool(response.status_code == 202)
+
+            await until(taken, 5)
+            await road.holds(2)
+            assert trio.current_time() - back < 5.0

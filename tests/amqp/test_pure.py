@@ -1,0 +1,169 @@
+"""What needs no broker: acknowledgements, routing keys, bodies written anew, too much poison."""
+
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atalaia.amqp.acks import Acks
+from atalaia.amqp.messages import (
+    Address,
+    Fault,
+    encode_rows,
+    parse_address,
+    rest_of,
+    time_text,
+    to_body,
+    to_letter,
+    to_message,
+    to_replay,
+)
+from atalaia.amqp.mqtt import management_url, topic_pattern
+from atalaia.amqp.poison import WINDOW_S, PoisonCount
+from atalaia.engine.ingest import Body, parse_body
+from atalaia.model.batch import Batch, SeriesName
+from atalaia.model.errors import Invalid
+from atalaia.wire.readings import WireOptions
+
+TENANT = UUID("01990000-0000-7000-8000-000000000001")
+
+
+@given(st.permutations(range(1, 30)), st.lists(st.integers(1, 6), max_size=30))
+def test_acknowledgements_cover_what_is_done_and_nothing_else(
+    order: list[int], sizes: list[int]
+) -> None:
+    """As the broker reads them: many means every open one below too. Each tag once."""
+    acks, open_tags, finished = Acks(), set(range(1, 30)), set[int]()
+    sizes = [*sizes, 30]
+    while order:
+        size = sizes.pop(0)
+        wave, order = order[:size], order[size:]
+        finished |= set(wave)
+        for tag, multiple in acks.done(wave):
+            assert tag in open_tags, "the broker closes a channel for a tag it does not know"
+            covered = {t for t in open_tags if t <= tag} if multiple else {tag}
+            assert covered <= finished
+            open_tags -= covered
+        assert open_tags == set(range(1, 30)) - finished
+
+
+def test_acknowledgements_in_order_are_one() -> None:
+    """The common case costs one frame."""
+    acks = Acks()
+    assert acks.done([3, 1, 2]) == [(3, True)]
+    assert acks.done([5]) == [(5, False)]
+    assert acks.done([4, 6]) == [(6, True)]
+
+
+@pytest.mark.parametrize(
+    ("key", "sensor"),
+    [
+        (str(TENANT), None),
+        (f"v1.{TENANT}.pump-1.readings", "pump-1"),
+        (f"v1.{TENANT}.a.b:c_d.readings", "a.b:c_d"),
+        (f"v1.{TENANT}.readings.readings", "readings"),
+    ],
+)
+def test_a_routing_key_says_whose_it_is(key: str, sensor: str | None) -> None:
+    """From our face the tenant alone; from MQTT the sensor too, points within it included."""
+    assert parse_address(key) == Address(TENANT, sensor)
+
+
+@pytest.mark.parametrize("key", ["", "x", "v1.x.s.readings", "v1..readings", f"v2.{TENANT}.s"])
+def test_a_routing_key_of_nobody_is_refused(key: str) -> None:
+    """With a reason for the dead letter."""
+    with pytest.raises(Invalid) as caught:
+        parse_address(key)
+    assert caught.value.code == "bad_routing_key"
+
+
+names = st.builds(SeriesName, st.sampled_from(["a", "b.c"]), st.sampled_from(["t", "x/y"]))
+rows = st.lists(
+    st.tuples(names, st.integers(0, 7 * 10**15), st.floats(allow_nan=False, allow_infinity=False)),
+    min_size=1,
+    max_size=20,
+)
+
+
+def columns(readings: list[tuple[SeriesName, int, float]]) -> Batch:
+    index: dict[SeriesName, int] = {}
+    idx = [index.setdefault(name, len(index)) for name, _, _ in readings]
+    return Batch(
+        names=tuple(index), idx=np.array(idx, np.int32),
+        ts=np.array([ts for _, ts, _ in readings], np.int64),
+        value=np.array([value for _, _, value in readings]),
+        row=np.arange(len(readings), dtype=np.int32), rejects=(), sent=len(readings),
+    )  # fmt: skip
+
+
+@given(rows, st.data())
+def test_rows_written_anew_are_the_same_rows(
+    readings: list[tuple[SeriesName, int, float]], data: st.DataObject
+) -> None:
+    """To the bit, those that were asked for, and of one series in their order."""
+    batch = columns(readings)
+    wanted = data.draw(st.sets(st.sampled_from(range(len(readings))), min_size=1))
+    body = Body(b"", "identity", WireOptions())
+    message = to_message(TENANT, body, batch, 0)
+    rest = rest_of(message, batch, wanted)
+    again = parse_body(to_body(rest, Address(TENANT, None), 50_000), max_bytes=1 << 20)
+    assert again.rejects == ()
+    expected = [readings[n] for n in sorted(wanted)]
+    for name in {name for name, _, _ in expected}:
+        place = again.names.index(name)
+        mine = again.idx == place
+        kept = list(zip(again.ts[mine].tolist(), again.value[mine].tolist(), strict=True))
+        assert kept == [(ts, value) for n, ts, value in expected if n == name]
+    assert encode_rows(batch, np.zeros(len(batch), np.bool_)) == b"[]"
+
+
+def test_a_sensor_comes_from_the_topic_never_from_the_payload() -> None:
+    """Left out or claimed to be another, as a row, as rows, or as columns."""
+    for payload in (
+        b'{"metric": "t", "ts": 1, "value": 1}',
+        b'[{"sensor": "other", "metric": "t", "ts": 1, "value": 1}]',
+        b'{"sensor": "other", "metric": "t", "ts": [1], "value": [1]}',
+    ):
+        options = WireOptions(sensor="mine")
+        batch = parse_body(Body(payload, "identity", options), max_bytes=1000)
+        assert batch.names == (SeriesName("mine", "t"),)
+    bad = WireOptions(sensor="not one")
+    batch = parse_body(Body(payload, "identity", bad), max_bytes=1000)
+    assert [reject.code for reject in batch.rejects] == ["bad_sensor"]
+
+
+def test_a_letter_is_replayed_as_it_was() -> None:
+    """What was said of it is taken off; when it was first seen stays."""
+    body = Body(b"[]", "gzip", WireOptions(precision="s", bool_as_number=True))
+    message = to_message(TENANT, body, columns([(SeriesName("s", "t"), 1, 1.0)]), 5)
+    letter = to_letter(message, Fault("bad_json", "parse", "Invalid", "x" * 1000), 3, 99)
+    assert letter.headers["x-atalaia-first-seen"] == "1970-01-01T00:00:00.000005Z"
+    assert len(letter.headers["x-atalaia-detail"]) == 500
+    again = to_replay(letter)
+    assert dict(again.headers) == {**message.headers, "x-atalaia-attempts": 3}
+    assert (again.message_id, again.body) == (message.message_id, message.body)
+
+
+def test_one_tenants_poison_does_not_stop_the_consumer() -> None:
+    """It counts up to its share; many tenants', or nobody's, count in full; a minute forgets."""
+    count = PoisonCount(per_minute=10, per_tenant=4)
+    assert not any(count.add(TENANT, float(n) / 100) for n in range(500))
+    assert [count.add(uuid4(), 6.0) for _ in range(7)] == [False] * 6 + [True]
+    assert not count.add(TENANT, 6.0 + WINDOW_S + 1)
+    count = PoisonCount(per_minute=10, per_tenant=4)
+    assert [count.add(None, 0.0) for _ in range(11)] == [False] * 10 + [True]
+
+
+@given(st.lists(st.integers(0, 7 * 10**15), min_size=2, max_size=2))
+def test_times_in_headers_sort_as_texts(times: list[int]) -> None:
+    """Selections compare them so."""
+    assert sorted(map(time_text, times)) == [time_text(t) for t in sorted(times)]
+
+
+def test_where_the_management_api_is_and_what_a_topic_allows() -> None:
+    """Beside the broker, with TLS where it has it; one tenant's keys, whatever the sensor."""
+    assert management_url("amqp://u:p@h:5673/v") == "http://h:15672"
+    assert management_url("amqps://[::1]/") == "https://[::1]:15671"
+    assert topic_pattern(TENANT) == rf"^v1\.{TENANT}\..+\.readings$"

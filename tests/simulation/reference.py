@@ -1,0 +1,329 @@
+"""What should have happened: one tenant's committed items folded in their order, from nothing,
+without a fault, a restart or a snapshot.
+
+Shares the fold with the engine and nothing else: what is late, which windows are warm, what an
+edit closes and what silence means is worked out anew from the readings themselves.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import attrs
+import numpy as np
+
+from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transition
+from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
+from atalaia.ports import CommitItem, RuleWrite, TagsWrite
+from atalaia.rules.absence import GRID_US, on_grid
+from atalaia.rules.judging import OPEN
+from atalaia.rules.language import parse_rule
+from atalaia.rules.states import STORED
+from atalaia.rules.syntax import SEVERITY_ORDER
+from atalaia.rules.tenant_state import ActiveRule, TenantRules
+from atalaia.rules.transitions import make_transition
+from atalaia.storage.memory import AlertRow, MemoryTenant, since_snapshot
+from tests.simulation.world import Entry, World
+
+
+@attrs.define(eq=False)
+class Reference:
+    """Takes a tenant's entries in order; says through `world.check` what differs."""
+
+    world: World
+    tenant_no: TenantNo
+    rules: TenantRules = attrs.field(init=False)
+    last: int = 0
+    newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
+    stored: dict[tuple[SeriesNo, Micros], tuple[float, Micros, bool]] = attrs.field(factory=dict)
+    alerts: dict[UUID, AlertRow] = attrs.field(factory=dict)
+    steps: list[tuple[object, ...]] = attrs.field(factory=list)
+    writes: dict[RuleNo, RuleWrite] = attrs.field(factory=dict)
+    tags: dict[SensorNo, dict[str, str]] = attrs.field(factory=dict)
+    heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
+    silent: dict[tuple[RuleNo, SensorNo], tuple[int, Micros]] = attrs.field(factory=dict)
+    """Open alerts of silence: their level and when they opened."""
+    _sensors: dict[SensorNo, int] = attrs.field(factory=dict)
+    _series: dict[SeriesNo, int] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.rules = TenantRules(self._tenant.tenant_id, [])
+
+    @property
+    def _tenant(self) -> MemoryTenant:
+        return self.world.database.tenants[self.tenant_no]
+
+    def take(self, entry: Entry) -> None:
+        item = entry.item
+        self.world.check(
+            item.received_at > self.last, "received_at grows", last=self.last, now=item.received_at
+        )
+        self.last = item.received_at
+        wanted = self._judge(item)
+        if item.rule_write is not None:
+            wanted += self._edit(item.rule_write, item.received_at)
+        if item.tags_write is not None:
+            wanted += self._tag(item.tags_write, item.received_at)
+        if not item.rows and item.rule_write is None and item.tags_write is None:
+            wanted += self._tick(item, entry)
+        if _by_sensor(wanted) != _by_sensor(item.transitions):
+            self.world.fail(
+                f"tenant {self.tenant_no} at {item.received_at}: the alerts differ\n"
+                f"  committed {_told(item.transitions)}\n  reference {_told(wanted)}"
+            )
+        self._note(wanted)
+
+    def finish(self) -> None:
+        """Compare what is stored in the end."""
+        tenant, check = self._tenant, self.world.check
+        stored = {
+            key: (point.value, point.received_at, point.late)
+            for key, point in tenant.readings.items()
+        }
+        check(stored == self.stored, "the readings differ", tenant=self.tenant_no,
+              difference=list(stored.items() ^ self.stored.items())[:4])  # fmt: skip
+        check(tenant.alerts == self.alerts, "the alert rows differ", tenant=self.tenant_no)
+        steps = sorted((s.arrival, str(key[0]), s.kind, s.at, s.severity, s.value)
+                       for key, s in tenant.steps.items())  # fmt: skip
+        check(steps == sorted(self.steps), "the alerts' histories differ", tenant=self.tenant_no)
+        opened = [
+            (row.opened.rule_no, row.opened.sensor_no)
+            for row in tenant.alerts.values()
+            if row.state == "open"
+        ]
+        check(len(opened) == len(set(opened)), "one open alert per rule and sensor")
+        self._check_states(tenant)
+
+    def _check_states(self, tenant: MemoryTenant) -> None:
+        """What the next process would know is what this fold knows."""
+        newest: dict[SeriesNo, Micros] = {}
+        packed = b""
+        for _, row in since_snapshot(tenant):
+            newest.update(row.newest)
+            packed += row.rule_states
+        self.world.check(newest == self.newest, "the newest times differ", tenant=self.tenant_no,
+                         difference=list(newest.items() ^ self.newest.items())[:4])  # fmt: skip
+        after = self._fresh()
+        after.restore(packed)
+        states, wanted = _states(after), _states(self.rules)
+        self.world.check(
+            states == wanted, "the rule states differ", tenant=self.tenant_no,
+            stored=sorted(states - wanted), wanted=sorted(wanted - states),
+        )  # fmt: skip
+
+    def _judge(self, item: CommitItem) -> list[Transition]:
+        fresh: dict[tuple[SeriesNo, Micros], float] = {}
+        for series, ts, value in _rows(item):
+            if series in self.newest and ts <= self.newest[series]:
+                self.stored.setdefault((series, ts), (value, item.received_at, True))
+            else:
+                fresh.setdefault((series, ts), value)
+        if not fresh:
+            return []
+        for (series, ts), value in fresh.items():
+            self._know(series)
+            self.stored[series, ts] = (value, item.received_at, False)
+            self.newest[series] = max(ts, self.newest.get(series, ts))
+        columns = sorted(
+            (self._sensors[self._tenant.series[series].sensor_no], ts, self._series[series], value)
+            for (series, ts), value in fresh.items()
+        )
+        found = self.rules.fold(
+            np.array([series for _, _, series, _ in columns]),
+            np.array([ts for _, ts, _, _ in columns], np.int64),
+            np.array([value for _, _, _, value in columns]),
+            item.received_at,
+        )
+        return found + self._hear({self._tenant.series[s].sensor_no for s, _ in fresh}, item)
+
+    def _know(self, series: SeriesNo) -> None:
+        if series in self._series:
+            return
+        row = self._tenant.series[series]
+        if row.sensor_no not in self._sensors:
+            self._sensors[row.sensor_no] = self._add_sensor(self.rules, row.sensor_no)
+        slot = self.rules.add_series(self._sensors[row.sensor_no], row.metric, None)
+        self._series[series] = slot
+
+    def _add_sensor(self, rules: TenantRules, number: SensorNo) -> int:
+        sensor = self._tenant.sensors[number]
+        return rules.add_sensor(number, sensor.sensor_id, sensor.name, self.tags.get(number, {}))
+
+    def _fresh(self) -> TenantRules:
+        """The rules and tags as they stand, windows warm from all that was judged."""
+        rules = TenantRules(
+            self._tenant.tenant_id, [r for r in self._active() if r.spec.silence is None]
+        )
+        for sensor in self._sensors:
+            self._add_sensor(rules, sensor)
+        for series in self._series:
+            row = self._tenant.series[series]
+            rules.add_series(self._sensors[row.sensor_no], row.metric, self.newest[series])
+        rows = sorted(
+            (self._series[series], ts, value)
+            for (series, ts), (value, _, late) in self.stored.items()
+            if not late
+        )
+        rules.warm(
+            np.array([series for series, _, _ in rows], np.int64),
+            np.array([ts for _, ts, _ in rows], np.int64),
+            np.array([value for _, _, value in rows], np.float64),
+        )
+        return rules
+
+    def _active(self) -> list[ActiveRule]:
+        return [
+            ActiveRule(no, write.rule.rule_id, write.rule.version, parse_rule(write.rule.text))
+            for no, write in sorted(self.writes.items())
+            if write.rule.enabled and not write.deleted
+        ]
+
+    def _rebuild(self) -> None:
+        states = self.rules.dump()
+        self.rules = self._fresh()
+        self.rules.restore(states)
+
+    def _edit(self, write: RuleWrite, arrived: Micros) -> list[Transition]:
+        number, before = write.rule.rule_no, self.writes.get(write.rule.rule_no)
+        reason: CloseReason | None = None
+        if write.deleted:
+            reason = "rule_deleted"
+        elif not write.rule.enabled:
+            reason = "rule_disabled"
+        elif before is not None and before.rule.version != write.rule.version:
+            reason = "rule_changed"
+        closed: list[Transition] = []
+        if reason is not None:
+            closed = self.rules.close(number, arrived=arrived, reason=reason)
+            pairs = [pair for pair in self.silent if pair[0] == number]
+            closed += [self._end(pair, arrived, reason) for pair in pairs]
+        self.writes[number] = write
+        self._rebuild()
+        return closed
+
+    def _tag(self, write: TagsWrite, arrived: Micros) -> list[Transition]:
+        closed: list[Transition] = []
+        if write.sensor_no in self._sensors:
+            slot = self._sensors[write.sensor_no]
+            closed = self.rules.leave(slot, write.tags, arrived=arrived, reason="rule_changed")
+        name = self._tenant.sensors[write.sensor_no].name
+        for rule in self._active():
+            pair = (rule.rule_no, write.sensor_no)
+            if pair in self.silent and not rule.spec.selector.matches(name, write.tags):
+                closed.append(self._end(pair, arrived, "rule_changed"))
+        self.tags[write.sensor_no] = dict(write.tags)
+        self._rebuild()
+        return closed
+
+    def _hear(self, sensors: set[SensorNo], item: CommitItem) -> list[Transition]:
+        self.heard |= dict.fromkeys(sensors, item.received_at)
+        pairs = [pair for pair in self.silent if pair[1] in sensors]
+        return [self._end(pair, item.received_at, "condition") for pair in pairs]
+
+    def _end(
+        self, pair: tuple[RuleNo, SensorNo], arrived: Micros, reason: CloseReason
+    ) -> Transition:
+        level, opened = self.silent.pop(pair)
+        rule = next(rule for rule in self._active() if rule.rule_no == pair[0])
+        evidence = (Evidence(str(rule.spec.when), 0.0),) if reason == "condition" else ()
+        step = self._step("cleared", rule, pair[1], level, opened, arrived, arrived, evidence)
+        return attrs.evolve(step, reason=reason)
+
+    def _step(
+        self, kind: str, rule: ActiveRule, sensor: SensorNo, level: int, opened: int, at: int,
+        arrived: Micros, evidence: tuple[Evidence, ...],
+    ) -> Transition:  # fmt: skip
+        return make_transition(
+            kind,  # type: ignore[arg-type]
+            tenant_id=self._tenant.tenant_id, rule=rule, sensor_no=sensor,
+            sensor_id=self._tenant.sensors[sensor].sensor_id, level=level, opened=opened, at=at,
+            arrived=arrived, evidence=evidence,
+        )  # fmt: skip
+
+    def _tick(self, item: CommitItem, entry: Entry) -> list[Transition]:
+        """A tick may open any alert that is due; what it says of the silence must be true."""
+        line = item.received_at // GRID_US * GRID_US
+        rules = {rule.rule_no: rule for rule in self._active()}
+        wanted = []
+        for step in item.transitions:
+            rule, sensor = rules.get(step.rule_no), self._tenant.sensors[step.sensor_no]
+            silence = None if rule is None else rule.spec.silence
+            pair = (step.rule_no, step.sensor_no)
+            tags = self.tags.get(step.sensor_no, {})
+            if rule is None or silence is None or pair in self.silent or step.value is None:
+                continue  # then it is not wanted, and the comparison says so
+            heard = line - round(1e6 * step.value)
+            mine = self.heard.get(step.sensor_no, sensor.registered_at)
+            since = 0 if self.world.plan.clock_steps else self.world.began_us[entry.life]
+            due = heard + silence.after_us <= line and heard >= max(mine, since)
+            if due and rule.spec.selector.matches(sensor.name, tags):
+                level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
+                self.silent[pair] = (level, Micros(line))
+                evidence = (Evidence(str(rule.spec.when), (line - heard) / 1e6),)
+                told = self._step("opened", rule, step.sensor_no, level, line, line,
+                                  item.received_at, evidence)  # fmt: skip
+                deadline = on_grid(heard + silence.after_us)
+                opening = Opening(rule.spec.text, silence=Silence(Micros(heard), Micros(deadline)))
+                wanted.append(attrs.evolve(told, opening=opening))
+        return wanted
+
+    def _note(self, wanted: Sequence[Transition]) -> None:
+        for step in wanted:
+            self.steps.append((step.arrived, str(step.alert_id), step.kind, step.at, step.severity,
+                               step.value))  # fmt: skip
+            if step.kind == "opened":
+                self.alerts[step.alert_id] = AlertRow(step, step.severity)
+            else:
+                row = attrs.evolve(self.alerts[step.alert_id], severity=step.severity)
+                if step.kind == "cleared":
+                    row = attrs.evolve(row, state="cleared", cleared=step)
+                self.alerts[step.alert_id] = row
+
+    def overdue(self, now: Micros) -> list[tuple[RuleNo, SensorNo]]:
+        """Pairs of rule and sensor that have been silent for too long, with no alert open."""
+        return [
+            (rule.rule_no, number)
+            for rule in self._active()
+            if rule.spec.silence is not None
+            for number, heard in self.heard.items()
+            if rule.spec.selector.matches(
+                self._tenant.sensors[number].name, self.tags.get(number, {})
+            )
+            and heard + rule.spec.silence.after_us < now
+            and (rule.rule_no, number) not in self.silent
+        ]
+
+
+def _rows(item: CommitItem) -> list[tuple[SeriesNo, Micros, float]]:
+    fresh = zip(
+        item.fresh_series.tolist(), item.fresh_ts.tolist(), item.fresh_value.tolist(), strict=True
+    )
+    old = zip(item.old_series.tolist(), item.old_ts.tolist(), item.old_value.tolist(), strict=True)
+    return [*fresh, *old]
+
+
+def _by_sensor(steps: Sequence[Transition]) -> list[Transition]:
+    """In the order of sensors; of each, rules on readings in their order, and silence after."""
+
+    def place(step: Transition) -> tuple[int, int]:
+        silent = bool(step.evidence) and step.evidence[0].expression.startswith("no data")
+        return step.sensor_no, step.rule_no if silent else 0
+
+    return sorted(steps, key=place)
+
+
+def _states(rules: TenantRules) -> set[tuple[int, ...]]:
+    """Without what is not stored at every reading because nobody asks for it."""
+    states = np.frombuffer(rules.dump(), STORED).copy()
+    states["last"][states["phase"] == OPEN] = 0
+    return set(states.tolist())
+
+
+def _told(steps: Sequence[Transition]) -> str:
+    return (
+        "; ".join(
+            f"{s.kind} r{s.rule_no} v{s.rule_version} sensor {s.sensor_no} {s.severity} at {s.at}"
+            f" value {s.value} {s.reason or ''} {s.alert_id}"
+            for s in steps
+        )
+        or "nothing"
+    )

@@ -1,0 +1,103 @@
+"""The database goes away in silence, refuses, or is full: answers come at once, nothing is lost."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+import pytest
+import trio
+
+from atalaia.storage.cluster import SOCKET_NAME
+from atalaia.storage.commit import commit_group_aio
+from tests.stack import START_MS, Stack, open_stack, row
+from tests.wire_to import Wire, open_wire
+
+pytestmark = pytest.mark.postgres
+
+AT_ONCE_S = 3.0  # a second, and what a busy machine adds
+
+
+@pytest.fixture
+async def wired(database_url: str) -> AsyncIterator[tuple[Stack, Wire]]:
+    """The service, whose database is reached over a wire."""
+    parts = urlsplit(database_url)
+    sockets = Path(parse_qs(parts.query)["host"][0])
+    with open_wire(sockets / SOCKET_NAME) as wire:
+        url = f"postgresql://postgres@127.0.0.1:{wire.port}{parts.path}"
+        async with open_stack(url) as stack:
+            try:
+                yield stack, wire
+            finally:
+                wire.mend()
+
+
+async def until_ready(stack: Stack, status: int) -> None:
+    with trio.fail_after(20):
+        while (await stack.client.get("/health/ready")).status_code != status:
+            await trio.sleep(0.05)
+
+
+async def test_a_dead_network_is_answered_at_once_and_forgotten_when_it_is_back(
+    wired: tuple[Stack, Wire],
+) -> None:
+    """503 with Retry-After instead of a wait; liveness stays; then the same batch goes in."""
+    stack, wire = wired
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+    wire.cut()
+    answers = []
+
+    async def ask(method: str, path: str, body: object = None) -> None:
+        with trio.fail_after(AT_ONCE_S):
+            answers.append(await stack.client.request(method, path, json=body))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, "POST", "/v1/readings", [row(START_MS + 1000, 2)])
+        nursery.start_soon(ask, "GET", "/v1/alerts")
+        nursery.start_soon(ask, "POST", "/v1/rules", {"text": "rule a on sensors when t > 9"})
+    await ask("POST", "/v1/readings", [row(START_MS + 1000, 2)])
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    await until_ready(stack, 503)
+    assert (await stack.client.get("/health/live")).status_code == 200
+
+    wire.mend()
+    await until_ready(stack, 200)
+    with trio.fail_after(20):
+        while True:
+            answer = await stack.send([row(START_MS + 1000, 2), row(START_MS + 2000, 3)])
+            if answer.status_code == 200:
+                break
+            assert answer.status_code == 503
+            await trio.sleep(0.1)
+    assert answer.json()["accepted"] + answer.json()["duplicates"] == 2
+    assert [r["value"] for r in await stack.sql("SELECT value FROM readings ORDER BY ts")] == [
+        1, 2, 3,
+    ]  # fmt: skip
+
+
+async def test_a_commit_that_keeps_failing_lets_nobody_in_and_keeps_nobody_waiting(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk answers every question and takes nothing."""
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+    full = True
+
+    async def commit(*args: object) -> list[int]:
+        if full:
+            raise asyncpg.DiskFullError("no space left on device")
+        return await commit_group_aio(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("atalaia.storage.engine_store.commit_group_aio", commit)
+    for n in range(3):
+        with trio.fail_after(AT_ONCE_S):
+            answer = await stack.send([row(START_MS + 1000, 2)])
+        assert (answer.status_code, n) == (503, n)
+    ready = await stack.client.get("/health/ready")
+    assert ready.status_code == 503
+    assert ready.json()["checks"] == {"database": "ok", "commits": "failing"}
+    full = False
+    await until_ready(stack, 200)
+    answer = await stack.send([row(START_MS + 1000, 2)])
+    assert answer.status_code == 200
+    assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
