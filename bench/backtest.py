@@ -39,8 +39,9 @@ from atalaia.engine.feed import CHUNK_ROWS
 from atalaia.model.batch import SeriesName
 from atalaia.model.ids import DAY_US, MINUTE_US, SECOND_US, Micros, TenantNo
 from atalaia.ports import CommitItem
-from atalaia.rules.backtest import Backtest, Watched, compile_tally
+from atalaia.rules.backtest import Backtest, compile_tally
 from atalaia.rules.language import parse_rule
+from atalaia.rules.silent import Watched
 from atalaia.rules.variants import Variant, make_variants
 from atalaia.security.api_keys import new_key
 from atalaia.storage.accounts import NewTenant, create_tenant

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,10 +17,13 @@ from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
 from tests.broker import Node, open_node, reason_to_skip
-from tests.stack import Stack, open_stack
+from tests.groups import report
+from tests.stack import Stack, new_database, open_stack
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=8)
+soak = int(os.environ.get("ATALAIA_EXAMPLES", "2000"))
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=soak)
 hypothesis.settings.load_profile(os.environ.get("ATALAIA_HYPOTHESIS_PROFILE", "default"))
 
 
@@ -34,6 +37,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = reporter is not None and reporter.stats.get("skipped")
     if session.config.getoption("--strict-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many cases of each group of properties were tried."""
+    for line in report():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +69,8 @@ def kernel() -> None:
 @pytest.fixture
 def database_url(cluster: Cluster, kernel: None) -> Iterator[str]:
     """A fresh, migrated database, and all that a service on it needs."""
-    name = f"t{secrets.token_hex(6)}"
-    query(cluster, f"CREATE DATABASE {name} TEMPLATE template_atalaia")
-    yield cluster.url(name)
-    query(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(cluster) as url:
+        yield url
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ EVIDENCE = "tests/rules/test_evidence.py::"
 EXPLAIN = "tests/rules/test_explaining.py::"
 MEMORY = "tests/engine/test_memory.py::"
 SILENCE = "tests/engine/test_silence.py::"
+GROUPS = "tests/rules/test_groups.py::"
+SILENT = "tests/rules/test_silent.py::"
 LATENESS = "tests/engine/test_lateness.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
@@ -78,7 +80,7 @@ MUTANTS = (
     ),
     Mutant(
         "states-not-restored", "3 restart", "engine/recover.py",
-        "state.rules.restore(image.rule_states)", "image.rule_states",
+        "state.rules.restore_in_parts(image.rule_states)", "()",
         ROAD + "test_a_restart_is_no_restart",
     ),
     Mutant(
@@ -295,6 +297,57 @@ MUTANTS = (
         "the-newest-reading-is-usual-too", FOLD, "rules/scanning.py",
         "until = newest_ts - 1", "until = newest_ts",
         RULES + "test_scans_of_hundreds_of_readings_go_by_the_grid",
+    ),
+    Mutant(
+        "for-a-microsecond-longer", FOLD, "rules/judging.py",
+        "now - records[record, SINCE] < rules[r, 1]", "now - records[record, SINCE] <= rules[r, 1]",
+        GROUPS + "test_what_held_for_just_that_time_opens",
+    ),
+    Mutant(
+        "clearing-goes-on-where-it-was-broken-off", FOLD, "rules/judging.py",
+        "        if phase == OPEN or silent:", "        if silent:",
+        RULES + "test_transitions_are_those_of_the_oracle",
+    ),
+    Mutant(
+        "a-schedule-that-clears", FOLD, "rules/judging.py",
+        "    if gone == 1.0:\n        if phase", "    if gone == 1.0 or closed:\n        if phase",
+        "tests/rules/test_schedule.py::test_an_alert_opens_within_its_hours_and_clears_at_any",
+    ),
+    Mutant(
+        "windows-are-those-of-the-last-rule", FOLD, "rules/program.py",
+        "builder.atoms[aggregate]][0]] |= row[0]", "builder.atoms[aggregate]][0]] = row[0]",
+        GROUPS + "test_a_window_is_looked_at_for_every_rule_that_shares_it",
+    ),
+    Mutant(
+        "repeats-are-fresh", FOLD + ", 2 stored once", "engine/judge.py",
+        "fresh = ts > table.newest[slot]", "fresh = ts >= table.newest[slot]",
+        GROUPS + "test_repeats_change_nothing",
+    ),
+    Mutant(
+        "weights-of-absolute-times", FOLD, "rules/scanning.py",
+        "EWMA_SHARE * (words[at] - until) / width",
+        "EWMA_SHARE * (words[at] / width - until / width)",
+        GROUPS + "test_a_shift_in_time_changes_no_bit",
+    ),
+    Mutant(
+        "a-deadline-before-its-time", FOLD, "rules/absence.py",
+        "return -(-at // GRID_US) * GRID_US", "return at // GRID_US * GRID_US",
+        SILENT + "test_live_rules_open_and_clear_at_the_same_times",
+    ),
+    Mutant(
+        "the-clock-before-the-reading", FOLD, "rules/silent.py",
+        "(opened < ends)", "(opened <= ends)",
+        SILENT + "test_a_reading_at_the_very_deadline_is_in_time",
+    ),
+    Mutant(
+        "arrivals-before-the-range-forgotten", FOLD, "rules/silent.py",
+        "np.where(newest < 0, self._heard, newest)", "self._heard",
+        SILENT + "test_trials_are_what_a_clock_would_have_seen",
+    ),
+    Mutant(
+        "older-readings-prove-life", FOLD, "rules/silent.py",
+        "found.append(mine[ts[mine] > newest[:-1]])", "found.append(mine)",
+        SILENT + "test_an_older_reading_is_no_sign_of_life",
     ),
     Mutant(
         "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",

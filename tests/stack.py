@@ -1,7 +1,8 @@
 """The service inside the test process: real Postgres, real sockets, one tenant or more."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,16 @@ import httpx
 import trio
 
 from atalaia.bridge import Bridge, open_bridge
-from atalaia.engine.clock import SystemClock
+from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.http.app import create_app, listen, run_server
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.security.api_keys import new_key, parse_key
 from atalaia.storage.accounts import NewTenant, create_tenant
+from atalaia.storage.cluster import Cluster
 from atalaia.storage.database import Database, open_database
+from atalaia.storage.embedded import query
 from atalaia.storage.engine_store import PostgresEngineStore, open_engine_store
 from atalaia.storage.queries import PostgresQueries
 
@@ -88,12 +91,25 @@ def row(ts_ms: int, value: object, metric: str = "t", sensor: str = "s") -> dict
     return {"sensor": sensor, "metric": metric, "ts": ts_ms, "value": value}
 
 
+@contextmanager
+def new_database(cluster: Cluster) -> Iterator[str]:
+    """A fresh database, migrated as the session's template is."""
+    name = f"t{secrets.token_hex(6)}"
+    query(cluster, f"CREATE DATABASE {name} TEMPLATE template_atalaia")
+    yield cluster.url(name)
+    query(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @asynccontextmanager
 async def open_stack(
-    database_url: str, *, limits: EngineLimits | None = None, api_key: str | None = None
+    database_url: str,
+    *,
+    limits: EngineLimits | None = None,
+    api_key: str | None = None,
+    clock: WallClock | None = None,
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     async with (
         open_bridge() as bridge,
         open_database(bridge, database_url) as database,

@@ -286,6 +286,16 @@ class Queries(Protocol):
         """Every living sensor and its series, in the order of their numbers."""
         ...
 
+    async def arrivals_before(
+        self, tenant_no: TenantNo, series: Int32s, before: Micros, until: Micros
+    ) -> tuple[Int64s, Int64s]:
+        """Of readings that were not late, per series: the ts after which those lie that arrived
+        at `before` or later, and when the newest of the others arrived, -1 for none of them.
+
+        until: the newest ts that matters; so much for a series without any reading.
+        """
+        ...
+
     async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None: ...
 
     async def count_late(

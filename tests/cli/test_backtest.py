@@ -73,6 +73,17 @@ async def test_a_rule_of_the_server_is_tried_by_its_name(cli: Runner, file: Path
     assert (code, 'no rule named "none"' in said) == (1, True), said
 
 
+async def test_silence_is_tried_and_swept(cli: Runner, tmp_path: Path) -> None:
+    """By arrival, and it is said what is not known."""
+    await send(cli.stack)
+    path = tmp_path / "silent.rule"
+    await trio.Path(path).write_text("rule silent on sensors when no data for 10m\n")
+    code, said = await cli("rules", "backtest", path, "--from", "2h", "--sweep", "for=10m,1h")
+    assert code == 0, said
+    for words in ("2 sensors, 20 readings", "in order of arrival", "1h 0", "was down are not"):
+        assert words in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -28,6 +28,7 @@ from atalaia.model.ids import Micros, RuleNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.rules.language import parse_rule
 from tests.engine.store import FaultyStore
+from tests.groups import CRASH, ORDER, group
 from tests.rules import oracle
 from tests.rules.streams import LATENESS, SECOND, cuts_of, disorders, rule_texts, streams
 
@@ -155,6 +156,7 @@ def of_sensor(events: Sequence[Event], sensor: str) -> list[Sequence[oracle.Read
 
 
 @given(rule_texts(), lives())
+@group(ORDER)
 def test_a_life_is_that_of_the_oracle(text: str, events: list[Event]) -> None:
     """Every step of every alert, what became of every reading, and the account of every batch."""
     answers, store = live([text], events, snapshot_every=3)
@@ -192,6 +194,7 @@ def timeless(steps: Sequence[Transition]) -> list[Transition]:
 
 
 @given(st.lists(rule_texts(), min_size=1, max_size=2), streams(), LATENESS, st.data())
+@group(ORDER)
 def test_any_order_of_arrival_within_the_lateness_gives_the_same_bytes(
     texts: list[str], groups: list[list[oracle.Reading]], lateness: int, data: st.DataObject
 ) -> None:
@@ -212,6 +215,7 @@ def test_any_order_of_arrival_within_the_lateness_gives_the_same_bytes(
 
 
 @given(st.lists(rule_texts(), min_size=1, max_size=2), streams(), LATENESS, st.data())
+@group(CRASH)
 def test_a_crash_anywhere_changes_no_bit_though_readings_wait(
     texts: list[str], groups: list[list[oracle.Reading]], lateness: int, data: st.DataObject
 ) -> None:

@@ -210,3 +210,17 @@ async def test_metrics_count_what_was_answered(stack: Stack) -> None:
     assert "atalaia_actors 1.0" in text
     accept = {"accept": "application/openmetrics-text"}
     assert (await stack.client.get("/metrics", headers=accept)).text.endswith("# EOF\n")
+
+
+async def test_values_at_the_end_of_double_are_answered_as_json(stack: Stack) -> None:
+    """What they add up to is no number of JSON; it is shown as unknown."""
+    rule = await stack.rule("rule far on sensors when delta(t, 10s) < -1")
+    await stack.send([row(START_MS, 1.7e308), row(START_MS + 1000, -1.7e308)])
+    question = {"rule_id": rule["id"], "from": START_MS, "order": "arrival"}
+    for response in (
+        await stack.client.get("/v1/alerts"),
+        await stack.client.post("/v1/rules/backtest", json=question),
+    ):
+        assert response.status_code == 200
+        assert '"opened_value":null' in response.text
+        assert "Infinity" not in response.text

@@ -13,6 +13,7 @@ from atalaia.rules.syntax import Aggregate, Binary, Node, Number, RuleSpec, Unar
 Reading = tuple[str, int, float]  # metric, ts µs, value
 Step = tuple[str, int, str]  # kind, time, severity
 Value = float | bool | None
+SECOND = 1_000_000
 SCANS = ("quantile", "median", "mad", "ewma", "zscore", "anomaly")
 
 
@@ -219,6 +220,31 @@ def run(spec: RuleSpec, groups: Sequence[Sequence[Reading]]) -> list[Step]:
             up = rank.index(level) > rank.index(severity)
             steps.append(("raised" if up else "lowered", now, level))
             severity = level
+    return steps
+
+
+def listen(
+    after_us: int, registered: int, arrivals: Sequence[int], since: int, until: int
+) -> list[tuple[str, int, float]]:
+    """The steps of a rule of silence at one sensor, with how long it was silent in seconds.
+
+    The clock is looked at once a second, after what has arrived by then.
+    """
+    steps: list[tuple[str, int, float]] = []
+    heard, opened = registered, False
+    lines = range(since + -since % SECOND, until + 1, SECOND)
+    events = [(at, 0) for at in arrivals] + [(line, 1) for line in lines]
+    for at, look in sorted(events):
+        if at > until:
+            break
+        if look and not opened and at - heard >= after_us:
+            opened = True
+            steps.append(("opened", at, (at - heard) / 1e6))
+        elif not look:
+            heard = at
+            if opened:
+                opened = False
+                steps.append(("cleared", at, 0.0))
     return steps
 
 

@@ -42,7 +42,7 @@ CONDITIONS = (
 
 
 @st.composite
-def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
+def rule_texts(draw: st.DrawFn, name: str = "r", *, schedules: bool = True) -> str:
     """One rule over metrics a and b with small windows."""
     window = st.sampled_from(["1s", "3s", "10s", "1m"])
 
@@ -57,7 +57,7 @@ def rule_texts(draw: st.DrawFn, name: str = "r") -> str:
     text = f"rule {name} on sensors when {condition()}"
     if draw(st.booleans()):
         text += f" for {draw(st.sampled_from(['1s', '4s', '500ms']))}"
-    if draw(st.integers(0, 4)) == 0:
+    if schedules and draw(st.integers(0, 4)) == 0:
         text += draw(st.sampled_from([" during thu 00:00-00:01 UTC", " during daily UTC",
                                       " during tue,wed 22:00-22:30 Asia/Kathmandu"]))  # fmt: skip
     if draw(st.booleans()):
@@ -78,39 +78,57 @@ LAG = 7_000_003
 """Of a lagging metric b, in µs; no step is as long, so that no two groups fall on one time."""
 
 
+STEPS = (1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000)
+EDGES = (1, (1 << 17) - 1, 1 << 17, 1 << 19, 1 << 21, 1 << 23, 1_000_000, 3_000_000, 10_000_000)
+"""Panes of the windows above are 2**17, 2**19, 2**21 and 2**23 µs wide."""
+
+EXTREMES = (1e300, -1e300, 9.99e299, 1e-300, -1e-300, 5e-324, -5e-324, 2.5e-310, 0.0, -0.0, 1.0)
+
+
 @st.composite
-def streams(draw: st.DrawFn) -> list[list[Reading]]:
+def streams(
+    draw: st.DrawFn, steps: Sequence[int] = STEPS, values: Sequence[float] | None = None
+) -> list[list[Reading]]:
     """Groups of one time each, per metric ascending; gaps, bursts, window edges, equal times.
 
     Bursts fill windows beyond windows.FEW. In some streams metric b lags behind the sensor's
-    clock.
+    clock. values: those to choose from; without, halves.
     """
-    steps = draw(
+    value = st.integers(-10, 10).map(lambda n: n / 2) if values is None else st.sampled_from(values)
+    parts = draw(
         st.lists(
             st.tuples(
-                st.sampled_from(
-                    [1, 250_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 61_000_000]
-                ),
+                st.sampled_from(steps),
                 st.sampled_from(["a", "b", "ab", "c"]),
-                st.lists(st.integers(-10, 10), min_size=2, max_size=5),
+                st.lists(value, min_size=2, max_size=5),
                 st.sampled_from([1, 1, 1, 1, 1, 50]),
             ),
             min_size=1,
             max_size=40,
         )
     )
-    at = draw(st.sampled_from([-30_000_000, 0, 1_700_000_000_000_000]))
+    at = draw(st.sampled_from([-30_000_000, -(1 << 25), 0, 1 << 50, 1_700_000_000_000_000]))
     lag = draw(st.sampled_from([0, 0, LAG]))
     groups = []
-    for step, metrics, values, times in steps:
+    for step, metrics, some, times in parts:
         for n in range(times):
             at += step
             group = [
-                (metric, at - lag * (metric == "b"), values[(n + k) % len(values)] / 2)
+                (metric, at - lag * (metric == "b"), some[(n + k) % len(some)])
                 for k, metric in enumerate(metrics)
             ]
             groups += [[reading] for reading in group] if lag else [group]
     return groups
+
+
+def any_streams() -> st.SearchStrategy[list[list[Reading]]]:
+    """Of ordinary values, on every kind of time."""
+    return st.one_of(streams(), streams(steps=EDGES))
+
+
+def wild_streams() -> st.SearchStrategy[list[list[Reading]]]:
+    """Of values that overflow when squared, vanish, or swallow each other, too."""
+    return st.one_of(any_streams(), streams(values=EXTREMES), streams(EDGES, EXTREMES))
 
 
 @st.composite

@@ -14,21 +14,26 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from atalaia.engine import feed as feeds
+from atalaia.engine.backtest import Judge
 from atalaia.engine.feed import Feed, Rows
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import DAY_US, Micros, RuleNo
 from atalaia.rules import backtest as backtests
-from atalaia.rules.backtest import FLAP_US, Backtest, Order, Watched
+from atalaia.rules.backtest import Backtest, Group, Order
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Trial
+from atalaia.rules.silent import Watched
 from atalaia.rules.syntax import SEVERITY_ORDER, RuleSpec
+from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants
+from tests.groups import ORDER, REPLAY, group
 from tests.rules import oracle
 from tests.rules.streams import (
     LATENESS,
     SECOND,
     TENANT,
+    any_streams,
     build,
     cuts_of,
     disorders,
@@ -99,44 +104,48 @@ def run(
             )
         }
         opened = backtest.open_group(members)
+        assert isinstance(opened, Group)
         arrival = backtest.order == "arrival"
         before = backtest.since - 1
         of = opened.sensor_of[: len(places)]
-        for source, judge in (
-            (Feed(of, before - backtest.reach_us, before, arrival=False), opened.warm),
-            (
-                Feed(of, before, backtest.until, arrival, opened.lateness_of[: len(of)]),
-                opened.fold,
-            ),
-        ):
-            while not source.done:
-                asked = source.next_slice()
-                bounds = dict(
-                    zip(
-                        asked.series.tolist(),
-                        zip(asked.since.tolist(), asked.until.tolist(), strict=True),
-                        strict=True,
-                    )
-                )
-                wanted = [
-                    (places[row[:2]], *row[2:])
-                    for row in stored
-                    if row[:2] in places
-                    and places[row[:2]] in bounds
-                    and bounds[places[row[:2]]][0] < row[2] <= bounds[places[row[:2]]][1]
-                ][: feeds.MOST_ROWS]
-                columns = list(zip(*wanted, strict=True)) or [()] * 4
-                rows = source.take(
-                    asked,
-                    Rows(
-                        np.array(columns[0], np.int64),
-                        np.array(columns[1], np.int64),
-                        np.array(columns[2], np.float64),
-                        np.array(columns[3], np.int64),
-                    ),
-                )
-                judge(rows.series, rows.ts, rows.value, rows.received)
+        warmth = Feed(of, before - backtest.reach_us, before, arrival=False)
+        pour(warmth, stored, places, opened.warm)
+        late_by = opened.lateness_of[: len(of)]
+        pour(Feed(of, before, backtest.until, arrival, late_by), stored, places, opened.fold)
         opened.close()
+
+
+def pour(
+    source: Feed, stored: Sequence[Stored], places: dict[tuple[int, str], int], judge: Judge
+) -> None:
+    """Slice by slice, from a list; places: of the series that are asked for."""
+    while not source.done:
+        asked = source.next_slice()
+        bounds = dict(
+            zip(
+                asked.series.tolist(),
+                zip(asked.since.tolist(), asked.until.tolist(), strict=True),
+                strict=True,
+            )
+        )
+        wanted = [
+            (places[row[:2]], *row[2:])
+            for row in stored
+            if row[:2] in places
+            and places[row[:2]] in bounds
+            and bounds[places[row[:2]]][0] < row[2] <= bounds[places[row[:2]]][1]
+        ][: feeds.MOST_ROWS]
+        columns = list(zip(*wanted, strict=True)) or [()] * 4
+        rows = source.take(
+            asked,
+            Rows(
+                np.array(columns[0], np.int64),
+                np.array(columns[1], np.int64),
+                np.array(columns[2], np.float64),
+                np.array(columns[3], np.int64),
+            ),
+        )
+        judge(rows.series, rows.ts, rows.value, rows.received)
 
 
 def check(trial: Trial, alerts: list[Alert], live: list[Alert] | None, until: int) -> None:
@@ -180,9 +189,10 @@ def check(trial: Trial, alerts: list[Alert], live: list[Alert] | None, until: in
 
 
 @given(
-    rule_texts(), rule_texts(), st.lists(streams(), min_size=1, max_size=3),
+    rule_texts(), rule_texts(), st.lists(any_streams(), min_size=1, max_size=3),
     st.sampled_from(["event", "arrival"]), st.integers(1, 3), st.integers(4, 60), st.data(),
 )  # fmt: skip
+@group(REPLAY)
 def test_trials_are_what_the_oracle_counts(
     text: str,
     live_text: str,
@@ -223,6 +233,12 @@ def test_trials_are_what_the_oracle_counts(
     ]
     # An alert that ends at the clock reading of its beginning overlaps by chance of the order.
     exact = all(alert.opened != alert.cleared for alerts in expected for alert in alerts)
+    if (
+        order == "arrival"
+    ):  # so do two that touch, in batches of one time with a chunk's end between
+        begins = {(alert.sensor, alert.opened) for alerts in expected for alert in alerts}
+        ends = {(alert.sensor, alert.cleared) for alerts in expected for alert in alerts}
+        exact = exact and not begins & ends
     assert outcome.trials[backtest.live_at].live
     for trial, alerts in zip(outcome.trials, expected, strict=True):
         check(trial, alerts, expected[backtest.live_at] if exact else None, until)
@@ -232,6 +248,7 @@ def test_trials_are_what_the_oracle_counts(
     rule_texts(), st.lists(streams(), min_size=1, max_size=2), st.integers(1, 2),
     st.integers(4, 60), st.data(),
 )  # fmt: skip
+@group(ORDER)
 def test_in_order_of_arrival_readings_wait_as_they_did_live(
     text: str,
     streams_: list[list[list[oracle.Reading]]],
@@ -270,7 +287,8 @@ def test_in_order_of_arrival_readings_wait_as_they_did_live(
     assert backtest.readings == readings
 
 
-@given(rule_texts(), streams(), st.integers(0, 40))
+@given(rule_texts(), any_streams(), st.integers(0, 40))
+@group(REPLAY)
 def test_a_range_that_begins_later_has_warm_windows(
     text: str, groups: list[list[oracle.Reading]], cut: int
 ) -> None:

@@ -12,8 +12,9 @@ from atalaia.model.alert import Transition
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules.language import parse_rule
 from atalaia.rules.tenant_state import TenantRules
+from tests.groups import BATCHES, CRASH, NEIGHBOURS, ORACLE, group
 from tests.rules import oracle
-from tests.rules.streams import build, feed, rule_texts, streams
+from tests.rules.streams import any_streams, build, feed, rule_texts, wild_streams
 
 MANY = 2_500 if os.environ.get("NUMBA_DISABLE_JIT") else 8_000
 """Readings, where every one is compared; as plain Python, for the coverage, fewer do."""
@@ -39,7 +40,8 @@ def rebuild(engine: TenantRules, groups: list[list[oracle.Reading]]) -> TenantRu
     return rebuilt
 
 
-@given(rule_texts(), streams())
+@given(rule_texts(), any_streams())
+@group(ORACLE)
 def test_transitions_are_those_of_the_oracle(text: str, groups: list[list[oracle.Reading]]) -> None:
     """Kind, time and severity of every step."""
     found = feed(build([text]), groups)
@@ -54,16 +56,17 @@ def test_transitions_are_those_of_the_oracle(text: str, groups: list[list[oracle
         assert step.alert_id == current
 
 
-@given(rule_texts(), streams())
+@given(rule_texts(), any_streams())
+@group(ORACLE)
 def test_evidence_is_what_the_oracle_computes(
     text: str, groups: list[list[oracle.Reading]]
 ) -> None:
     """The values of all aggregates at every step."""
     spec = parse_rule(text)
     engine, seen = build([text]), list[oracle.Reading]()
-    for group in groups:
-        seen += group
-        for step in feed(engine, [group]):
+    for one in groups:
+        seen += one
+        for step in feed(engine, [one]):
             for atom, aggregate in zip(step.evidence, spec.aggregates, strict=True):
                 wanted = oracle.evaluate(aggregate, seen, step.at)
                 assert atom.expression == str(aggregate)
@@ -72,7 +75,8 @@ def test_evidence_is_what_the_oracle_computes(
                     assert atom.value == pytest.approx(wanted, abs=1e-9)
 
 
-@given(st.lists(rule_texts(), min_size=1, max_size=3), streams(), st.data())
+@given(st.lists(rule_texts(), min_size=1, max_size=3), wild_streams(), st.data())
+@group(BATCHES)
 def test_any_split_into_batches_gives_the_same_bytes(
     texts: list[str], groups: list[list[oracle.Reading]], data: st.DataObject
 ) -> None:
@@ -84,7 +88,8 @@ def test_any_split_into_batches_gives_the_same_bytes(
     assert [step for part in parts for step in feed(engine, part)] == whole
 
 
-@given(st.lists(rule_texts(), min_size=1, max_size=3), streams(), st.data())
+@given(st.lists(rule_texts(), min_size=1, max_size=3), wild_streams(), st.data())
+@group(CRASH)
 def test_a_crash_anywhere_changes_no_bit(
     texts: list[str], groups: list[list[oracle.Reading]], data: st.DataObject
 ) -> None:
@@ -127,7 +132,8 @@ def test_a_crash_at_every_reading_changes_no_bit() -> None:
         assert steps + feed(rebuilt, groups[cut:]) == whole, cut
 
 
-@given(rule_texts("one"), rule_texts("two"), streams())
+@given(rule_texts("one"), rule_texts("two"), wild_streams())
+@group(NEIGHBOURS)
 def test_a_rule_does_not_notice_other_rules(
     one: str, two: str, groups: list[list[oracle.Reading]]
 ) -> None:
@@ -137,7 +143,8 @@ def test_a_rule_does_not_notice_other_rules(
     assert [step for step in both if step.rule_no == 1] == alone
 
 
-@given(rule_texts(), streams(), streams())
+@given(rule_texts(), wild_streams(), wild_streams())
+@group(NEIGHBOURS)
 def test_a_sensor_does_not_notice_other_sensors(
     text: str, mine: list[list[oracle.Reading]], other: list[list[oracle.Reading]]
 ) -> None:

@@ -55,8 +55,10 @@ def backtest(
         End here. Default: now.
     order
         event: by time. arrival: as the readings came, which is what live rules saw.
+        A rule of silence always goes by arrival.
     sweep
         Try other numbers too: for=1m,2m,5m or threshold=28,30. May be given twice.
+        With "no data for 10m", for is how long the silence lasts.
     json
         Print the result as JSON.
     """
@@ -224,6 +226,7 @@ def _show(result: dict[str, Any]) -> None:
             + ("" if live["enabled"] else ", disabled now,")
             + " that the variant has at the same time, or has not; new: its own."
         )
+    notes += result["notes"]
     console.print("\n" + paragraph(" ".join(notes)), soft_wrap=True)
 
 

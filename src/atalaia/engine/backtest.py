@@ -16,11 +16,13 @@ import trio
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.feed import MOST_ROWS, Feed, Slice, as_rows
+from atalaia.engine.limits import EngineLimits
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.errors import Busy
 from atalaia.model.ids import SECOND_US, Micros, SensorNo, TenantNo
 from atalaia.ports import Queries, SensorRow, SeriesRow
-from atalaia.rules.backtest import Backtest, Group, Watched
+from atalaia.rules.backtest import Backtest, Group
+from atalaia.rules.silent import SilentGroup, Watched
 
 T = TypeVar("T")
 Judge = Callable[[Int64s, Int64s, Floats, Int64s], None]
@@ -30,6 +32,8 @@ RETRY_AFTER_S = 10
 GROUP_SERIES = 256
 GROUP_BYTES = 256 << 20
 READING_BYTES = 24
+AHEAD_US = EngineLimits().future_skew_us
+"""How much later than its arrival the time of a reading may be."""
 
 
 @attrs.frozen
@@ -90,21 +94,29 @@ class Backtests:
             self._running.remove(tenant_no)
 
     async def _load(
-        self, tenant_no: TenantNo, backtest: Backtest, group: Group, series_no: Int32s
+        self,
+        tenant_no: TenantNo,
+        backtest: Backtest,
+        group: Group | SilentGroup,
+        series_no: Int32s,
     ) -> AsyncGenerator[float, None]:
         """Warm the windows from what was before the range, then judge the range."""
         arrival = backtest.order == "arrival"
         sensor = group.sensor_of[: len(series_no)]
         lateness = group.lateness_of[: len(series_no)]
         before = Micros(backtest.since - 1)
-        for feed, judge, counted in (
-            (Feed(sensor, before - backtest.reach_us, before, arrival=False), group.warm, 0),
-            (
-                Feed(sensor, before, backtest.until, arrival, lateness if lateness.any() else None),
-                group.fold,
-                1,
-            ),
-        ):
+        late_by = lateness if lateness.any() else None
+        feeds: list[tuple[Feed, Judge, int]]
+        if isinstance(group, SilentGroup):
+            since = await self._hear_before(tenant_no, backtest, group, series_no)
+            until = backtest.until + AHEAD_US
+            feeds = [(Feed(sensor, since, until, arrival, late_by), group.fold, 1)]
+        else:
+            feeds = [
+                (Feed(sensor, before - backtest.reach_us, before, arrival=False), group.warm, 0),
+                (Feed(sensor, before, backtest.until, arrival, late_by), group.fold, 1),
+            ]
+        for feed, judge, counted in feeds:
             while not feed.done:
                 asked = feed.next_slice()
                 columns = await self._queries.history(
@@ -117,6 +129,17 @@ class Backtests:
                 )
                 await self._work(partial(_take, feed, asked, columns, series_no, judge))
                 yield counted * feed.share
+
+    async def _hear_before(
+        self, tenant_no: TenantNo, backtest: Backtest, group: SilentGroup, series_no: Int32s
+    ) -> Int64s:
+        """Say what was last heard before the range; per series the time after which it begins."""
+        until = Micros(backtest.until + AHEAD_US)
+        since, received = await self._queries.arrivals_before(
+            tenant_no, series_no, backtest.since, until
+        )
+        group.hear_before(received)
+        return np.minimum(since, until)
 
     async def _work(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._core)
@@ -165,7 +188,9 @@ def _groups(
     for sensor in sensors:
         found = metrics.get(sensor.sensor_no, {})
         own = lateness_us if sensor.lateness_us is None else sensor.lateness_us
-        watched = backtest.watch(sensor.sensor_id, sensor.name, sensor.tags, list(found), own)
+        watched = backtest.watch(
+            sensor.sensor_id, sensor.name, sensor.tags, list(found), own, sensor.registered_at
+        )
         if watched is not None:
             if len(numbers) + len(watched.metrics) > most:
                 end()

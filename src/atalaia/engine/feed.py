@@ -56,13 +56,14 @@ class Rows:
 class Feed:
     """`next_slice`, ask, `take`, until `done`.
 
-    sensor: of each series, by number. The rows that `take` gives follow, at each sensor, those it
-    gave before: by ts, or with arrival by received_at. Rows of one series have both in one order
-    when none of them is late, but for those within the lateness of each other.
+    sensor: of each series, by number. since: of all, or of each series. The rows that `take` gives
+    follow, at each sensor, those it gave before: by ts, or with arrival by received_at. Rows of one
+    series have both in one order when none of them is late, but for those within the lateness of
+    each other.
     """
 
     sensor: Int64s
-    since: int
+    since: int | Int64s
     until: int
     arrival: bool
     lateness: Int64s | None = None
@@ -77,7 +78,7 @@ class Feed:
     def __attrs_post_init__(self) -> None:
         count = len(self.sensor)
         self._asked = np.full(count, self.since, np.int64)
-        self._known = np.full(count, -ENDLESS if self.arrival else self.since, np.int64)
+        self._known = np.full(count, -ENDLESS, np.int64) if self.arrival else self._asked.copy()
         self._width = np.full(count, max(FIRST_SLICE_US, CHUNK_ROWS // max(count, 1) * 1e6))
         none = np.empty(0, np.int64)
         self._rows = Rows(none, none, np.empty(0), none)
@@ -90,7 +91,7 @@ class Feed:
     @property
     def share(self) -> float:
         """How much of the range was asked for."""
-        return float((self._asked - self.since).mean() / max(self.until - self.since, 1))
+        return float(((self._asked - self.since) / np.maximum(self.until - self.since, 1)).mean())
 
     def next_slice(self) -> Slice:
         """What the sensors wait for. Not when done."""

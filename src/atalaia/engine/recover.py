@@ -2,12 +2,14 @@
 an idle rest. One road for all of them, so that it is well trodden.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
 import structlog
+import trio
 
 from atalaia.engine.judge import TenantState
 from atalaia.engine.series_table import NEVER, SeriesTable
@@ -22,6 +24,10 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+LeftOut = dict[UUID, list[str]]
+
+TURN = 256  # sensors or series: some milliseconds, during which nobody else is served
 NS_TO_WARM = 100  # per row of a window
 
 
@@ -54,15 +60,22 @@ async def recover(
         lateness_us=image.lateness_us,
         reorder=Reorder() if _may_wait(image) else None,
     )
-    add_sensors(state, image.sensors, heard)
-    for series in image.series:
-        newest = image.newest.get(series.series_no)
-        judged = image.judged.get(series.series_no, newest)
-        state.add_series(series, newest, None if judged == NEVER else judged)
+    left_out: LeftOut = {}
+    for sensors in _in_turns(image.sensors):
+        _add_sensors(state, sensors, heard, left_out)
+        await trio.lowlevel.checkpoint()
+    _say_left_out(left_out)
+    for some in _in_turns(image.series):
+        for series in some:
+            newest = image.newest.get(series.series_no)
+            judged = image.judged.get(series.series_no, newest)
+            state.add_series(series, newest, None if judged == NEVER else judged)
+        await trio.lowlevel.checkpoint()
     await _warm(store, state, threads)
     if rates is not None:
         state.table.adopt(rates)
-    state.rules.restore(image.rule_states)
+    for _ in state.rules.restore_in_parts(image.rule_states):
+        await trio.lowlevel.checkpoint()
     if state.reorder is not None:
         await _wait_again(store, state, state.reorder)
     return state, image
@@ -94,13 +107,31 @@ def add_sensors(
     heard: Mapping[SensorNo, Micros],
 ) -> None:
     """Add sensors; say loudly which rules some of them leave out, being too many together."""
-    left_out: dict[UUID, list[str]] = {}
+    left_out: LeftOut = {}
+    _add_sensors(state, sensors, heard, left_out)
+    _say_left_out(left_out)
+
+
+def _add_sensors(
+    state: TenantState,
+    sensors: Sequence[SensorRow],
+    heard: Mapping[SensorNo, Micros],
+    left_out: LeftOut,
+) -> None:
     for sensor in sensors:
         state.add_sensor(sensor, heard.get(sensor.sensor_no, sensor.registered_at))
         for rule in state.left_out(sensor):
             left_out.setdefault(rule.rule_id, []).append(sensor.name)
+
+
+def _say_left_out(left_out: LeftOut) -> None:
     for rule_id, names in left_out.items():
         log.error("rule_left_out", rule_id=str(rule_id), sensors=len(names), first=names[0])
+
+
+def _in_turns(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Some at a time, so that others are served between."""
+    return (items[start : start + TURN] for start in range(0, len(items), TURN))
 
 
 async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> None:

@@ -23,10 +23,11 @@ from atalaia.model.errors import Invalid, NotFound, RuleInvalid
 from atalaia.model.ids import DAY_US, Micros, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
-from atalaia.rules.backtest import FLAP_US, Backtest, Order
+from atalaia.rules.backtest import Backtest, Order
 from atalaia.rules.language import MAX_WINDOW_US, parse_rule
 from atalaia.rules.outcome import Outcome, Trial
 from atalaia.rules.syntax import RuleSpec, parse_duration
+from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants
 
@@ -181,8 +182,26 @@ def _result(question: _Question) -> dict[str, Any]:
         "sensors": outcome.sensors,
         "readings": outcome.readings,
         "flap_within_s": FLAP_US / 1e6,
+        "notes": _notes(question),
         "variants": [_trial(outcome, trial) for trial in outcome.trials],
     }
+
+
+def _notes(question: _Question) -> list[str]:
+    """What the figures do not say of themselves."""
+    backtest, notes = question.backtest, []
+    if backtest.silence:
+        notes = [
+            "Silence goes by when readings arrived, whatever the order asked for.",
+            "Times at which this service was down are not recorded: live rules open nothing for "
+            "them, but here they are silence.",
+        ]
+    if backtest.incomparable:
+        notes.append(
+            "There is no comparison with the live rule: one of the two waits for silence, by "
+            "arrival, and the other one judges readings, by their time."
+        )
+    return notes
 
 
 def _trial(outcome: Outcome, trial: Trial) -> dict[str, Any]:

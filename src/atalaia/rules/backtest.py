@@ -2,7 +2,8 @@
 
 The variants, and the live version of the rule beside them, are the rules of a tenant made for the
 purpose, so that equal windows are shared. Sensors come in groups, one group after the other, so
-that memory holds the windows of one group. Knows no storage and no clock.
+that memory holds the windows of one group. Rules of silence go by arrivals alone, and have groups
+of their own (silent.py). Knows no storage and no clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,13 @@ import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import Invalid
-from atalaia.model.ids import DAY_US, MINUTE_US, Micros, RuleNo, SensorNo
+from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo
 from atalaia.rules import tally as t
 from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Alerts, Outcome, Trial, make_trial
 from atalaia.rules.reorder import Reorder
 from atalaia.rules.scanning import scan_shift
+from atalaia.rules.silent import LONG_AGO, SilentGroup, Watched
 from atalaia.rules.syntax import MAX_METRICS, Selector
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.variants import Variant, find_threshold
@@ -29,26 +31,8 @@ Order = Literal["event", "arrival"]
 """By time, late readings in their place; or as they came, late ones not judged and the others when
 they had waited for their sensor's lateness: as live does."""
 
-FLAP_US = 10 * MINUTE_US
-"""An alert that opens again at its sensor within this time after it cleared is a flap: whoever
-was told that it is over is called again."""
-
 ALERTS_SHOWN = 2_000  # over all variants; they are counted without end
 MAX_STATE_BYTES = 1 << 30
-
-
-@attrs.frozen
-class Watched:
-    """A sensor that some variant watches, with those of its metrics that matter.
-
-    lateness_us: for how long its readings wait for others; 0 in order of time.
-    """
-
-    sensor_id: UUID
-    name: str
-    tags: Mapping[str, str]
-    metrics: tuple[str, ...]
-    lateness_us: int = 0
 
 
 @attrs.define(eq=False)
@@ -56,7 +40,8 @@ class Backtest:
     """Ask `watch` which sensors matter, open groups of them one by one, then ask for the outcome.
 
     The range has both ends. live: the rule as it stands, if there is one to compare with; it
-    becomes a variant unless one of them judges the same. counts, by_day: columns of tally.py.
+    becomes a variant unless one of them judges the same, or it goes by another clock: then there
+    is none. Silence has one order, that of arrival. counts, by_day: columns of tally.py.
     """
 
     tenant_id: UUID
@@ -67,6 +52,8 @@ class Backtest:
     order: Order
     live_at: int = attrs.field(init=False, default=-1)
     """Which of the variants is the live rule; -1 for none."""
+    incomparable: bool = attrs.field(init=False, default=False)
+    """Whether the live rule goes by another clock."""
     readings: int = 0
     _sensors: list[Watched] = attrs.field(factory=list)
     _by_sensor: list[Int64s] = attrs.field(factory=list)
@@ -77,6 +64,10 @@ class Backtest:
     _looks: frozenset[tuple[Selector, tuple[str, ...]]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        if self.silence:
+            self.order = "arrival"
+        if self.live is not None and (self.live.spec.silence is not None) != self.silence:
+            self.live, self.incomparable = None, True
         if self.live is not None:
             keys = [variant.spec.condition_key for variant in self.variants]
             if self.live.spec.condition_key not in keys:
@@ -85,12 +76,6 @@ class Backtest:
                 self.variants = (*self.variants, Variant(self.live.spec, found, as_written=False))
             self.live_at = keys.index(self.live.spec.condition_key)
         specs = [variant.spec for variant in self.variants]
-        if any(spec.silence is not None for spec in specs):
-            raise Invalid(
-                "A rule of silence waits for what does not arrive, which stored readings do not "
-                "tell; it cannot be tried on them.",
-                code="no_backtest",
-            )
         self._looks = frozenset((spec.selector, spec.metrics) for spec in specs)
         if len({metric for spec in specs for metric in spec.metrics}) > MAX_METRICS:
             raise Invalid(
@@ -103,10 +88,16 @@ class Backtest:
         self._alerts = Alerts(len(self.variants), max(40, ALERTS_SHOWN // len(self.variants)))
 
     @property
+    def silence(self) -> bool:
+        """Whether the variants wait for silence."""
+        return self.variants[0].spec.silence is not None
+
+    @property
     def reach_us(self) -> int:
         """How far before a reading the windows look; scanned ones a step of their grid more."""
         looked_at = [a for variant in self.variants for a in variant.spec.aggregates]
-        return max(a.history_us + (1 << scan_shift(a.window_us)) for a in looked_at)
+        reaches = (a.history_us + (1 << scan_shift(a.window_us)) for a in looked_at)
+        return max(reaches, default=0)  # silence has no windows
 
     def watch(
         self,
@@ -115,8 +106,13 @@ class Backtest:
         tags: Mapping[str, str],
         metrics: Sequence[str],
         lateness_us: int = 0,
+        registered_at: Micros = LONG_AGO,
     ) -> Watched | None:
         """The sensor as it matters here; None when no variant can judge it."""
+        if self.silence:
+            if not any(selector.matches(name, tags) for selector, _ in self._looks):
+                return None
+            return Watched(sensor_id, name, tags, tuple(metrics), lateness_us, registered_at)
         wanted = {
             metric
             for selector, looked_at in self._looks
@@ -131,17 +127,21 @@ class Backtest:
         # Judged as it came, a lagging metric is judged at the clock that the others have set.
         return Watched(sensor_id, name, tags, tuple(metrics), lateness_us)
 
-    def open_group(self, sensors: Sequence[Watched]) -> "Group":
+    def open_group(self, sensors: Sequence[Watched]) -> "Group | SilentGroup":
         """Sensors to be judged together; close the group before the next is opened."""
-        return Group(self, tuple(sensors))
+        return SilentGroup(self, tuple(sensors)) if self.silence else Group(self, tuple(sensors))
 
-    def add_group(self, group: "Group") -> None:
-        """For `Group.close`."""
-        self._sensors += group.sensors
-        self._by_sensor.append(group.held[:-1, :, t.H_COUNT])
+    def open_account(self, sensors: int) -> t.Account:
+        """For a group: where its steps are added up."""
+        return t.Account(sensors, self.live_at, self.since, self.until, self.counts, self.by_day)
+
+    def add_group(self, sensors: Sequence[Watched], opened: Int64s) -> None:
+        """For a group that closes. opened: alerts per sensor and variant."""
+        self._sensors += sensors
+        self._by_sensor.append(opened)
 
     def add_alerts(self, alerts: Int64s, values: Floats) -> None:
-        """For `Group`: alerts that ended, sensors counted within the group."""
+        """For a group: alerts that ended, sensors counted within the group."""
         if len(alerts):
             alerts[:, t.A_SENSOR] += len(self._sensors)
             self._alerts.add(alerts, values)
@@ -180,7 +180,6 @@ class Group:
 
     backtest: Backtest
     sensors: tuple[Watched, ...]
-    held: Int64s = attrs.field(init=False)
     sensor_of: Int64s = attrs.field(init=False)
     """The sensor of each series."""
     lateness_of: Int64s = attrs.field(init=False)
@@ -188,7 +187,7 @@ class Group:
     _reorder: Reorder | None = attrs.field(init=False, default=None)
     _newest: Int64s = attrs.field(init=False)
     _rules: TenantRules = attrs.field(init=False)
-    _held_values: Floats = attrs.field(init=False)
+    _account: t.Account = attrs.field(init=False)
     _columns: tuple[Int64s, Int64s] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -217,9 +216,7 @@ class Group:
             for slot in owners:
                 self._reorder.add_series(slot, None, None)
         self._columns = self._rules.state_columns()
-        self.held = np.zeros((len(self.sensors) + 1, len(rules), t.HELD), np.int64)
-        self.held[:, :, [t.H_OPENED, t.H_CLEARED]] = NEVER
-        self._held_values = np.full(self.held.shape[:2], np.nan)
+        self._account = self.backtest.open_account(len(self.sensors) + 1)
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats, _: Int64s) -> None:
         """Fill the windows from readings before the range, which are not judged; as `fold`."""
@@ -249,29 +246,15 @@ class Group:
             both.readings += len(ts)
             series, ts, value = self._keep_apart(self.sensor_of[series], run, series, ts, value)
         for steps, values in self._rules.fold_columns(series, ts, value):
-            alerts = np.empty((len(steps), t.ALERT), np.int64)
-            alert_values = np.empty(len(steps), np.float64)
-            found = t.add_steps(
-                steps, values, *self._columns, both.live_at, FLAP_US, DAY_US,
-                both.since // DAY_US, self.held, self._held_values, both.counts, both.by_day,
-                alerts, alert_values,
-            )  # fmt: skip
-            both.add_alerts(alerts[:found], alert_values[:found])
+            both.add_alerts(*self._account.add(steps, values, *self._columns))
         self._check_size()
 
     def close(self) -> None:
         """After the last reading: what is open stays open to the end of the range, and what still
         waits is not judged.
         """
-        both = self.backtest
-        room = self.held.shape[0] * self.held.shape[1]
-        alerts, alert_values = np.empty((room, t.ALERT), np.int64), np.empty(room, np.float64)
-        found = t.finish(
-            both.live_at, both.until, self.held, self._held_values, both.counts,
-            alerts, alert_values,
-        )  # fmt: skip
-        both.add_alerts(alerts[:found], alert_values[:found])
-        both.add_group(self)
+        self.backtest.add_alerts(*self._account.close())
+        self.backtest.add_group(self.sensors, self._account.opened[:-1])
 
     def _keep_apart(
         self, sensor: Int64s, received: Int64s, series: Int64s, ts: Int64s, value: Floats

@@ -24,8 +24,8 @@ class Table:
     def rows(self) -> Int64s:
         return self._data[: self._used]
 
-    def add(self, row: tuple[int, ...]) -> None:
-        if self._used == len(self._data):
+    def add(self, row: tuple[int, ...], times: int = 1) -> None:
+        while self._used + times > len(self._data):
             self._data = np.concatenate([self._data, np.zeros_like(self._data)])
-        self._data[self._used] = row
-        self._used += 1
+        self._data[self._used : self._used + times] = row
+        self._used += times

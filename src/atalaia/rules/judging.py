@@ -101,7 +101,9 @@ def apply_function(function: int, summary: Any, w: int) -> float:
     if function == 4:
         return summary[w, MAX]  # type: ignore[no-any-return]
     if function == 5:
-        return math.sqrt(summary[w, SPREAD] / (count - 1)) if count > 1 else nan
+        # Squares pass the range of double long before the values do; what is left is no number.
+        known = count > 1 and summary[w, SPREAD] < math.inf
+        return math.sqrt(summary[w, SPREAD] / (count - 1)) if known else nan
     if function == 6:
         return summary[w, FIRST]  # type: ignore[no-any-return]
     if function == 7:

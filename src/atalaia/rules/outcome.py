@@ -164,7 +164,7 @@ def make_trial(
                 opened_at=Micros(opened),
                 cleared_at=None if cleared == NEVER else Micros(cleared),
                 severity=SEVERITY_ORDER[peak],
-                value=None if np.isnan(value) else float(value),
+                value=float(value) if np.isfinite(value) else None,
             )
             for (_, sensor, opened, cleared, peak), value in zip(
                 alerts[0].tolist(), alerts[1].tolist(), strict=True

@@ -5,6 +5,7 @@ atoms (one function of one window) and postfix programs.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from uuid import UUID
 
 import attrs
@@ -105,6 +106,11 @@ class Shape:
     constants: Floats
     rule_atoms: tuple[Int32s, ...]
     schedules: tuple[Schedule, ...]
+
+    @cached_property
+    def reaches(self) -> tuple[int, ...]:
+        """`reach_us` of every metric."""
+        return tuple(self.reach_us(metric) for metric in range(len(self.metrics)))
 
     def reach_us(self, metric: int) -> int:
         """How far back the windows over this metric look: scanned ones a grid step more."""

@@ -342,7 +342,7 @@ def _finish(
     value = centre
     if function >= ZSCORE:
         value = math.nan
-        if scale > 0.0:
+        if 0.0 < scale < math.inf:
             value = (newest - centre) / scale
         elif newest == centre:
             value = 0.0

@@ -17,6 +17,7 @@ from atalaia.rules.program import (
     fitting,
 )
 from atalaia.rules.schedule import Schedule
+from atalaia.rules.syntax import Selector
 from atalaia.rules.windows import SUMMARY, W_SEASON, WINDOW
 
 MARGIN_US = 2 * 86_400_000_000
@@ -52,29 +53,53 @@ class Shapes:
     _laid: tuple[int, int] = (0, 0)
     most_atoms: int = 1
     most_rules: int = 1
+    _selectors: dict[Selector, int] = attrs.field(factory=dict)
+    _looking: list[tuple[int, ActiveRule]] = attrs.field(factory=list)
+    """Every rule with the place of its selector; rules mostly share few of these."""
+    _matches: dict[tuple[int, ...], tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]] = (
+        attrs.field(factory=dict)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        for rule in self.active:
+            place = self._selectors.setdefault(rule.spec.selector, len(self._selectors))
+            self._looking.append((place, rule))
 
     def __getitem__(self, index: int) -> Shape:
         return self._shapes[index]
 
     def match(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
         """The rules on readings whose selectors match a sensor with this name and these tags."""
-        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
-        return tuple(rule for rule in matching if rule.spec.silence is None)
+        return self._match(name, tags)[0]
 
     def match_silence(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
         """The rules of silence for such a sensor: no shape holds them."""
-        matching = (rule for rule in self.active if rule.spec.selector.matches(name, tags))
-        return tuple(rule for rule in matching if rule.spec.silence is not None)
+        return self._match(name, tags)[1]
 
-    def find(self, name: str, tags: Mapping[str, str]) -> int:
-        """The shape of such a sensor. Of rules that do not fit together the newest are left out."""
-        matching = self.match(name, tags)
+    def _match(
+        self, name: str, tags: Mapping[str, str]
+    ) -> tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]:
+        """Each selector is asked once: tens of thousands of sensors are added at a recovery."""
+        hits = tuple([n for n, one in enumerate(self._selectors) if one.matches(name, tags)])
+        if hits not in self._matches:
+            rules = [rule for place, rule in self._looking if place in hits]
+            self._matches[hits] = (
+                tuple(rule for rule in rules if rule.spec.silence is None),
+                tuple(rule for rule in rules if rule.spec.silence is not None),
+            )
+        return self._matches[hits]
+
+    def find(self, name: str, tags: Mapping[str, str]) -> tuple[int, tuple[ActiveRule, ...]]:
+        """The shape of such a sensor, and its rules of silence. Of rules that do not fit together
+        the newest are left out.
+        """
+        matching, silence = self._match(name, tags)
         key = tuple(rule.rule_no for rule in matching)
         if key not in self._index:
             self._index[key] = len(self._shapes)
             self.matching.append(matching)
             self._add(build_shape(matching[: fitting(matching)]))
-        return self._index[key]
+        return self._index[key], silence
 
     def cover(self, since: int, until: int) -> None:
         """Lay the schedules out so that this range of times is within them."""

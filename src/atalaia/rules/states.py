@@ -12,6 +12,7 @@ from atalaia.model.batch import Bools, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules.growing import Table
+from atalaia.rules.jit import compiled
 from atalaia.rules.program import ActiveRule
 from atalaia.rules.syntax import SEVERITY_ORDER
 from atalaia.rules.windows import NEVER
@@ -69,6 +70,33 @@ def find_standing(packed: bytes, rule_no: RuleNo, version: int, sensor_no: Senso
     )
 
 
+@compiled
+def put_states(
+    places: Any,
+    phases: Any,
+    levels: Any,
+    since: Any,
+    opened: Any,
+    last: Any,
+    words: Any,
+    records: Any,
+    pool: Any,
+) -> None:
+    """Write stored states in order. Takes a record for each that is not idle."""
+    for n in range(len(places)):
+        word = words[places[n]]
+        if word & j.PHASE != j.IDLE:
+            j.give_record(records, pool, word >> j.PAYLOAD_SHIFT)
+        payload = j.NEVER_OPENED if opened[n] == NEVER else opened[n]
+        if phases[n] != j.IDLE:
+            record = j.take_record(records, pool)
+            records[record, j.SINCE] = since[n]
+            records[record, j.OPENED_AT] = payload
+            records[record, j.LAST_AT] = last[n]
+            payload = record
+        words[places[n]] = j.pack(phases[n], levels[n], payload) & ~j.DIRTY
+
+
 @attrs.define(eq=False)
 class States:
     """State number n belongs to `owners[n]`. Grows; nothing is removed."""
@@ -100,7 +128,7 @@ class States:
         for rule in rules:
             self._place[rule.rule_no, sensor_no] = len(self.owners)
             self.owners.append((slot, sensor_no, rule))
-            self._words.add((j.NEVER_OPENED << j.PAYLOAD_SHIFT,))
+        self._words.add((j.NEVER_OPENED << j.PAYLOAD_SHIFT,), times=len(rules))
 
     def ensure_records(self, count: int) -> None:
         """Grow until `count` records can be taken."""
@@ -138,24 +166,27 @@ class States:
         slots, rules: the sensors and rules there are. A rule that does not watch a sensor now
         keeps its state there, so that it opens no alert twice when it watches it again.
         """
-        for stored in np.frombuffer(packed, STORED).tolist():
-            rule_no, version, sensor_no, phase, level, _, since, opened, last = stored
-            rule, slot = rules.get(rule_no), slots.get(sensor_no)
-            if rule is None or slot is None or rule.version != version:
+        stored = np.frombuffer(packed, STORED)
+        versions = {rule_no: rule.version for rule_no, rule in rules.items()}
+        places = np.full(len(stored), -1, np.int64)
+        named = zip(
+            stored["rule_no"].tolist(), stored["version"].tolist(), stored["sensor_no"].tolist(),
+            strict=True,
+        )  # fmt: skip
+        for n, (rule_no, version, sensor_no) in enumerate(named):
+            if versions.get(rule_no) != version or sensor_no not in slots:
                 continue
-            if (rule_no, sensor_no) not in self._place:
-                self.add(slot, sensor_no, [rule])
-            place = self._place[rule_no, sensor_no]
-            word = int(self.words[place])
-            if word & j.PHASE != j.IDLE:
-                j.give_record(self.records, self.pool, word >> j.PAYLOAD_SHIFT)
-            payload = j.NEVER_OPENED if opened == NEVER else opened
-            if phase != j.IDLE:
-                self.ensure_records(1)
-                record = j.take_record(self.records, self.pool)
-                self.records[record] = (since, payload, last)
-                payload = record
-            self.words[place] = j.pack(phase, level, payload) & ~j.DIRTY
+            place = self._place.get((rule_no, sensor_no))
+            if place is None:
+                place = len(self.owners)
+                self.add(slots[sensor_no], sensor_no, [rules[rule_no]])
+            places[n] = place
+        stored, places = stored[places >= 0], places[places >= 0]
+        self.ensure_records(int(np.count_nonzero(stored["phase"] != j.IDLE)))
+        phases, levels, since, opened, last = (
+            stored[name].astype(np.int64) for name in ("phase", "level", "since", "opened", "last")
+        )
+        put_states(places, phases, levels, since, opened, last, self.words, self.records, self.pool)
 
     def is_open(self, places: Int64s) -> Bools:
         """Which of these states have an open alert."""

@@ -143,11 +143,13 @@ class Selector:
             named = sensor == self.name if self.exact else glob(self.name, sensor)
             if not named:
                 return False
-        return all(test.matches(tags) for test in self.tags)
+        return not self.tags or all(test.matches(tags) for test in self.tags)
 
 
 def glob(pattern: str, text: str) -> bool:
     """* stands for any characters, ? for one; everything else for itself. Linear time."""
+    if 0 <= pattern.find("*") == len(pattern) - 1 and "?" not in pattern:  # as most patterns
+        return text.startswith(pattern[:-1])
     at = mark = 0
     star = -1
     i = 0

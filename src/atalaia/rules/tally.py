@@ -7,10 +7,19 @@ of older alerts come first, so that an alert that ends where another begins does
 
 from typing import Any
 
+import attrs
+import numpy as np
+
+from atalaia.model.batch import Floats, Int64s
+from atalaia.model.ids import DAY_US, MINUTE_US, Micros
 from atalaia.rules.jit import compiled, inlined
 from atalaia.rules.judging import CLEARED, OPENED, RAISED
 from atalaia.rules.kernel import T_AT, T_KIND, T_LEVEL, T_OPENED, T_SENSOR, T_STATE
 from atalaia.rules.windows import NEVER
+
+FLAP_US = 10 * MINUTE_US
+"""An alert that opens again at its sensor within this time after it cleared is a flap: whoever
+was told that it is over is called again."""
 
 # Columns of what is kept per sensor and variant. MET: whether the open alert has overlapped one
 # of the live rule; LIVE_MET: whether the live rule's open alert has overlapped one of these.
@@ -156,3 +165,51 @@ def finish(
                     NEVER, until, alerts, alert_values, found,
                 )  # fmt: skip
     return found
+
+
+@attrs.define(eq=False)
+class Account:
+    """What the steps of a group of sensors add up to. counts, by_day: those of all groups."""
+
+    sensors: int
+    live_at: int
+    since: Micros
+    until: Micros
+    counts: Int64s
+    by_day: Int64s
+    _held: Int64s = attrs.field(init=False)
+    _values: Floats = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._held = np.zeros((self.sensors, len(self.counts), HELD), np.int64)
+        self._held[:, :, [H_OPENED, H_CLEARED]] = NEVER
+        self._values = np.full(self._held.shape[:2], np.nan)
+
+    @property
+    def opened(self) -> Int64s:
+        """Alerts per sensor and variant."""
+        return self._held[:, :, H_COUNT]
+
+    def add(
+        self, steps: Int64s, values: Floats, variant_of: Int64s, value_at: Int64s
+    ) -> tuple[Int64s, Floats]:
+        """Take steps in, as `add_steps`; returns the alerts that cleared and their values."""
+        alerts, found_values = _room(len(steps))
+        found = add_steps(
+            steps, values, variant_of, value_at, self.live_at, FLAP_US, DAY_US,
+            self.since // DAY_US, self._held, self._values, self.counts, self.by_day,
+            alerts, found_values,
+        )  # fmt: skip
+        return alerts[:found], found_values[:found]
+
+    def close(self) -> tuple[Int64s, Floats]:
+        """After the last step: what is open stays open to the end of the range."""
+        alerts, found_values = _room(self._values.size)
+        found = finish(
+            self.live_at, self.until, self._held, self._values, self.counts, alerts, found_values
+        )
+        return alerts[:found], found_values[:found]
+
+
+def _room(alerts: int) -> tuple[Int64s, Floats]:
+    return np.empty((alerts, ALERT), np.int64), np.empty(alerts, np.float64)

@@ -27,7 +27,7 @@ from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
 from atalaia.rules.program import ActiveRule, Shape, fitting
 from atalaia.rules.shapes import Shapes
-from atalaia.rules.states import States
+from atalaia.rules.states import STORED, States
 from atalaia.rules.syntax import MAX_METRICS, SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
@@ -35,6 +35,7 @@ __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
+RESTORED = 4_096  # states from one halt to the next
 LONG_AGO = Micros(0)
 
 
@@ -83,16 +84,14 @@ class TenantRules:
         """Returns the sensor's slot. Its rules are those whose selectors match now, but for
         those that `left_out` names. heard: when its silence began, at the earliest.
         """
-        index = self._shapes.find(name, tags)
+        index, silence = self._shapes.find(name, tags)
         shape = self._shapes[index]
         slot = len(self._sensors)
         states = len(self._states)
-        silence = self._shapes.match_silence(name, tags)
-        self._states.add(slot, sensor_no, [*shape.rules, *silence])
+        self._states.add(slot, sensor_no, (*shape.rules, *silence))
         self._absence.add_sensor(heard, silence, states + len(shape.rules))
         series = len(self._series_of)
-        for _ in shape.metrics:
-            self._series_of.add((-1,))
+        self._series_of.add((-1,), times=len(shape.metrics))
         looks = self._memory.take(w.LOOK * len(shape.windows))
         self._memory.words[looks : looks + w.LOOK * len(shape.windows)] = w.NEVER
         self._memory.words[looks + w.L_POS : looks + w.LOOK * len(shape.windows) : w.LOOK] = 0
@@ -153,7 +152,7 @@ class TenantRules:
         place, reach, first_class, classes = -1, 0, 0, 0
         if metric in shape.metrics:
             place = shape.metrics.index(metric)
-            reach = shape.reach_us(place)
+            reach = shape.reaches[place]
             first_class, end = shape.class_at[place : place + 2]
             classes = end - first_class
             first_class += int(self._shapes.at[self._sensor_table.rows[sensor, k.S_SHAPE], 6])
@@ -182,7 +181,7 @@ class TenantRules:
         """What sensors of these names, which are not there yet, take at least."""
         total = 0
         for name in names:
-            shape = self._shapes[self._shapes.find(name, {})]
+            shape = self._shapes[self._shapes.find(name, {})[0]]
             total += WORD * (k.SENSOR + w.LOOK * len(shape.windows) + len(shape.metrics))
             total += STATE_BYTES * len(shape.rules)
         return total
@@ -399,8 +398,17 @@ class TenantRules:
 
     def restore(self, packed: bytes) -> None:
         """Apply stored states in order, later ones winning; other versions are ignored."""
+        for _ in self.restore_in_parts(packed):
+            pass
+
+    def restore_in_parts(self, packed: bytes) -> Iterator[None]:
+        """As `restore`, with a halt every few milliseconds."""
         slots = {sensor.sensor_no: slot for slot, sensor in enumerate(self._sensors)}
-        self._states.restore(packed, slots, {rule.rule_no: rule for rule in self.rules})
+        rules = {rule.rule_no: rule for rule in self.rules}
+        size = RESTORED * STORED.itemsize
+        for start in range(0, len(packed), size):
+            self._states.restore(packed[start : start + size], slots, rules)
+            yield
 
     def close(self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
         """Close every open alert of a rule at its sensor's clock, in the order of sensors."""
@@ -443,7 +451,7 @@ class TenantRules:
         sensor, rule = self._sensors[sensor_slot], self._states.owners[place][2]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
-            Evidence(str(aggregate), None if math.isnan(value) else value)
+            Evidence(str(aggregate), value if math.isfinite(value) else None)
             for aggregate, value in zip(rule.spec.aggregates, values[atoms].tolist(), strict=True)
         )
         opening = self._opening(place, values, at) if kind == j.OPENED else None
@@ -496,3 +504,4 @@ def compile_kernel() -> None:
     slot = np.array([rules.add_series(sensor, "x", None)])
     rules.warm(slot, np.array([0]), np.array([1.0]))
     rules.fold(slot, np.array([1]), np.array([1.0]), Micros(1))
+    rules.restore(rules.dump())

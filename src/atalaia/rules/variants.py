@@ -1,7 +1,8 @@
 """A rule with other numbers in it, made from its tree: what a sweep tries.
 
 Only two things can be swept, because only they have one meaning in every rule: how long the
-condition must hold, and the number that `when` compares with, where there is exactly one.
+condition must hold (of a rule of silence: how long the silence), and the number that `when`
+compares with, where there is exactly one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from atalaia.model.errors import Invalid
-from atalaia.rules.syntax import Binary, Node, Number, RuleSpec, Unary, duration_text
+from atalaia.rules.absence import GRID_US
+from atalaia.rules.syntax import Binary, Node, Number, RuleSpec, Silence, Unary, duration_text
 
 MAX_VARIANTS = 50
 COMPARISONS = frozenset({"<", "<=", ">", ">="})
@@ -25,7 +27,7 @@ class Variant:
 
     @property
     def holds(self) -> str:
-        return duration_text(self.spec.for_us)
+        return duration_text(_hold_us(self.spec))
 
 
 def make_variants(
@@ -34,7 +36,7 @@ def make_variants(
     """The rule as it is written, then every combination of what is to be tried, without repeats.
 
     Nothing to try of one kind: that part stays. Raises Invalid for too many variants, and for
-    thresholds of a rule that has none or several.
+    thresholds of a rule that has none or several, and for silence not in whole seconds.
     """
     written = find_threshold(spec.when)
     if thresholds and written is None:
@@ -46,10 +48,9 @@ def make_variants(
         )
     variants = [Variant(spec, written, as_written=True)]
     tried: Sequence[float | None] = thresholds or [None]
-    for hold_us in holds_us or [spec.for_us]:
+    for hold_us in holds_us or [_hold_us(spec)]:
         for threshold in tried:
-            when = spec.when if threshold is None else _with_threshold(spec.when, threshold)
-            changed = attrs.evolve(spec, when=when, for_us=hold_us)
+            changed = _with(spec, hold_us, threshold)
             if all(changed.condition_key != known.spec.condition_key for known in variants):
                 found = written if threshold is None else threshold
                 variants.append(Variant(changed, found, as_written=False))
@@ -60,6 +61,22 @@ def make_variants(
                     code="bad_sweep",
                 )
     return tuple(variants)
+
+
+def _hold_us(spec: RuleSpec) -> int:
+    return spec.for_us if spec.silence is None else spec.silence.after_us
+
+
+def _with(spec: RuleSpec, hold_us: int, threshold: float | None) -> RuleSpec:
+    if spec.silence is None:
+        when = spec.when if threshold is None else _with_threshold(spec.when, threshold)
+        return attrs.evolve(spec, when=when, for_us=hold_us)
+    if hold_us < GRID_US or hold_us % GRID_US:
+        raise Invalid(
+            f"Silence is counted in whole seconds, at least one; not {duration_text(hold_us)}.",
+            code="bad_sweep",
+        )
+    return attrs.evolve(spec, when=Silence(hold_us))
 
 
 def find_threshold(when: Node) -> float | None:

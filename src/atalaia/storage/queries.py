@@ -25,7 +25,13 @@ from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
-from atalaia.storage.readings import count_late_aio, history_chunk_aio, points_aio, range_aio
+from atalaia.storage.readings import (
+    arrivals_before_aio,
+    count_late_aio,
+    history_chunk_aio,
+    points_aio,
+    range_aio,
+)
 from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.selectors import count_sensors_aio
@@ -111,6 +117,14 @@ class PostgresQueries:
         return await self._database.as_tenant(
             tenant_no, load_register_aio, timeout_ms=HISTORY_TIMEOUT_MS
         )
+
+    async def arrivals_before(
+        self, tenant_no: TenantNo, series: Int32s, before: Micros, until: Micros
+    ) -> tuple[Int64s, Int64s]:
+        async def work(connection: asyncpg.Connection) -> tuple[Int64s, Int64s]:
+            return await arrivals_before_aio(connection, series, before, until)
+
+        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
 
     async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None:
         async def work(connection: asyncpg.Connection) -> SensorImage | None:

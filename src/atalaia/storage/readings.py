@@ -47,6 +47,37 @@ async def history_chunk_aio(
     return decode_history(sink.getvalue())
 
 
+async def arrivals_before_aio(
+    connection: asyncpg.Connection, series: Int32s, before: Micros, until: Micros
+) -> tuple[Int64s, Int64s]:
+    """Per series (ts, received_at) of the newest judged reading with ts <= until that arrived
+    earlier than `before`; without one, (a µs before its first reading, or until; -1).
+
+    An index is read from its end until one is found: as many rows as arrived since.
+    """
+    rows = await connection.fetch(
+        "SELECT coalesce(newest.ts, first.ts - interval '1 microsecond', $3) AS ts,"
+        " newest.received_at"
+        " FROM unnest($1::int4[]) WITH ORDINALITY AS wanted (series_id, nr)"
+        " LEFT JOIN LATERAL (SELECT r.ts, r.received_at FROM readings r"
+        "  WHERE r.series_id = wanted.series_id AND NOT r.late AND r.ts <= $3"
+        "  AND r.received_at < $2 ORDER BY r.ts DESC LIMIT 1) newest ON true"
+        " LEFT JOIN LATERAL (SELECT r.ts FROM readings r"
+        "  WHERE r.series_id = wanted.series_id AND NOT r.late AND r.ts <= $3"
+        "  AND newest.ts IS NULL ORDER BY r.ts LIMIT 1) first ON true"
+        " ORDER BY wanted.nr",
+        series.tolist(),
+        before,
+        until,
+    )
+    return (
+        np.array([row["ts"] for row in rows], np.int64),
+        np.array(
+            [-1 if row["received_at"] is None else row["received_at"] for row in rows], np.int64
+        ),
+    )
+
+
 async def count_late_aio(
     connection: asyncpg.Connection, series: Int32s, since: Int64s, until: Int64s
 ) -> int:

@@ -8,8 +8,9 @@ import numpy as np
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
-from atalaia.rules.backtest import Backtest, Watched
+from atalaia.rules.backtest import Backtest
 from atalaia.rules.language import parse_rule
+from atalaia.rules.silent import Watched
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.variants import Variant
 from tests.house.timelines.play import START_US, Row, Step, Story, seconds
