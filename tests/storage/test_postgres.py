@@ -238,7 +238,7 @@ async def test_a_writer_that_falls_asleep_lets_go(stack: Stack) -> None:
 
     async def asleep(connection: asyncpg.Connection) -> None:
         limit = "idle_in_transaction_session_timeout"
-        assert await connection.fetchval(f"SHOW {limit}") == "15s"
+        assert await connection.fetchval(f"SHOW {limit}") == "5s"
         await connection.execute(f"SET LOCAL {limit} = '100ms'")
         await asyncio.sleep(0.5)
         await connection.execute("SELECT 1")
