@@ -37,7 +37,7 @@ from atalaia.engine.backtest import Backtests
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.feed import CHUNK_ROWS
 from atalaia.model.batch import SeriesName
-from atalaia.model.ids import DAY_US, MINUTE_US, SECOND_US, Micros, TenantNo
+from atalaia.model.ids import DAY_US, MINUTE_US, SECOND_US, Micros, TenantNo, uuid7
 from atalaia.ports import CommitItem
 from atalaia.rules.backtest import Backtest, compile_tally
 from atalaia.rules.language import parse_rule
@@ -165,8 +165,9 @@ def p99(late: list[float]) -> float:
 
 async def tenant(bridge: Bridge, url: str, name: str, queries: PostgresQueries) -> TenantNo:
     key = new_key()
-    made = NewTenant(name, f"{name}@example.org", "no password", key)
-    await create_tenant(bridge, url, made, SystemClock().now_us())
+    now = SystemClock().now_us()
+    made = NewTenant(uuid7(now), name, f"{name}@example.org", "no password", key)
+    await create_tenant(bridge, url, made, now)
     record = await queries.find_key(key.key_id)
     assert record is not None
     return record.tenant_no
