@@ -1,5 +1,6 @@
 """The database goes away in silence, refuses, or is full: answers come at once, nothing is lost."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -7,9 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from atalaia.storage.cluster import SOCKET_NAME
 from atalaia.storage.commit import commit_group_aio
+from atalaia.storage.pulse import open_pulse
 from tests.stack import START_MS, Stack, open_stack, row
 from tests.wire_to import Wire, open_wire
 
@@ -101,3 +104,30 @@ async def test_a_commit_that_keeps_failing_lets_nobody_in_and_keeps_nobody_waiti
     answer = await stack.send([row(START_MS + 1000, 2)])
     assert answer.status_code == 200
     assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
+
+
+async def test_a_busy_thread_of_ours_is_no_outage(stack: Stack) -> None:
+    """Who cannot hear the answer must not say that there is none: nothing is cut."""
+
+    async def busy() -> None:
+        time.sleep(1.5)  # noqa: ASYNC251 - encoding a very large commit does the same
+
+    with capture_logs() as logs:
+        await stack.bridge.call(busy)
+        assert (await stack.send([row(START_MS, 1)])).status_code == 200
+        await trio.sleep(1)
+    assert "database_stopped_answering" not in [line["event"] for line in logs]
+
+
+async def test_a_database_that_is_slow_to_connect_to_is_there(stack: Stack) -> None:
+    """TLS over a distance takes longer than an answer may."""
+
+    async def slowly() -> asyncpg.Connection:
+        connection = await asyncpg.connect(stack.database_url)
+        await connection.execute("SELECT pg_sleep(0.9)")
+        return connection
+
+    async with open_pulse(stack.bridge, (), slowly) as pulse:
+        for _ in range(20):
+            await trio.sleep(0.1)
+            assert pulse.answers

@@ -108,7 +108,10 @@ def _obstacles(subject: Subject, condition: Clause) -> Iterator[Obstacle]:
     if condition.truth is None and spec.on_no_data != "alert":
         reasons = [one.unknown for one in condition.weighings if one.unknown is not None]
         yield Obstacle("unknown", f"The condition is unknown: {reasons[0]}.")
-    arrived = max(at for metric, at in subject.arrived.items() if metric in spec.metrics)
+    arrived = max(
+        (at for metric, at in subject.arrived.items() if metric in spec.metrics),
+        default=Micros(0),  # its readings were dropped
+    )
     if standing == Standing() and arrived < subject.active_from:
         yield Obstacle(
             "not_judged_yet",

@@ -3,7 +3,8 @@
 It is asked all the time, over a connection of its own. When it stops answering, whatever is under
 way is told at once and its connections are cut (over a dead network not even a rollback ends);
 until it answers again nothing else is tried. A stall of this process is no stall of the
-database: patience is counted in short waits, of which a late one counts once.
+database: patience is counted in short waits, of which a late one counts once, and between them
+the thread that would hear the answer must have had its turn.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -23,6 +24,7 @@ PERIOD_S = 0.2
 WAIT_S = 0.05
 WAITS = 10  # with the period: whoever waits is told in less than a second
 CONNECT_TIMEOUT_S = 2.0
+CONNECT_WAITS = round(CONNECT_TIMEOUT_S / WAIT_S)  # TLS over a distance takes its time
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
@@ -88,10 +90,11 @@ class Pulse:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
-            for _ in range(WAITS):
+            for _ in range(WAITS if question.connected else CONNECT_WAITS):
                 with trio.move_on_after(WAIT_S):
                     await over.wait()
                     break
+                await self._bridge.call(_awake_aio)
             if not answered:
                 await self._bridge.call(question.close_aio)
                 nursery.cancel_scope.cancel()
@@ -111,12 +114,20 @@ class Pulse:
             await pool.expire_connections()
 
 
+async def _awake_aio() -> None:
+    """Comes back when what kept the thread busy is done."""
+
+
 @attrs.define(eq=False)
 class _Question:
     """The smallest one there is, over a connection kept for it."""
 
     _connect: Connect
     _connection: asyncpg.Connection | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
 
     async def answered_aio(self) -> bool:
         try:
