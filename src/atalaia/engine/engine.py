@@ -23,6 +23,7 @@ from atalaia.engine.listening import Listening
 from atalaia.engine.messages import (
     CreateRule,
     LatenessRequest,
+    Message,
     Outlook,
     OutlookRequest,
     ReplaceRule,
@@ -138,22 +139,15 @@ class Gate:
         """
         if isinstance(edit, CreateRule | ReplaceRule):
             parse_rule(edit.text)
-        inbox = self._supervisor(tenant_no).inbox
-        inbox.reserve_edit()
-        receipt: Receipt[StoredRule] = self._receipt(inbox.release_edit)
-        inbox.put(RuleRequest(edit, receipt, self.max_rules(quota)))
-        return receipt
+        most = self.max_rules(quota)
+        return self._request(tenant_no, partial(RuleRequest, edit, most=most))
 
     def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
         """New tags for a sensor, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        inbox = self._supervisor(tenant_no).inbox
-        inbox.reserve_edit()
-        receipt: Receipt[None] = self._receipt(inbox.release_edit)
-        inbox.put(TagsRequest(sensor, tags, receipt))
-        return receipt
+        return self._request(tenant_no, partial(TagsRequest, sensor, tags))
 
     def set_lateness(
         self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
@@ -162,21 +156,23 @@ class Gate:
 
         Raises Overloaded, Unavailable, Closing.
         """
-        inbox = self._supervisor(tenant_no).inbox
-        inbox.reserve_edit()
-        receipt: Receipt[None] = self._receipt(inbox.release_edit)
-        inbox.put(LatenessRequest(sensor, lateness_us, receipt))
-        return receipt
+        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us))
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
         """What rules would do if they were saved now, by what is known of the tenant's readings.
 
         Raises Overloaded, Unavailable, Closing.
         """
+        return self._request(tenant_no, partial(OutlookRequest, specs))
+
+    def _request(
+        self, tenant_no: TenantNo, about: Callable[[Receipt[Any]], Message]
+    ) -> Receipt[Any]:
+        """Take room for an edit or a question, and hand it to the tenant's actor."""
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
-        receipt: Receipt[Outlook] = self._receipt(inbox.release_edit)
-        inbox.put(OutlookRequest(specs, receipt))
+        receipt = self._receipt(inbox.release_edit)
+        inbox.put(about(receipt))
         return receipt
 
     def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:

@@ -198,21 +198,13 @@ class TenantActor:
         batch = submission.batch
         try:
             self._check_room(state)
-        except Overloaded as error:
-            submission.receipt.fail(error)
-            return
-        arrived = state.next_arrival(self.clock.now_us())
-        batch = check_times(
-            batch,
-            oldest=self.limits.oldest(arrived),
-            newest=arrived + self.limits.future_skew_us,
-        )
-        try:
+            arrived = state.next_arrival(self.clock.now_us())
+            batch = check_times(
+                batch,
+                oldest=self.limits.oldest(arrived),
+                newest=arrived + self.limits.future_skew_us,
+            )
             batch = await self._cover(batch)
-        except Overloaded as error:
-            submission.receipt.fail(error)
-            return
-        try:
             batch, slots = await self._register(state, batch)
         except Overloaded as error:
             submission.receipt.fail(error)
