@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-dedupe-in-a-batch", "2 stored once", "engine/judge.py",
-        "fresh[1:] &= (ts[1:]", "fresh[1:] |= (ts[1:]",
+        "fresh[1:] &= (rows.ts[1:]", "fresh[1:] |= (rows.ts[1:]",
         ROAD + "test_the_first_value_of_a_series_and_time_stays",
     ),
     Mutant(
@@ -116,8 +116,28 @@ MUTANTS = (
     ),
     Mutant(
         "a-flood-takes-all", "4 apart", "engine/group.py",
-        "if size + ITEM_ROWS > line.credit:", "if False:",
+        "if size > line.credit:", "if False:",
         "tests/engine/test_group.py::test_a_flood_leaves_room_for_others",
+    ),
+    Mutant(
+        "alerts-weigh-nothing", "4 apart", "engine/messages.py",
+        "STEP_ROWS = 25", "STEP_ROWS = 0",
+        "tests/engine/test_group.py::test_alerts_weigh_more_than_readings",
+    ),
+    Mutant(
+        "alerts-without-end-in-one-commit", "4 apart", "engine/judge.py",
+        "ready.value, arrived, most_steps)", "ready.value, arrived, 1_000_000)",
+        GROUPS + "test_parts_change_nothing",
+    ),
+    Mutant(
+        "repeats-before-their-reading", "2 stored once", "engine/judge.py",
+        "olds = repeats if is_last else", "olds = repeats if True else",
+        GROUPS + "test_parts_change_nothing",
+    ),
+    Mutant(
+        "a-dead-letter-forgets-what-follows", "1 durable", "storage/engine_store.py",
+        "        *item.following,\n", "",
+        "tests/storage/test_postgres.py::test_a_dead_letter_keeps_what_follows",
     ),
     Mutant(
         "first-come-first-served", "4 apart", "engine/group.py",
@@ -320,7 +340,7 @@ MUTANTS = (
     ),
     Mutant(
         "repeats-are-fresh", FOLD + ", 2 stored once", "engine/judge.py",
-        "fresh = ts > table.newest[slot]", "fresh = ts >= table.newest[slot]",
+        "fresh = rows.ts > table.newest", "fresh = rows.ts >= table.newest",
         GROUPS + "test_repeats_change_nothing",
     ),
     Mutant(
@@ -443,7 +463,7 @@ MUTANTS = (
     ),
     Mutant(
         "heard-out-of-order", RESTART, "engine/judge.py",
-        "state.rules.hear(heard, arrived)", "state.rules.hear(fresh_slot, arrived)",
+        "state.rules.hear(heard, arrived)", "state.rules.hear(stored.slot, arrived)",
         LATENESS + "test_a_sensor_is_heard_when_its_reading_arrives",
     ),
     Mutant(

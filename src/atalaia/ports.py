@@ -127,6 +127,8 @@ class CommitItem:
     where both stand now; judged is empty when it is newest.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
+    following: rows of the same batch, as (series, ts, value), that come in items after this one and
+    are not stored without it: a dead letter keeps them too.
     """
 
     tenant_no: TenantNo
@@ -146,6 +148,7 @@ class CommitItem:
     lateness_write: LatenessWrite | None = None
     judged: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
     snapshot: bool = False
+    following: Sequence[tuple[Int32s, Int64s, Floats]] = ()
 
     @property
     def rows(self) -> int:

@@ -1,30 +1,37 @@
 """What the next commit takes."""
 
 from collections import Counter
+from uuid import UUID
 
 import attrs
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.engine.group import ITEM_ROWS, Queue
+from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.messages import Incarnation, Work
+from atalaia.engine.messages import ITEM_ROWS, Incarnation, Work
 from atalaia.engine.receipt import Receipt
-from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.alert import Transition
+from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import CommitItem
 
+STEP = Transition(
+    "opened", UUID(int=1), RuleNo(1), 1, SensorNo(1), "info", Micros(0), Micros(0), None, ()
+)
 LIMITS = EngineLimits(group_rows=100, group_items=6, turn_rows=40)
 
 
-def work(tenant: int, rows: int, arrival: int, incarnation: Incarnation | None = None) -> Work:
+def work(
+    tenant: int, rows: int, arrival: int, incarnation: Incarnation | None = None, steps: int = 0
+) -> Work:
     none = np.empty(0, np.int64)
     item = CommitItem(
         tenant_no=TenantNo(tenant), received_at=Micros(arrival),
         fresh_series=np.zeros(rows, np.int32), fresh_ts=np.zeros(rows, np.int64),
         fresh_value=np.zeros(rows), old_series=none.astype(np.int32), old_ts=none,
         old_value=none.astype(np.float64), touched=none.astype(np.int32), newest=none,
-        rule_states=b"",
+        rule_states=b"", transitions=[STEP] * steps,
     )  # fmt: skip
     return Work(item, Receipt(), lambda _: None, incarnation or Incarnation())
 
@@ -42,12 +49,21 @@ def test_groups_are_bounded_keep_each_tenants_order_and_lose_nothing(
         group = queue.next_group()
         assert group
         assert len(group) <= LIMITS.group_items
-        rows = sum(w.item.rows for w in group)
-        assert rows <= LIMITS.group_rows or len(group) == 1
+        assert sum(w.size for w in group) <= LIMITS.group_rows or len(group) == 1
         taken += group
     for tenant in range(1, 5):
         arrivals = [w.item.received_at for w in taken if w.item.tenant_no == tenant]
         assert arrivals == [n for n, (t, _) in enumerate(works) if t == tenant]
+
+
+def test_alerts_weigh_more_than_readings() -> None:
+    """Four openings fill a group of a hundred rows: whoever opens thousands is not let by."""
+    queue = Queue(LIMITS)
+    for arrival in range(4):
+        queue.add(work(1, 1, arrival, steps=2))
+    queue.add(work(2, 1, 99))
+    assert [w.item.tenant_no for w in queue.next_group()] == [2]
+    assert [w.item.tenant_no for w in queue.next_group()] == [1]
 
 
 def test_a_flood_leaves_room_for_others() -> None:
@@ -57,7 +73,7 @@ def test_a_flood_leaves_room_for_others() -> None:
         queue.add(work(1, 10, arrival))
     queue.add(work(2, 1, 99))
     assert [w.item.tenant_no for w in queue.next_group()] == [1, 1, 2]
-    assert [w.item.tenant_no for w in queue.next_group()] == [1] * 6
+    assert [w.item.tenant_no for w in queue.next_group()] == [1] * 5
 
 
 works_of_others = st.lists(
@@ -87,7 +103,7 @@ def test_nobody_waits_for_more_than_a_turn_of_each_other(
         for w in group:
             if w.item.tenant_no == 1:
                 break
-            overtakers[w.item.tenant_no] += w.item.rows + ITEM_ROWS
+            overtakers[w.item.tenant_no] += w.size
         else:
             continue
         break
@@ -107,7 +123,7 @@ def test_everybody_who_waits_has_its_share_of_the_rows(others: list[list[int]]) 
     largest = max(max(sizes) for sizes in others) + ITEM_ROWS
     while len(queue):
         for w in queue.next_group():
-            had[w.item.tenant_no] += w.item.rows + ITEM_ROWS
+            had[w.item.tenant_no] += w.size
             left[w.item.tenant_no] -= 1
             waiting = [had[tenant] for tenant, count in left.items() if count]
             if len(waiting) > 1:

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from atalaia.engine.engine import open_engine
-from atalaia.engine.judge import TenantState, judge
+from atalaia.engine.judge import Part, TenantState, judge
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.receipt import Answer
 from atalaia.engine.recover import recover
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Batch, SeriesName
+from atalaia.model.batch import Batch, Int64s, SeriesName
 from atalaia.model.errors import NotFound
 from atalaia.model.ids import Micros, RuleNo, TenantNo
 from atalaia.model.rule import StoredRule
@@ -159,7 +159,7 @@ def of_sensor(events: Sequence[Event], sensor: str) -> list[Sequence[oracle.Read
 @group(ORDER)
 def test_a_life_is_that_of_the_oracle(text: str, events: list[Event]) -> None:
     """Every step of every alert, what became of every reading, and the account of every batch."""
-    answers, store = live([text], events, snapshot_every=3)
+    answers, store = live([text], events, snapshot_every=3, item_steps=1)
     batches = [event for event in events if not isinstance(event, Change | str)]
     assert [a.accepted + a.duplicates for a in answers] == [len(batch) for batch in batches]
     late = duplicates = 0
@@ -206,7 +206,7 @@ def test_any_order_of_arrival_within_the_lateness_gives_the_same_bytes(
     )]  # fmt: skip
     arrived = data.draw(disorders(groups, lateness))
     batches = data.draw(cuts_of([("s", *row) for row in arrived]))
-    answers, found = live(texts, [first, *batches])
+    answers, found = live(texts, [first, *batches], item_steps=data.draw(st.sampled_from([1, 256])))
     _, expected = live(texts, [first, *ordered])
     assert timeless(found.transitions) == timeless(expected.transitions)
     assert sum(answer.late for answer in answers) == 0
@@ -232,6 +232,12 @@ def test_a_crash_anywhere_changes_no_bit_though_readings_wait(
     assert found.tenant(ONE).rows == expected.tenant(ONE).rows
 
 
+def judge_all(state: TenantState, batch: Batch, slots: Int64s) -> Part:
+    arrived = state.next_arrival(Micros(1))
+    (part,) = judge(state, batch, slots, arrived, snapshot=False, most_steps=1)
+    return part
+
+
 async def lone_state(lateness_us: int) -> tuple[TenantState, FaultyStore]:
     store = FaultyStore()
     store.tenant(ONE).lateness_us = lateness_us
@@ -247,7 +253,11 @@ async def test_disorder_of_just_the_lateness_is_still_in_time() -> None:
     def send(*times: int) -> tuple[list[int], int]:
         batch = as_batch([("s", "a", ts, 1.0) for ts in times])
         slots = state.table.slots(batch.names)[batch.idx]
-        item = judge(state, batch, slots, state.next_arrival(Micros(1)), snapshot=False).item
+        item = next(
+            judge(
+                state, batch, slots, state.next_arrival(Micros(1)), snapshot=False, most_steps=256
+            )
+        ).item
         return item.judged.tolist() or item.newest.tolist(), len(item.old_ts)
 
     assert state.reorder is not None
@@ -267,7 +277,11 @@ async def test_waiting_readings_take_memory_that_is_given_back() -> None:
     def send(times: Sequence[int]) -> None:
         batch = as_batch([("s", "a", ts, 1.0) for ts in times])
         slots = state.table.slots(batch.names)[batch.idx]
-        judge(state, batch, slots, state.next_arrival(Micros(1)), snapshot=False)
+        next(
+            judge(
+                state, batch, slots, state.next_arrival(Micros(1)), snapshot=False, most_steps=256
+            )
+        )
 
     send(range(0, 10_000 * 1000, 1000))
     assert 24 * 10_000 < state.held_bytes - before < 28 * 10_000
@@ -288,7 +302,11 @@ async def test_a_million_waiting_readings_are_not_walked_one_by_one() -> None:
         )  # fmt: skip
         slots = state.table.slots(batch.names)[batch.idx]
         began = trio.current_time()
-        judged = judge(state, batch, slots, state.next_arrival(Micros(1)), snapshot=False)
+        judged = next(
+            judge(
+                state, batch, slots, state.next_arrival(Micros(1)), snapshot=False, most_steps=256
+            )
+        )
         assert len(judged.item.fresh_ts) == count
         return trio.current_time() - began
 

@@ -1,4 +1,6 @@
-"""An actor that rests and returns, or is rebuilt by an edit, goes on as if nothing had happened."""
+"""An actor that rests and returns, is rebuilt by an edit, or commits a batch in parts, goes on as
+if nothing had happened.
+"""
 
 import math
 from collections.abc import Sequence
@@ -57,12 +59,18 @@ async def play(url: str, disturb: Any, limits: EngineLimits) -> list[tuple[objec
     return sorted(found)
 
 
-@pytest.mark.parametrize("disturb", [rest, edit])
+async def part(stack: Stack, rules: Sequence[dict[str, Any]]) -> None:
+    """Nothing; the limits have each item hold one step of an alert."""
+
+
+@pytest.mark.parametrize("disturb", [rest, edit, part])
 def test_the_alerts_are_those_of_an_undisturbed_life(
     cluster: Cluster, kernel: None, disturb: Any
 ) -> None:
     """After two of three batches something happens; not a bit of the alerts shows it."""
-    limits = EngineLimits(idle_s=IDLE_S) if disturb is rest else EngineLimits()
+    limits = EngineLimits(
+        idle_s=IDLE_S if disturb is rest else 300, item_steps=1 if disturb is part else 256
+    )
     with new_database(cluster) as calm, new_database(cluster) as rough:
         alerts = trio.run(play, calm, None, EngineLimits())
         assert len(alerts) > 8

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,7 +134,7 @@ def repeated(draw: st.DrawFn, groups: list[list[Reading]]) -> tuple[list[Sent], 
 
 
 def judged(
-    texts: Sequence[str], batches: Sequence[Sent]
+    texts: Sequence[str], batches: Sequence[Sent], most_steps: int = 1_000
 ) -> tuple[list[Transition], dict[str, int]]:
     """What the actor does with batches, and a store in a dict: steps, and the account."""
     rules = [
@@ -163,17 +164,35 @@ def judged(
             sent=len(rows),
         )
         slots = state.table.slots(names)[batch.idx]
-        item = judge(state, batch, slots, arrived, snapshot=False).item
-        steps += item.transitions
-        fresh = zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True)
-        for key, value in zip(fresh, item.fresh_value.tolist(), strict=True):
-            assert key not in stored
-            stored[key] = value
         account["sent"] += len(rows)
-        account["accepted"] += len(item.fresh_ts)
-        for key in zip(item.old_series.tolist(), item.old_ts.tolist(), strict=True):
-            account["duplicates" if key in stored else "late"] += 1
+        for part in judge(state, batch, slots, arrived, snapshot=False, most_steps=most_steps):
+            item = part.item
+            assert len(item.transitions) < most_steps + 2 * len(texts)
+            # That a batch came in parts may be seen in its arrival alone.
+            steps += (attrs.evolve(step, arrived=arrived) for step in item.transitions)
+            fresh = zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True)
+            for key, value in zip(fresh, item.fresh_value.tolist(), strict=True):
+                assert key not in stored
+                stored[key] = value
+            account["accepted"] += len(item.fresh_ts)
+            for key in zip(item.old_series.tolist(), item.old_ts.tolist(), strict=True):
+                account["duplicates" if key in stored else "late"] += 1
+            known = account["accepted"] + account["duplicates"] + account["late"]
+            assert known + sum(len(ts) for _, ts, _ in item.following) == account["sent"]
     return steps, account
+
+
+@given(st.lists(rule_texts(), min_size=1, max_size=3), wild_streams(), st.integers(1, 4), st.data())
+@group(NEIGHBOURS)
+def test_parts_change_nothing(
+    texts: list[str], groups: list[list[Reading]], most_steps: int, data: st.DataObject
+) -> None:
+    """A batch that opens many alerts is committed in parts: the same steps and account, and what
+    follows a part is known to it.
+    """
+    _, batches = data.draw(repeated(groups))
+    whole = judged([*texts, SILENT], batches)
+    assert judged([*texts, SILENT], batches, most_steps) == whole
 
 
 @given(st.lists(rule_texts(), min_size=1, max_size=2), wild_streams(), st.data())

@@ -132,6 +132,8 @@ def _limits(rng: Random, *, alone: bool) -> EngineLimits:
         future_skew_us=MINUTE_US,
         crashes=2,
         quarantine_s=20.0,
+        item_steps=rng.choice([1, 2, 256]),
+        unsettled_steps=rng.choice([2, 256]),
     )
 
 

@@ -202,13 +202,17 @@ class World:
                 point.value == first and first in self.sent[tenant_no, name, ts],
                 "the first value stays", series=name, ts=ts, stored=point.value, first=first,
             )  # fmt: skip
-        made = [e for e in self.journal[since:] if e.item.tenant_no == tenant_no and e.rows == rows]
-        counts = [(len(e.item.fresh_ts) + e.late, e.late) for e in made] if rows else [(0, 0)]
+        mine = [e for e in self.journal[since:] if e.item.tenant_no == tenant_no]
+        made = list(_parts(mine, rows)) if rows else [[]]
+        counts = [
+            (sum(len(e.item.fresh_ts) + e.late for e in parts), sum(e.late for e in parts))
+            for parts in made
+        ]
         self.check(
             (answer.accepted, answer.late) in counts,
             "an answer counts what its commit stored", answer=answer, commits=counts,
         )  # fmt: skip
-        arrivals = {entry.item.received_at for entry in made}
+        arrivals = {entry.item.received_at for parts in made for entry in parts}
         for key, value in firsts.items():
             point = stored[key]
             self.check(
@@ -255,3 +259,18 @@ def _item(item: CommitItem) -> str:
         parts.append(f"tags of {item.tags_write.sensor_no} {dict(item.tags_write.tags)}")
     parts += [f"{s.kind} r{s.rule_no}/{s.sensor_no} {s.severity}" for s in item.transitions]
     return " ".join(parts)
+
+
+def _parts(
+    entries: Sequence[Entry], rows: Counter[tuple[SeriesNo, Micros, float]]
+) -> Iterator[Sequence[Entry]]:
+    """Entries one after the other that make up a batch of these rows: one, or its parts."""
+    for start in range(len(entries)):
+        found: Counter[tuple[SeriesNo, Micros, float]] = Counter()
+        for end in range(start, len(entries)):
+            found += entries[end].rows
+            if found == rows:
+                yield entries[start : end + 1]
+                break
+            if not found <= rows:
+                break

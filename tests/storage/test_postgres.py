@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import asyncpg
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -364,3 +365,15 @@ async def test_late_readings_of_a_later_batch_are_not_evidence(stack: Stack) -> 
     assert await stack.store.commit_group(uuid4(), [opening, later]) == [2, 3]
     (kept,) = await stack.sql("SELECT late FROM alert_evidence")
     assert kept["late"] == [2, 2]
+
+
+async def test_a_dead_letter_keeps_what_follows(stack: Stack) -> None:
+    """Of a batch in parts whose first is refused nothing more comes: the letter has all of it."""
+    tenant, one = await series(stack)
+    left = (np.array([one, one], np.int32), np.array([NOW, NOW + 1], np.int64), np.array([2.0, 3]))
+    await stack.store.bury([item(tenant, [one], [NOW - 1], NOW, following=[left])], "a reason")
+    (letter,) = await stack.sql("SELECT rows, payload FROM dead_letters")
+    kept = msgspec.json.decode(letter["payload"])
+    assert letter["rows"] == 3
+    assert kept["ts_us"] == [NOW - 1, NOW, NOW + 1]
+    assert kept["value"] == [1, 2, 3]

@@ -120,13 +120,16 @@ class Flusher:
         items = [work.item for work in group]
         group_id = uuid7(self.clock.now_us())
         began = trio.current_time()
+        failing_since: float | None = None
         delay_s = FIRST_RETRY_S
         while True:
             try:
                 late = await self.outcomes.commit(group_id, items)
                 break
             except StoreUnavailable as error:
-                failing_s = trio.current_time() - began
+                if failing_since is None:
+                    failing_since = trio.current_time()
+                failing_s = trio.current_time() - failing_since
                 if failing_s > OUTAGE_S:
                     self.outage.begin()
                 if failing_s > self.limits.commit_retry_s:
@@ -139,7 +142,7 @@ class Flusher:
         READINGS.labels("late").inc(sum(late))
         READINGS.labels("stored").inc(sum(len(item.fresh_ts) for item in items))
         for work, count in zip(group, late, strict=True):
-            work.incarnation.ended()
+            work.ended()
             work.settle(count)
 
     def _note(self, items: Sequence[CommitItem], took_s: float) -> None:
@@ -180,5 +183,5 @@ def _break_off(group: Sequence[Work], error: AtalaiaError) -> None:
 
 def _fail_all(group: Sequence[Work], error: AtalaiaError) -> None:
     for work in group:
-        work.incarnation.ended()
+        work.ended()
         work.receipt.fail(error)

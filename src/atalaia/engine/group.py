@@ -1,5 +1,6 @@
 """What the next commit takes: deficit round robin over the tenants that wait (Shreedhar and
-Varghese, 1995), bounded by rows and items. Pure: knows neither channels nor clocks.
+Varghese, 1995), bounded by what it costs, in rows, and by items. Pure: knows neither channels nor
+clocks.
 
 Each tenant has a turn per group, whatever the others queue; one that is alone fills the group.
 """
@@ -12,14 +13,10 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import Work
 from atalaia.model.ids import TenantNo
 
-ITEM_ROWS = 10
-"""What a batch costs beside its rows, in rows: 41,000 batches of one row are committed in a second,
-or 410,000 rows (bench/group.py)."""
-
 
 @attrs.define(eq=False)
 class Line:
-    """One tenant's works, in order of arrival. credit: rows it may still commit in its turn."""
+    """One tenant's works, in order of arrival. credit: rows' worth that it may still commit."""
 
     works: deque[Work] = attrs.field(factory=deque)
     credit: int = 0
@@ -75,17 +72,17 @@ class Queue:
                 line = self._begin_turn()
                 while line.works:
                     work = line.works[0]
-                    size = work.item.rows
+                    size = work.size
                     if group and (
                         rows + size > self._limits.group_rows
                         or len(group) >= self._limits.group_items
                     ):
                         return group
-                    if size + ITEM_ROWS > line.credit:
+                    if size > line.credit:
                         break
                     group.append(line.works.popleft())
                     rows += size
-                    line.credit -= size + ITEM_ROWS
+                    line.credit -= size
                     self._count -= 1
                 self._end_turn(line)
             if group and turns > 1:

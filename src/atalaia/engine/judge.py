@@ -6,7 +6,7 @@ duplicate, which only the store can tell apart, and never judged. Where sensors 
 readings out of order may be fresh too, and fresh ones wait before they are judged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -17,11 +17,12 @@ from atalaia.model.batch import Batch, Bools, Floats, Int32s, Int64s, Reject, Se
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow
 from atalaia.rules.cost import most_ns_per_reading
-from atalaia.rules.reorder import Ready, Reorder
+from atalaia.rules.reorder import Reorder
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 _NO_TIMES: Int64s = np.empty(0, np.int64)
 NS_PER_ROW = 50  # to sort and split it, without any rule
+NS_PER_STEP = 40_000  # of an alert, mostly for what it is opened on
 
 
 @attrs.define(eq=False)
@@ -112,8 +113,7 @@ class TenantState:
         """When the newest judged reading of each series was; empty when all are its newest."""
         if self.reorder is None:
             return _NO_TIMES
-        judged = self.reorder.judged[slots]
-        return _NO_TIMES if bool((judged == self.table.newest[slots]).all()) else judged
+        return unless_equal(self.reorder.judged[slots], self.table.newest[slots])
 
     def next_arrival(self, now: Micros) -> Micros:
         """received_at of the next batch: strictly increasing, even when the clock steps back."""
@@ -122,11 +122,24 @@ class TenantState:
 
 
 @attrs.frozen(eq=False)
-class Judged:
-    """A batch ready for its commit, with every row that was refused on the way."""
+class Part:
+    """Rows of a batch, ready for their commit; mostly all of them. last: none of it follows."""
 
     item: CommitItem
-    rejects: tuple[Reject, ...]
+    last: bool
+
+
+@attrs.frozen(eq=False)
+class _Rows:
+    slot: Int64s
+    ts: Int64s
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def where(self, chosen: Bools | Int64s | slice) -> "_Rows":
+        return _Rows(self.slot[chosen], self.ts[chosen], self.value[chosen])
 
 
 def refuse(batch: Batch, keep: Bools, code: str, detail: str) -> Batch:
@@ -161,73 +174,110 @@ def check_times(batch: Batch, *, oldest: int, newest: int) -> Batch:
 
 
 def judge(
-    state: TenantState, batch: Batch, slots: Int64s, arrived: Micros, *, snapshot: bool
-) -> Judged:
+    state: TenantState,
+    batch: Batch,
+    slots: Int64s,
+    arrived: Micros,
+    *,
+    snapshot: bool,
+    most_steps: int,
+) -> Iterator[Part]:
     """Split fresh rows from old ones, judge what is to be judged now, and say what to commit.
 
-    slots: the series of each row, in state.table. Cost: two sorts of the batch
-    and the fold; a third sort where readings may wait.
+    slots: the series of each row, in state.table. A batch that makes more than most_steps steps of
+    alerts comes in parts, each judged when it is asked for, as a batch of its own would be. The
+    repeats are in the last: within a batch none may be stored before its reading.
+    Cost: two sorts of the batch and the fold; a third sort where readings may wait.
     """
     table = state.table
     order = _stable_order(batch.ts, slots)
-    slot, ts, value = slots[order], batch.ts[order], batch.value[order]
-
-    fresh = ts > table.newest[slot]
-    if len(ts) > 1:  # of equal times in one batch the first in body order is the reading
-        fresh[1:] &= (ts[1:] != ts[:-1]) | (slot[1:] != slot[:-1])
-    fresh_slot, fresh_ts, fresh_value = slot[fresh], ts[fresh], value[fresh]
-
-    last = np.flatnonzero(np.append(fresh_slot[1:] != fresh_slot[:-1], len(fresh_slot) > 0))
-    touched = heard = fresh_slot[last]
-    if len(touched):
-        table.observe(touched, last, fresh_ts)
+    rows = _Rows(slots[order], batch.ts[order], batch.value[order])
+    fresh = rows.ts > table.newest[rows.slot]
+    if len(rows) > 1:  # of equal times in one batch the first in body order is the reading
+        fresh[1:] &= (rows.ts[1:] != rows.ts[:-1]) | (rows.slot[1:] != rows.slot[:-1])
+    news = rows.where(fresh)
+    last = _last_of_each(news.slot)
+    heard = news.slot[last]
+    if len(heard):
+        table.observe(heard, last, news.ts)
+    judged = None
     if state.reorder is None:
-        table.newest[touched] = fresh_ts[last]
-        by_time = _stable_order(fresh_ts, table.sensor[fresh_slot])
-        transitions = state.rules.fold(
-            fresh_slot[by_time], fresh_ts[by_time], fresh_value[by_time], arrived
-        )
+        table.newest[heard] = news.ts[last]
+        ready = news.where(_stable_order(news.ts, table.sensor[news.slot]))
     else:
-        fresh, ready = _reorder(state.reorder, table, slot, ts, value)
-        fresh_slot, fresh_ts, fresh_value = slot[fresh], ts[fresh], value[fresh]
-        transitions = state.rules.fold(ready.slot, ready.ts, ready.value, arrived)
-        touched = np.unique(np.concatenate([touched, ready.slot]))
-    transitions += state.rules.hear(heard, arrived)
-
+        judged = state.reorder.judged.copy()
+        fresh, ready = _reorder(state.reorder, table, rows)
+        news = rows.where(fresh)
     old = np.sort(order[~fresh])  # back to body order: the first of equal ones wins
-    if snapshot:
-        touched = table.seen()
-    item = CommitItem(
-        tenant_no=state.tenant_no,
-        received_at=arrived,
-        fresh_series=table.series_no[fresh_slot],
-        fresh_ts=fresh_ts,
-        fresh_value=fresh_value,
-        old_series=table.series_no[slots[old]],
-        old_ts=batch.ts[old],
-        old_value=batch.value[old],
-        touched=table.series_no[touched],
-        newest=table.newest[touched].copy(),
-        judged=state.judged_of(touched),
-        rule_states=rule_states(state.rules, snapshot=snapshot),
-        transitions=transitions,
-        snapshot=snapshot,
-    )
-    return Judged(item, tuple(sorted(batch.rejects, key=lambda reject: reject.index)))
+    repeats = _Rows(slots[old], batch.ts[old], batch.value[old])
+    while True:
+        steps, count = state.rules.fold_some(ready.slot, ready.ts, ready.value, arrived, most_steps)
+        now, ready = ready.where(slice(count)), ready.where(slice(count, None))
+        is_last = len(ready) == 0
+        if judged is None:
+            stored = news if len(now) == len(news) else now.where(_stable_order(now.ts, now.slot))
+            last = _last_of_each(stored.slot)
+            heard = touched = stored.slot[last]
+            newest = stored.ts[last]
+        else:
+            judged[now.slot] = now.ts
+            stored, news = news, news.where(slice(0))  # what is not judged yet waits
+            touched = np.unique(np.concatenate([heard, now.slot]))
+            newest = table.newest[touched]
+        steps += state.rules.hear(heard, arrived)
+        heard = heard[:0]
+        if snapshot and is_last:
+            touched = table.seen()
+            newest = table.newest[touched]
+        olds = repeats if is_last else repeats.where(slice(0))
+        item = CommitItem(
+            tenant_no=state.tenant_no,
+            received_at=arrived,
+            fresh_series=table.series_no[stored.slot],
+            fresh_ts=stored.ts,
+            fresh_value=stored.value,
+            old_series=table.series_no[olds.slot],
+            old_ts=olds.ts,
+            old_value=olds.value,
+            touched=table.series_no[touched],
+            newest=newest,
+            judged=_NO_TIMES if judged is None else unless_equal(judged[touched], newest),
+            rule_states=rule_states(state.rules, snapshot=snapshot and is_last),
+            transitions=steps,
+            snapshot=snapshot and is_last,
+            following=[
+                (table.series_no[rows.slot], rows.ts, rows.value)
+                for rows in ((ready, repeats) if judged is None else (repeats,))
+                if not is_last
+            ],
+        )
+        yield Part(item, is_last)
+        if is_last:
+            return
+        arrived = state.next_arrival(arrived)
 
 
-def _reorder(
-    reorder: Reorder, table: SeriesTable, slot: Int64s, ts: Int64s, value: Floats
-) -> tuple[Bools, Ready]:
+def _last_of_each(slot: Int64s) -> Int64s:
+    """Where the rows of each series end; sorted by series."""
+    return np.flatnonzero(np.append(slot[1:] != slot[:-1], len(slot) > 0))
+
+
+def _reorder(reorder: Reorder, table: SeriesTable, rows: _Rows) -> tuple[Bools, _Rows]:
     """Which rows are fresh, in the order given, and what is to be judged now."""
-    sensor = table.sensor[slot].astype(np.int64)
-    order = np.lexsort((slot, ts, sensor))
+    sensor = table.sensor[rows.slot].astype(np.int64)
+    order = np.lexsort((rows.slot, rows.ts, sensor))
     found, ready = reorder.take(
-        sensor[order], sensor[order], slot[order], ts[order], value[order], table.newest
-    )
-    fresh = np.empty(len(ts), np.bool_)
+        sensor[order], sensor[order], rows.slot[order], rows.ts[order], rows.value[order],
+        table.newest,
+    )  # fmt: skip
+    fresh = np.empty(len(rows), np.bool_)
     fresh[order] = found
-    return fresh, ready
+    return fresh, _Rows(ready.slot, ready.ts, ready.value)
+
+
+def unless_equal(judged: Int64s, newest: Int64s) -> Int64s:
+    """As items have it: empty where everything is judged."""
+    return _NO_TIMES if bool((judged == newest).all()) else judged
 
 
 def rule_states(rules: TenantRules, *, snapshot: bool) -> bytes:

@@ -13,6 +13,8 @@ class EngineLimits:
     total_rows: int = 1_000_000  # all inboxes: about 50 MB of columns, then 503
     inbox_edits: int = 32  # per tenant, of rules, tags, lateness: each rebuilds it; then 429
     group_rows: int = 20_000  # beyond it a COPY gains little and everybody waits longer
+    item_steps: int = 256  # of alerts in one item: some 15 ms of a commit, which others wait for
+    unsettled_steps: int = 2_048  # per tenant, before it judges on: about 10 MB of evidence
     group_items: int = 500  # batches of one row: the state rows cost more than the readings
     turn_rows: int = 5_000  # a tenant's turn in a group while others wait: some 13 ms of a commit
     recoveries: int = (

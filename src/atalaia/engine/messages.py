@@ -113,6 +113,13 @@ class OutlookRequest:
     receipt: Receipt[Outlook]
 
 
+ITEM_ROWS = 10
+"""What an item costs beside its rows, in rows: 41,000 batches of one row are committed in a second,
+or 410,000 rows (bench/group.py)."""
+
+STEP_ROWS = 25
+"""What a step of an alert costs, in rows: to open one takes some 60 µs with its evidence."""
+
 Message = Submission | RuleRequest | TagsRequest | LatenessRequest | OutlookRequest
 
 
@@ -121,23 +128,24 @@ class Incarnation:
     """One life of a tenant's actor, from loading to its end.
 
     broken: a commit of it failed for good, so its memory is ahead of the truth; nothing more of
-    it may be committed and its scope is cancelled. outstanding counts works not yet settled.
+    it may be committed and its scope is cancelled. outstanding, steps: works not yet settled, and
+    the steps of alerts in them.
     """
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     broken: bool = False
     outstanding: int = 0
-    _idle: trio.Event = attrs.field(factory=trio.Event)
+    steps: int = 0
+    _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
-    def began(self) -> None:
-        if not self.outstanding:
-            self._idle = trio.Event()
+    def began(self, item: CommitItem) -> None:
         self.outstanding += 1
+        self.steps += len(item.transitions)
 
-    def ended(self) -> None:
+    def ended(self, item: CommitItem) -> None:
         self.outstanding -= 1
-        if not self.outstanding:
-            self._idle.set()
+        self.steps -= len(item.transitions)
+        self._waiting.unpark_all()
 
     def break_off(self) -> None:
         self.broken = True
@@ -146,7 +154,12 @@ class Incarnation:
     async def settled(self) -> None:
         """Wait until every work handed to the flusher is settled."""
         while self.outstanding:
-            await self._idle.wait()
+            await self._waiting.park()
+
+    async def eased(self, most_steps: int) -> None:
+        """Wait until no more than so many steps of alerts wait for their commit."""
+        while self.steps > most_steps:
+            await self._waiting.park()
 
 
 @attrs.frozen(eq=False)
@@ -160,3 +173,11 @@ class Work:
     receipt: Receipt[Any]
     settle: Callable[[int], None]
     incarnation: Incarnation
+
+    @property
+    def size(self) -> int:
+        """What its commit costs, in rows."""
+        return self.item.rows + STEP_ROWS * len(self.item.transitions) + ITEM_ROWS
+
+    def ended(self) -> None:
+        self.incarnation.ended(self.item)

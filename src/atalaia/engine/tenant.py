@@ -5,7 +5,7 @@ run ahead of the commit; nothing visible leaves before it. Ends when its inbox c
 has been idle long enough, or when a commit of it failed for good.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import trio
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.inbox import Inbox
-from atalaia.engine.judge import TenantState, check_times, judge, refuse, rule_states
+from atalaia.engine.judge import NS_PER_STEP, TenantState, check_times, judge, refuse, rule_states
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Listening
 from atalaia.engine.messages import (
@@ -210,19 +210,40 @@ class TenantActor:
             submission.receipt.fail(error)
             return
         if not len(batch):
-            rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
-            submission.receipt.settle(Answer(0, 0, 0, rejects))
+            submission.receipt.settle(Answer(0, 0, 0, _in_order(batch.rejects)))
             return
-        snapshot = state.deltas >= self.limits.snapshot_every
-        judged = await self.threads.run(
-            state.ns_per_row * len(batch),
-            partial(judge, state, batch, slots, arrived, snapshot=snapshot),
+        await self._judge(state, batch, slots, arrived, submission.receipt)
+
+    async def _judge(
+        self,
+        state: TenantState,
+        batch: Batch,
+        slots: Int64s,
+        arrived: Micros,
+        receipt: Receipt[Answer],
+    ) -> None:
+        """Judge a batch and hand it over; many alerts in parts, so that others come between."""
+        parts = judge(
+            state,
+            batch,
+            slots,
+            arrived,
+            snapshot=state.deltas >= self.limits.snapshot_every,
+            most_steps=self.limits.item_steps,
         )
-        state.deltas = 0 if snapshot else state.deltas + 1
+        await self.incarnation.eased(self.limits.unsettled_steps)
+        part = await self.threads.run(state.ns_per_row * len(batch), next, parts)
+        fresh = len(part.item.fresh_ts)
+        while not part.last:
+            state.deltas += 1
+            await self._send(part.item, receipt, lambda _: None)
+            await self.incarnation.eased(self.limits.unsettled_steps)
+            part = await self.threads.run(NS_PER_STEP * self.limits.item_steps, next, parts)
+            fresh += len(part.item.fresh_ts)
+        state.deltas = 0 if part.item.snapshot else state.deltas + 1
+        old = len(part.item.old_ts)
         await self._hand_over(
-            judged.item,
-            submission.receipt,
-            partial(_answer, submission.receipt, judged.item, judged.rejects),
+            part.item, receipt, partial(_answer, receipt, fresh, old, _in_order(batch.rejects))
         )
 
     async def _cover(self, batch: Batch) -> Batch:
@@ -441,18 +462,27 @@ class TenantActor:
     async def _hand_over(
         self, item: CommitItem, receipt: Receipt[Any], settle: Callable[[int], None]
     ) -> None:
-        self.incarnation.began()
+        """As `_send`; nothing more is to be done for the message being worked on."""
+        await self._send(item, receipt, settle)
+        self.current = None
+
+    async def _send(
+        self, item: CommitItem, receipt: Receipt[Any], settle: Callable[[int], None]
+    ) -> None:
+        self.incarnation.began(item)
         try:
             await self.works.send(Work(item, receipt, settle, self.incarnation))
         except BaseException:
-            self.incarnation.ended()  # it never left
+            self.incarnation.ended(item)  # it never left
             raise
-        self.current = None
 
 
 def _answer(
-    receipt: Receipt[Answer], item: CommitItem, rejects: tuple[Reject, ...], late: int
+    receipt: Receipt[Answer], fresh: int, old: int, rejects: tuple[Reject, ...], late: int
 ) -> None:
     """Settle a batch's receipt after its commit: late of the old rows were new."""
-    duplicates = len(item.old_ts) - late
-    receipt.settle(Answer(len(item.fresh_ts) + late, duplicates, late, rejects))
+    receipt.settle(Answer(fresh + late, old - late, late, rejects))
+
+
+def _in_order(rejects: Sequence[Reject]) -> tuple[Reject, ...]:
+    return tuple(sorted(rejects, key=lambda reject: reject.index))

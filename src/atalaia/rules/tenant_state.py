@@ -257,11 +257,23 @@ class TenantRules:
         An opening comes with what it was judged by. Its windows still hold that here: the kernel
         stops behind it.
         """
-        return [
-            self._transition(step, values, arrived)
-            for steps, numbers in self._fold_on(series, ts, value, stop_at_openings=True)
-            for step, values in zip(steps.tolist(), numbers, strict=True)
-        ]
+        return self.fold_some(series, ts, value, arrived, len(series) * len(self.rules))[0]
+
+    def fold_some(
+        self, series: Int64s, ts: Int64s, value: Floats, arrived: Micros, most: int
+    ) -> tuple[list[Transition], int]:
+        """As `fold`, and how many rows were judged: it ends behind the group of rows with which
+        there are `most` steps, or few more.
+        """
+        found: list[Transition] = []
+        for row, steps, numbers in self._fold_on(series, ts, value, most=most):
+            found += (
+                self._transition(step, values, arrived)
+                for step, values in zip(steps.tolist(), numbers, strict=True)
+            )
+            if len(found) >= most:
+                return found, row
+        return found, len(series)
 
     def fold_columns(
         self, series: Int64s, ts: Int64s, value: Floats
@@ -270,17 +282,21 @@ class TenantRules:
 
         Yields (steps, columns as kernel.T_*; the values of the sensor's atoms at each).
         """
-        return self._fold_on(series, ts, value, stop_at_openings=False)
+        return ((steps, numbers) for _, steps, numbers in self._fold_on(series, ts, value))
 
     def _fold_on(
-        self, series: Int64s, ts: Int64s, value: Floats, *, stop_at_openings: bool
-    ) -> Iterator[tuple[Int64s, Floats]]:
+        self, series: Int64s, ts: Int64s, value: Floats, *, most: int | None = None
+    ) -> Iterator[tuple[int, Int64s, Floats]]:
+        """Yields how many rows are judged, and the steps since. With `most`, that are no more than
+        about so many, and nothing was judged after an opening.
+        """
         shapes, states, memory = self._shapes, self._states, self._memory
         row, room = 0, FIRST_ROOM
+        most_room = MOST_ROOM if most is None else min(MOST_ROOM, max(most, FIRST_ROOM))
         if shapes.schedules and len(ts):
             clocks = self._sensor_table.rows[:, k.S_CLOCK]
             shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
-        counts = np.array([0, states.dirty_count, stop_at_openings], np.int64)
+        counts = np.array([0, states.dirty_count, most is not None], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
@@ -297,9 +313,9 @@ class TenantRules:
             )  # fmt: skip
             states.dirty_count = int(counts[1])
             if counts[0]:
-                yield out[: counts[0]], out_values[: counts[0]]
+                yield row, out[: counts[0]], out_values[: counts[0]]
             if why == k.OUTPUT_FULL:
-                room = min(2 * room, MOST_ROOM) + int(what)
+                room = min(2 * room, most_room) + int(what)
             self._make_room(why, int(what))
 
     @property

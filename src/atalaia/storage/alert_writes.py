@@ -1,14 +1,29 @@
 """Alert transitions of one group: every step to alert_events, the sum of them to alerts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
 import asyncpg
 import attrs
+import msgspec
 
 from atalaia.model.alert import Transition
 from atalaia.model.ids import TenantNo
 from atalaia.ports import CommitItem
+
+_ALERT = {
+    "tenant_id": "int4", "alert_id": "uuid", "rule_no": "int4", "rule_version": "int4",
+    "sensor_id": "int4", "severity": "text", "state": "text", "cleared_at": "timestamptz",
+    "cleared_arrival": "timestamptz", "cleared_value": "float8", "clear_reason": "text",
+    "opened_at": "timestamptz", "opened_arrival": "timestamptz", "opened_value": "float8",
+    "evidence": "text",
+}  # fmt: skip
+_NAMES = ", ".join(_ALERT)
+_ARRAYS = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_ALERT.values(), 1))
+_INSERT = (
+    f"INSERT INTO alerts ({_NAMES}) SELECT {_NAMES}::jsonb FROM unnest({_ARRAYS})"  # noqa: S608 - ours
+    f" WITH ORDINALITY AS new ({_NAMES}, nr) ORDER BY nr"
+)
 
 
 @attrs.define(eq=False)
@@ -44,13 +59,18 @@ async def write_alerts_aio(connection: asyncpg.Connection, items: Sequence[Commi
         return
     await _update_aio(connection, [change for change in changes if change.opened is None])
     await _insert_aio(connection, [change for change in changes if change.opened is not None])
-    steps = list(_steps(items))
-    await connection.executemany(
+    await connection.execute(
         "INSERT INTO alert_events"
         " (tenant_id, alert_id, arrival, ordinal, kind, at, severity, value)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        steps,
+        " SELECT * FROM unnest($1::int4[], $2::uuid[], $3::timestamptz[], $4::int4[], $5::text[],"
+        " $6::timestamptz[], $7::text[], $8::float8[])",
+        *_columns(_steps(items)),
     )
+
+
+def _columns(rows: Iterable[tuple[object, ...]]) -> Iterator[list[object]]:
+    """One statement for all rows: what it takes to send one for each is more than to store it."""
+    return (list(column) for column in zip(*rows, strict=True))
 
 
 def _steps(items: Sequence[CommitItem]) -> Iterator[tuple[object, ...]]:
@@ -71,10 +91,15 @@ def _steps(items: Sequence[CommitItem]) -> Iterator[tuple[object, ...]]:
 async def _update_aio(connection: asyncpg.Connection, changes: list[_Change]) -> None:
     if not changes:
         return
-    await connection.executemany(
-        "UPDATE alerts SET severity = $3, state = $4, cleared_at = $5, cleared_arrival = $6,"
-        " cleared_value = $7, clear_reason = $8 WHERE tenant_id = $1 AND alert_id = $2",
-        [(c.tenant_no, c.last.alert_id, c.last.severity, *_ending(c)) for c in changes],
+    await connection.execute(
+        "UPDATE alerts a SET severity = c.severity, state = c.state, cleared_at = c.cleared_at,"
+        " cleared_arrival = c.cleared_arrival, cleared_value = c.cleared_value,"
+        " clear_reason = c.clear_reason"
+        " FROM unnest($1::int4[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[],"
+        " $6::timestamptz[], $7::float8[], $8::text[])"
+        " AS c (tenant_id, alert_id, severity, state, cleared_at, cleared_arrival, cleared_value,"
+        " clear_reason) WHERE a.tenant_id = c.tenant_id AND a.alert_id = c.alert_id",
+        *_columns((c.tenant_no, c.last.alert_id, c.last.severity, *_ending(c)) for c in changes),
     )
 
 
@@ -97,16 +122,12 @@ async def _insert_aio(connection: asyncpg.Connection, changes: list[_Change]) ->
                 opened.at,
                 opened.arrived,
                 opened.value,
-                [attrs.asdict(atom) for atom in opened.evidence],
+                msgspec.json.encode(opened.evidence).decode(),
             )
         )
-    await connection.executemany(
-        "INSERT INTO alerts (tenant_id, alert_id, rule_no, rule_version, sensor_id, severity,"
-        " state, cleared_at, cleared_arrival, cleared_value, clear_reason,"
-        " opened_at, opened_arrival, opened_value, evidence)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        rows,
-    )
+    if not rows:
+        return
+    await connection.execute(_INSERT, *_columns(rows))
 
 
 def _ending(change: _Change) -> tuple[object, ...]:

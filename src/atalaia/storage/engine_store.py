@@ -170,7 +170,7 @@ class PostgresEngineStore:
         await self._database.as_writer(outlast_commits_aio)
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:
-        letters = [(item.tenant_no, reason, item.rows, _letter(item)) for item in items]
+        letters = [(item.tenant_no, reason, *_letter(item)) for item in items]
 
         async def work(connection: asyncpg.Connection) -> None:
             await connection.executemany(
@@ -208,16 +208,23 @@ def _is_not_the_datas_fault(cause: BaseException | None) -> bool:
     )
 
 
-def _letter(item: CommitItem) -> bytes:
-    """A refused item as JSON columns: readable by a person, loadable by a script."""
-    return msgspec.json.encode(
-        {
-            "series": [*item.fresh_series.tolist(), *item.old_series.tolist()],
-            "ts_us": [*item.fresh_ts.tolist(), *item.old_ts.tolist()],
-            "value": [*item.fresh_value.tolist(), *item.old_value.tolist()],
-            "received_at_us": item.received_at,
-        }
-    )
+def _letter(item: CommitItem) -> tuple[int, bytes]:
+    """How many rows a refused item was to bring, itself or after it, and those as JSON columns:
+    readable by a person, loadable by a script.
+    """
+    parts = [
+        (item.fresh_series, item.fresh_ts, item.fresh_value),
+        (item.old_series, item.old_ts, item.old_value),
+        *item.following,
+    ]
+    series, ts, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    letter = {
+        "series": series.tolist(),
+        "ts_us": ts.tolist(),
+        "value": value.tolist(),
+        "received_at_us": item.received_at,
+    }
+    return len(ts), msgspec.json.encode(letter)
 
 
 @asynccontextmanager
