@@ -14,14 +14,14 @@ import asyncpg
 import numpy as np
 
 from atalaia.model.batch import Int32s, Int64s
-from atalaia.model.ids import DAY_US
+from atalaia.model.ids import DAY_US, MINUTE_US
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.commit import stored_answer_aio, take_lease_aio
-from layouts import LAYOUTS, STEP_US, TODAY, Layout, OpenDay, commit, connect, make_item
+from layouts import LAYOUTS, TODAY, Fleet, Layout, OpenDay, commit, connect, make_item
 
 AT = TODAY + DAY_US // 2
 NEW = (np.arange(1, 9, dtype=np.int32), np.full(8, AT, np.int64))
-LATE = (np.arange(1, 5, dtype=np.int32), np.full(4, AT - 5 * STEP_US, np.int64))
+LATE = (np.arange(1, 5, dtype=np.int32), np.full(4, AT - 5 * MINUTE_US, np.int64))
 NOTHING = (np.empty(0, np.int32), np.empty(0, np.int64))
 
 
@@ -123,7 +123,7 @@ async def failover(scene: Scene) -> bool:
         item = make_item(NOTHING, NEW, shift=1)
         counts = await commit(scene.second, scene.day, epoch, uuid4(), [item])
     try:
-        await scene.store(make_item((NEW[0], NEW[1] + STEP_US), NOTHING))
+        await scene.store(make_item((NEW[0], NEW[1] + MINUTE_US), NOTHING))
     except Fenced:
         return waited and counts == [0] and await scene.holds(NEW)
     return False
@@ -152,7 +152,7 @@ PROMISES: dict[str, Callable[[Scene], Awaitable[bool]]] = {
 async def open_scene(url: str, layout: Layout) -> AsyncIterator[Scene]:
     admin = await connect(url)
     first, second = [await connect(url, "atalaia_writer") for _ in range(2)]
-    day = OpenDay(layout, "scene")
+    day = OpenDay(layout, Fleet(10), "scene")
     await day.make(admin)
     try:
         yield Scene(day, admin, first, second, await take_lease_aio(first))

@@ -16,21 +16,11 @@ from atalaia.model.ids import DAY_US, HOUR_US, MINUTE_US
 from atalaia.ports import CommitItem
 from atalaia.storage.engine_store import CHUNK_ROWS, CHUNK_SERIES
 from atalaia.storage.readings import range_aio, window_chunk_aio
-from layouts import SERIES, SERIES_OF_TENANT, STEP_US, OpenDay, commit, make_items
+from layouts import ASKED_SERIES, Fleet, OpenDay, commit
 
 FILL_BATCH = 100_000
 WINDOW_US = 10 * MINUTE_US
 SNAPSHOT_AGE_US = 5 * MINUTE_US
-
-
-@dataclass(frozen=True)
-class Size:
-    filled: int
-    closed_days: int
-    rounds: int
-    rows: dict[int, int]  # of a case and writer, by its batches
-    most_s: float  # of a case: then it is cut off
-    questions: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +35,19 @@ class Case:
     def __str__(self) -> str:
         of_day = " of the whole day" if self.reach_us > HOUR_US else ""
         return f"{self.batch:,}, {self.again:.0%} again{of_day}, {self.writers} w."
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a fleet is measured."""
+
+    fleet: Fleet
+    cases: Sequence[Case]
+    filled: int
+    rounds: int
+    rows: dict[int, int]  # of a case and writer, by its batches
+    most_s: float  # of a case: then it is cut off
+    questions: int
 
 
 @dataclass
@@ -62,7 +65,8 @@ class Bench:
         """Up to that many rows, as the engine would have stored them."""
         while day.rows < rows:
             count = min(FILL_BATCH, rows - day.rows)
-            items = make_items(np.arange(day.rows, day.rows + count), np.empty(0, np.int64))
+            fresh = np.arange(day.rows, day.rows + count)
+            items = day.fleet.make_items(fresh, np.empty(0, np.int64))
             await self._commit(self.writers[0], day, items)
             day.rows += count
 
@@ -95,10 +99,11 @@ class Bench:
         at = day.rows
         for _ in range(0, self.size.rows[case.batch] * case.writers, case.batch):
             again = int(case.batch * case.again)
-            oldest = max(0, at - case.reach_us // STEP_US * SERIES)
+            oldest = max(0, at - case.reach_us // day.fleet.step_us * day.fleet.series)
             old = self.dice.choice(at - oldest, again, replace=False) + oldest
             fresh = case.batch - again
-            batches.append((fresh, make_items(np.arange(at, at + fresh), old.astype(np.int64))))
+            items = day.fleet.make_items(np.arange(at, at + fresh), old.astype(np.int64))
+            batches.append((fresh, items))
             at += fresh
         return batches, at
 
@@ -115,7 +120,7 @@ class Bench:
         await day.vacuum(self.admin)
         await day.attach(self.admin)
         asked = np.random.default_rng(day.rows).integers(
-            1, SERIES_OF_TENANT, self.size.questions, endpoint=True
+            1, ASKED_SERIES, self.size.questions, endpoint=True
         )
         found = {}
         for name, back in (("last hour", HOUR_US), ("last day", DAY_US), ("90 days", 90 * DAY_US)):
@@ -123,7 +128,7 @@ class Bench:
                 partial(range_aio, self.reader, series, day.now - back, day.now, 10_000)
                 for series in asked.tolist()
             )
-        for count in (SERIES_OF_TENANT, 50):
+        for count in (ASKED_SERIES, 50):
             found[f"recovery of {count:,} series"] = await timed(
                 [partial(self._windows, count, day.now - WINDOW_US, day.now)] * 3
             )
@@ -144,7 +149,7 @@ class Bench:
     async def _read_snapshot(self, day: OpenDay) -> dict[str, tuple[float, int]]:
         """The same windows, kept as bytes and written anew now and then."""
         taken = day.now - SNAPSHOT_AGE_US
-        kept = await self._windows(SERIES_OF_TENANT, day.now - WINDOW_US, taken)
+        kept = await self._windows(ASKED_SERIES, day.now - WINDOW_US, taken)
         packed = bytes(20 * len(kept))  # series, time, value
         await self.admin.execute("CREATE TABLE IF NOT EXISTS windows (taken int8, packed bytea)")
 
@@ -155,7 +160,7 @@ class Bench:
 
         async def get() -> Sequence[int]:
             stored = await self.admin.fetchval("SELECT packed FROM windows")
-            rest = await self._windows(SERIES_OF_TENANT, taken, day.now)
+            rest = await self._windows(ASKED_SERIES, taken, day.now)
             return range(len(stored) // 20 + len(rest))
 
         return {

@@ -24,13 +24,51 @@ from atalaia.storage.commit import commit_group_aio
 from atalaia.storage.database import setup_connection_aio
 from atalaia.storage.partitions import Partition, PartitionMap
 
-SERIES, TENANTS = 5_000, 5
-SERIES_OF_TENANT = SERIES // TENANTS
-STEP_US = 35 * SECOND_US  # between two readings of a series: a day has room for 12 million
+TENANTS = 5
+ASKED_SERIES = 1_000  # of the first tenant: recovered, asked for, and in the closed days
 TODAY = time.time_ns() // 1_000 // DAY_US * DAY_US - 2 * DAY_US
 
 _NONE = (np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64))
 _arrivals = itertools.count(TODAY + 2 * DAY_US)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Who sends. A day has room for 12 million readings of any fleet."""
+
+    series: int
+
+    @property
+    def of_tenant(self) -> int:
+        return self.series // TENANTS
+
+    @property
+    def step_us(self) -> int:
+        """Between two readings of a series."""
+        return self.series * SECOND_US * 7 // 1_000
+
+    def number_rows(self, numbers: Int64s) -> tuple[Int32s, Int64s]:
+        """Series and times of the rows of these numbers: all series in turn, then the next time."""
+        series = (1 + numbers % self.series).astype(np.int32)
+        return series, TODAY + numbers // self.series * self.step_us
+
+    def make_items(self, fresh: Int64s, old: Int64s) -> list[CommitItem]:
+        """A batch as the actors hand it over: one item per tenant, fresh rows by (series, ts)."""
+        items = []
+        fresh_series, fresh_ts = self.number_rows(fresh)
+        old_series, old_ts = self.number_rows(old)
+        for tenant in range(1, TENANTS + 1):
+            mine = (fresh_series - 1) // self.of_tenant == tenant - 1
+            late = (old_series - 1) // self.of_tenant == tenant - 1
+            if mine.any() or late.any():
+                items.append(
+                    make_item(
+                        (fresh_series[mine], fresh_ts[mine]),
+                        (old_series[late], old_ts[late]),
+                        tenant,
+                    )
+                )
+        return items
 
 
 @dataclass(frozen=True)
@@ -60,6 +98,7 @@ class OpenDay:
     """Today's readings in one layout. rows: so many have been stored, numbered from 0."""
 
     layout: Layout
+    fleet: Fleet
     prefix: str
     rows: int = 0
     map: PartitionMap = field(init=False)
@@ -78,7 +117,7 @@ class OpenDay:
     @property
     def now(self) -> Micros:
         """The newest time stored."""
-        return TODAY + (self.rows - 1) // SERIES * STEP_US
+        return TODAY + (self.rows - 1) // self.fleet.series * self.fleet.step_us
 
     async def make(self, admin: asyncpg.Connection) -> None:
         for name in self.names:
@@ -147,29 +186,6 @@ async def connect(url: str, role: str | None = None) -> asyncpg.Connection:
     if role is not None:
         await connection.execute(f"SET ROLE {role}")
     return connection
-
-
-def number_rows(numbers: Int64s) -> tuple[Int32s, Int64s]:
-    """Series and times of the rows of these numbers: all series in turn, then the next time."""
-    series = (1 + numbers % SERIES).astype(np.int32)
-    return series, TODAY + numbers // SERIES * STEP_US
-
-
-def make_items(fresh: Int64s, old: Int64s) -> list[CommitItem]:
-    """A batch as the actors hand it over: one item per tenant, fresh rows by (series, ts)."""
-    items = []
-    fresh_series, fresh_ts = number_rows(fresh)
-    old_series, old_ts = number_rows(old)
-    for tenant in range(1, TENANTS + 1):
-        mine = (fresh_series - 1) // SERIES_OF_TENANT == tenant - 1
-        late = (old_series - 1) // SERIES_OF_TENANT == tenant - 1
-        if mine.any() or late.any():
-            items.append(
-                make_item(
-                    (fresh_series[mine], fresh_ts[mine]), (old_series[late], old_ts[late]), tenant
-                )
-            )
-    return items
 
 
 def make_item(
