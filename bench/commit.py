@@ -1,33 +1,41 @@
-"""Which layout the open partition of readings should have: writes weighed with queries and disk.
+"""Which layout the open partition of readings should have: writes weighed with reads and disk.
 
     .venv/bin/python bench/commit.py [--quick] [--json FILE]
 
-An embedded Postgres, binary COPY from numpy columns straight into a day's partition, one
-transaction per batch, 5,000 series in turn (the worst order for an index that begins with the
-series), fsync on. Rows that are sent again take the road the engine takes for rows it does not
-know to be new: ON CONFLICT where there is a unique key, a join with what is stored where there is
-none. Layouts are visited in turn, in rounds; figures are medians. Then a day of 2,000 series at
-one reading a minute is written in each layout, beside 89 closed days of a reading an hour under
-(series, ts), and single series are asked for: the last hour, the last day, 90 days; and recovery
-asks for the last hour of 500 series at once.
+An embedded Postgres with the product's schema, fsync on, and a day that is open in each layout
+(`layouts.py`), filled with 5 million readings of 5,000 series in turn (5 tenants) before anything
+is measured, beside 90 closed days of a reading an hour of the 1,000 series that are asked for.
+Then all that again, with fewer cases, for 50,000 series: as many readings, ten times as many places
+in an index that begins with the series. Batches are committed by the engine's own transaction;
+'again' is the share of a batch that is stored already, drawn from the last hour, or from the whole
+day so far. The road of queries is asked for single series (`range_aio`), and that of recovery for
+the last 10 minutes (`window_chunk_aio`), as the role of the faces under row-level security; with
+(ts, series) also for windows of a snapshot 5 minutes old and the rows since. Layouts are visited in
+turn, in rounds, and kept at equal sizes; a case that is too slow is cut off. Figures are medians
+over the rounds; ratios are to the layout in use in the same round, with the lowest and the highest.
+Everything is in the page cache. At last each day is closed and its key proves that nothing was
+stored twice.
 
-JSON keys: `headline` {rows_per_s (batches of 10,000, nothing sent again), query_hour_ms,
-query_day_ms, bytes_per_reading} of the layout in use; `writes` [{layout, batch, again, writers,
-rows_per_s}]; `reads` [{layout, query_hour_ms, query_day_ms, query_90d_ms, recovery_ms, close_s,
-bytes_per_reading}].
+Before that, small scenes (`layout_checks.py`) show what each layout dedupes.
+
+JSON keys: `headline` {rows_per_s (batches of 10,000, nothing again), query_hour_ms, query_day_ms,
+bytes_per_reading} of the layout in use and 5,000 series; `promises` [{layout, ...}]; `writes`
+[{series, case, layout, rows_per_s, ratio, low, high}]; `reads` [{series, case, layout, ms, ratio,
+low, high}]; `disk` [{series, layout, rows, bytes_per_reading, close_s, bytes_per_reading_closed}].
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,219 +43,209 @@ import asyncpg
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from atalaia.model.batch import Int64s
-from atalaia.model.ids import DAY_US, MINUTE_US
+from atalaia.model.ids import DAY_US, HOUR_US
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.cluster import locate
-from atalaia.storage.database import setup_connection_aio
+from atalaia.storage.commit import take_lease_aio
 from atalaia.storage.embedded import start, stop
+from atalaia.storage.migrate import migrate_aio
+from atalaia.storage.partitions import Partition
+from layout_checks import PROMISES, check_all
+from layout_rounds import Bench, Case, Size
+from layouts import (
+    ASKED_SERIES,
+    IN_USE,
+    LAYOUTS,
+    TENANTS,
+    TODAY,
+    Fleet,
+    OpenDay,
+    attach,
+    connect,
+)
 from server import say
 
-COLUMNS = (
-    "tenant_id int4 NOT NULL, series_id int4 NOT NULL, ts timestamptz NOT NULL,"
-    " value float8 NOT NULL, received_at timestamptz NOT NULL, late bool NOT NULL"
+FREE_BYTES = 10 << 30
+
+MORE_SERIES = (
+    *(Case(batch) for batch in (1_000, 10_000, 100_000)),
+    Case(10_000, 0.01),
+    Case(10_000, writers=2),
 )
-IN_USE = "(series, ts)"
-LAYOUTS: dict[str, str | None] = {
-    IN_USE: "ALTER TABLE {0} ADD PRIMARY KEY (series_id, ts)",
-    "(ts, series)": "ALTER TABLE {0} ADD PRIMARY KEY (ts, series_id)",
-    "BRIN (ts)": "CREATE INDEX ON {0} USING brin (ts) WITH (pages_per_range = 16)",
-    "no index": None,
-}
-UNIQUE = (IN_USE, "(ts, series)")
-WRITE_SERIES = 5_000
-TODAY = time.time_ns() // 1_000 // DAY_US * DAY_US - 2 * DAY_US
+CASES = (
+    *(Case(batch, again) for batch in (1_000, 10_000, 100_000) for again in (0, 0.01, 0.5)),
+    Case(10_000, 0.01, DAY_US),
+    *(Case(batch, writers=2) for batch in (1_000, 10_000, 100_000)),
+)
+FULL = tuple(
+    Size(
+        Fleet(series), cases, filled=5_000_000, rounds=3, most_s=2, questions=15,
+        rows={1_000: 30_000, 10_000: 80_000, 100_000: 100_000},
+    ) for series, cases in ((5_000, CASES), (50_000, MORE_SERIES))
+)  # fmt: skip
+QUICK = tuple(
+    Size(
+        Fleet(series), cases, filled=300_000, rounds=1, most_s=0.5, questions=5,
+        rows={1_000: 10_000, 10_000: 30_000, 100_000: 100_000},
+    ) for series, cases in ((5_000, CASES), (50_000, MORE_SERIES))
+)  # fmt: skip
+CLOSED_DAYS = 90
+Found = dict[tuple[str, str], list[float]]  # case and layout -> one figure per round
 
 
-@dataclass(frozen=True)
-class Size:
-    rows: int
-    rounds: int
-    read_series: int
-    closed_days: int
-
-
-FULL = Size(rows=400_000, rounds=3, read_series=2_000, closed_days=89)
-QUICK = Size(rows=60_000, rounds=1, read_series=200, closed_days=9)
-
-
-async def whole(stream: bytes) -> AsyncIterator[bytes]:
-    yield stream
-
-
-async def copy(connection: asyncpg.Connection, table: str, series: Int64s, ts: Int64s) -> None:
-    number = np.ones(len(ts), np.int32)
-    stream = encode_readings(number, series.astype(np.int32), ts, ts % 1000 / 7, ts)
-    await connection.copy_to_table(table, source=whole(stream), format="binary")
-
-
-async def insert_again(
-    connection: asyncpg.Connection, table: str, layout: str, series: Int64s, ts: Int64s
-) -> None:
-    """Rows that may be stored already, as storage/commit.py does it where there is a key."""
-    if layout in UNIQUE:
-        guard = " ON CONFLICT DO NOTHING"
-    else:
-        guard = (
-            f" WHERE NOT EXISTS (SELECT FROM {table} r WHERE r.series_id = old.series"
-            " AND r.ts = old.ts AND r.ts >= $4 AND r.ts <= $5)"
-        )
-    bounds = () if layout in UNIQUE else (int(ts.min()), int(ts.max()))
-    await connection.execute(
-        f"INSERT INTO {table} SELECT 1, series, ts, value, ts, true"
-        f" FROM unnest($1::int4[], $2::timestamptz[], $3::float8[]) AS old (series, ts, value)"
-        + guard,
-        series.tolist(), ts.tolist(), (ts % 1000 / 7).tolist(), *bounds,
+async def prepare(url: str) -> None:
+    """The product's schema, but for the key of the whole: with it every partition had it too."""
+    admin = await connect(url)
+    await migrate_aio(admin)
+    await admin.execute("ALTER TABLE readings DROP CONSTRAINT readings_pkey")
+    await admin.execute(
+        "INSERT INTO tenants (tenant_uuid, name)"
+        " SELECT gen_random_uuid(), 'bench' FROM generate_series(1, $1::int4)", TENANTS,
     )  # fmt: skip
+    for number in range(CLOSED_DAYS):
+        begin = TODAY - (number + 1) * DAY_US
+        partition = Partition(begin, begin + DAY_US, f"closed_{number}")
+        await admin.execute(f"CREATE TABLE {partition.name} (LIKE readings INCLUDING ALL)")
+        await admin.execute(IN_USE.index.format(partition.name))
+        at = np.arange(ASKED_SERIES * 24)
+        ts = begin + at // ASKED_SERIES * HOUR_US
+        series, ones = (1 + at % ASKED_SERIES).astype(np.int32), np.ones(len(at), np.int32)
+        stream = encode_readings(ones, series, ts, ts % 1_000_003 / 7, ts)
+        await admin.copy_to_table(partition.name, source=BytesIO(stream), format="binary")
+        await attach(admin, partition)
+    await admin.execute("VACUUM (ANALYZE) readings")
+    await admin.close()
 
 
-async def write(
-    connections: list[asyncpg.Connection], layout: str, batch: int, again: float, rows: int
-) -> float:
-    """Rows per second into a fresh table; again: the share of each batch that was sent before."""
-    await make(connections[0], "fresh", layout)
-    writers = len(connections)
-
-    async def one(connection: asyncpg.Connection, number: int) -> None:
-        for first in range(number * batch, rows, writers * batch):
-            at = np.arange(first, first + batch)
-            old = np.zeros(batch, np.bool_)
-            if again and first:
-                old[:: round(1 / again)] = True
-                at[old] -= writers * batch
-            series, ts = 1 + at % WRITE_SERIES, TODAY + at // WRITE_SERIES * 1_000
-            async with connection.transaction():
-                await copy(connection, "fresh", series[~old], ts[~old])
-                if old.any():
-                    await insert_again(connection, "fresh", layout, series[old], ts[old])
-
-    began = time.perf_counter()
-    await asyncio.gather(*(one(connection, n) for n, connection in enumerate(connections)))
-    took = time.perf_counter() - began
-    await connections[0].execute("DROP TABLE fresh")
-    return rows / took
-
-
-async def make(connection: asyncpg.Connection, table: str, layout: str) -> None:
-    await connection.execute(f"CREATE TABLE {table} ({COLUMNS})")
-    statement = LAYOUTS[layout]
-    if statement is not None:
-        await connection.execute(statement.format(table))
-
-
-async def write_all(url: str, size: Size) -> list[dict[str, Any]]:
-    connections = [await connect(url) for _ in range(2)]
-    cases = [(batch, again, 1) for batch in (1_000, 10_000, 100_000) for again in (0, 0.01, 0.5)]
-    cases += [(batch, 0, 2) for batch in (1_000, 10_000, 100_000)]
-    found: dict[tuple[int, float, int, str], list[float]] = defaultdict(list)
-    for n in range(size.rounds):
-        for batch, again, writers in cases:
-            if batch * writers > size.rows:
-                continue
-            for layout in LAYOUTS:
-                rate = await write(connections[:writers], layout, batch, again, size.rows)
-                found[batch, again, writers, layout].append(rate)
-        say(f"writes: round {n + 1} of {size.rounds}")
-    for connection in connections:
+async def measure(url: str, sizes: Sequence[Size]) -> dict[str, Any]:
+    await prepare(url)
+    say("promises")
+    result: dict[str, Any] = {"promises": await check_all(url)}
+    admin, reader = await connect(url), await connect(url, "atalaia_app")
+    await reader.execute("SELECT set_config('app.tenant_id', '1', false)")
+    writers = [await connect(url, "atalaia_writer") for _ in range(2)]
+    epoch = await take_lease_aio(writers[0])
+    for size in sizes:
+        bench = Bench(size, admin, writers, reader, epoch, np.random.default_rng(11))
+        for name, rows in (await measure_fleet(bench)).items():
+            series = {"series": size.fleet.series}
+            result[name] = result.get(name, []) + [series | row for row in rows]
+    for connection in (admin, reader, *writers):
         await connection.close()
-    return [
-        {
+    return result
+
+
+async def measure_fleet(bench: Bench) -> dict[str, list[dict[str, Any]]]:
+    size = bench.size
+    days = [OpenDay(layout, size.fleet, f"open{n}") for n, layout in enumerate(LAYOUTS)]
+    for day in days:
+        began = time.perf_counter()
+        await day.make(bench.admin)
+        await bench.fill(day, size.filled)
+        await day.vacuum(bench.admin)
+        say(f"{day.layout.name}: {day.rows:,} rows in {time.perf_counter() - began:.0f} s")
+    writes: Found = defaultdict(list)
+    reads: Found = defaultdict(list)
+    for number in range(1, size.rounds + 1):
+        turn = days[number % len(days) :] + days[: number % len(days)]
+        for case in size.cases:
+            for day in turn:
+                writes[str(case), day.layout.name].append(await bench.write(day, case))
+            say(f"{size.fleet.series:,} series, round {number} of {size.rounds}: {case}")
+        answers: dict[str, set[int]] = defaultdict(set)
+        for day in turn:
+            for name, (took, rows) in (await bench.read(day)).items():
+                reads[name, day.layout.name].append(took)
+                answers[name].add(rows)
+        say(f"{size.fleet.series:,} series, round {number} of {size.rounds}: reads")
+        differ = [name for name, rows in answers.items() if len(rows) > 1]
+        if differ:
+            raise AssertionError(f"layouts give different answers: {differ}")
+    return {
+        "writes": compare(writes, "rows_per_s"),
+        "reads": compare(reads, "ms"),
+        "disk": [await close(bench.admin, day) for day in days],
+    }
+
+
+async def close(admin: asyncpg.Connection, day: OpenDay) -> dict[str, Any]:
+    say(f"closing {day.layout.name}")
+    taken = await day.size(admin)
+    began = time.perf_counter()
+    await day.close(admin)
+    took = time.perf_counter() - began
+    (table,) = day.names
+    stored = await admin.fetchval(f"SELECT count(*) FROM {table}")
+    if stored != day.rows:
+        raise AssertionError(f"{day.layout.name}: {stored:,} rows of {day.rows:,}")
+    closed = await day.size(admin)
+    await day.drop(admin)
+    return {
+        "layout": day.layout.name,
+        "rows": day.rows,
+        "bytes_per_reading": round(taken / day.rows, 1),
+        "close_s": round(took, 1),
+        "bytes_per_reading_closed": round(closed / day.rows, 1),
+    }
+
+
+def compare(found: Found, unit: str) -> list[dict[str, Any]]:
+    """Medians; and the ratios to the layout in use, where it has the same case."""
+    table = []
+    for (case, layout), figures in found.items():
+        middle = statistics.median(figures)
+        row = {
+            "case": case,
             "layout": layout,
-            "batch": batch,
-            "again": again,
-            "writers": writers,
-            "rows_per_s": round(statistics.median(rates)),
+            unit: round(middle) if unit == "rows_per_s" else round(middle, 2),
         }
-        for (batch, again, writers, layout), rates in found.items()
-    ]
+        used = found.get((case, IN_USE.name))
+        if used is not None and layout != IN_USE.name:
+            ratios = [one / base for one, base in zip(figures, used, strict=True)]
+            row |= {
+                "ratio": round(statistics.median(ratios), 2),
+                "low": round(min(ratios), 2),
+                "high": round(max(ratios), 2),
+            }
+        table.append(row)
+    return table
 
 
-async def connect(url: str) -> asyncpg.Connection:
-    connection = await asyncpg.connect(url)
-    await setup_connection_aio(connection)
-    return connection
+def show(result: dict[str, Any]) -> None:
+    names = [layout.name for layout in LAYOUTS]
+    head = f"{' | '.join(names)} |\n|{'---|' * (len(names) + 1)}"
+    for series in dict.fromkeys(row["series"] for row in result["disk"]):
+        print(f"\n{series:,} series:\n")
+        found = {
+            name: [row for row in result[name] if row["series"] == series]
+            for name in ("writes", "reads", "disk")
+        }
+        print(f"| rows/s, ratio [lowest, highest] | {head}")
+        show_compared(found["writes"], "rows_per_s", names)
+        print(f"\n| ms, ratio [lowest, highest] | {head}")
+        show_compared(found["reads"], "ms", names)
+        for key, label in (
+            ("bytes_per_reading", "bytes per reading, open"),
+            ("bytes_per_reading_closed", "bytes per reading, closed"),
+            ("close_s", "s to close the day"),
+        ):
+            print(f"| {label} | {' | '.join(str(row[key]) for row in found['disk'])} |")
+    print(f"\n| dedupes | {head}")
+    for name in result["promises"][0]:
+        if name != "layout":
+            kept = ("yes" if row[name] else "no" for row in result["promises"])
+            print(f"| {name} | {' | '.join(kept)} |")
 
 
-async def read_all(url: str, size: Size) -> list[dict[str, Any]]:
-    connection = await connect(url)
-    await connection.execute(f"CREATE TABLE readings ({COLUMNS}) PARTITION BY RANGE (ts)")
-    for day in range(size.closed_days):
-        begin = TODAY - (day + 1) * DAY_US
-        table = f"closed{day}"
-        await make(connection, table, IN_USE)
-        at = np.arange(size.read_series * 24)
-        ts = begin + at // size.read_series * 60 * MINUTE_US
-        await copy(connection, table, 1 + at % size.read_series, ts)
-        await attach(connection, table, begin)
-    await connection.execute("VACUUM ANALYZE readings")
-    found = []
-    for layout in LAYOUTS:
-        say(f"reads: {layout}")
-        await make(connection, "open", layout)
-        at = np.arange(size.read_series * 24 * 60)
-        series, ts = 1 + at % size.read_series, TODAY + at // size.read_series * MINUTE_US
-        for first in range(0, len(at), 10_000):
-            await copy(
-                connection, "open", series[first : first + 10_000], ts[first : first + 10_000]
-            )
-        await attach(connection, "open", TODAY)
-        await connection.execute("VACUUM ANALYZE open")
-        took: dict[str, Any] = {"layout": layout}
-        dice = np.random.default_rng(7)
-        for name, back in (("hour", 3_600_000_000), ("day", DAY_US), ("90d", 90 * DAY_US)):
-            took[f"query_{name}_ms"] = await ask(connection, size, dice, back)
-        took["recovery_ms"] = await recover(connection, size)
-        disk = await connection.fetchval("SELECT pg_total_relation_size('open')")
-        took["bytes_per_reading"] = round(disk / len(at), 1)
-        await connection.execute("ALTER TABLE readings DETACH PARTITION open")
-        took["close_s"] = 0.0
-        if layout != IN_USE:
-            began = time.perf_counter()
-            await connection.execute("CREATE UNIQUE INDEX ON open (series_id, ts)")
-            took["close_s"] = round(time.perf_counter() - began, 2)
-        await connection.execute("DROP TABLE open")
-        found.append(took)
-    await connection.close()
-    return found
-
-
-async def attach(connection: asyncpg.Connection, table: str, begin: int) -> None:
-    low, high = (str(np.datetime64(at, "us")) + "+00" for at in (begin, begin + DAY_US))
-    await connection.execute(
-        f"ALTER TABLE readings ATTACH PARTITION {table} FOR VALUES FROM ('{low}') TO ('{high}')"
-    )
-
-
-async def ask(
-    connection: asyncpg.Connection, size: Size, dice: np.random.Generator, back: int
-) -> float:
-    """Median ms of one series' readings up to now, fetched."""
-    took = []
-    for series in dice.integers(1, size.read_series, 15).tolist():
-        began = time.perf_counter()
-        await connection.fetch(
-            "SELECT ts, value FROM readings WHERE series_id = $1 AND ts > $2 AND ts <= $3"
-            " ORDER BY ts",
-            series, TODAY + DAY_US - back, TODAY + DAY_US,
-        )  # fmt: skip
-        took.append(1e3 * (time.perf_counter() - began))
-    return round(statistics.median(took), 2)
-
-
-async def recover(connection: asyncpg.Connection, size: Size) -> float:
-    """Median ms of the last hour of 500 series at once, as windows are rebuilt."""
-    wanted = list(range(1, min(500, size.read_series) + 1))
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        await connection.fetch(
-            "SELECT r.series_id, r.ts, r.value FROM unnest($1::int4[]) AS wanted (series_id)"
-            " JOIN readings r ON r.series_id = wanted.series_id AND r.ts > $2 AND r.ts <= $3"
-            " ORDER BY 1, 2",
-            wanted, TODAY + DAY_US - 3_600_000_000, TODAY + DAY_US,
-        )  # fmt: skip
-        took.append(1e3 * (time.perf_counter() - began))
-    return round(statistics.median(took), 1)
+def show_compared(table: list[dict[str, Any]], unit: str, names: list[str]) -> None:
+    cells: dict[tuple[str, str], str] = defaultdict(str)
+    for row in table:
+        cell = f"{row[unit]:,}"
+        if "ratio" in row:
+            cell += f", {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        cells[row["case"], row["layout"]] = cell
+    for case in dict.fromkeys(row["case"] for row in table):
+        print(f"| {case} | {' | '.join(cells[case, name] for name in names)} |")
 
 
 def main() -> None:
@@ -255,36 +253,36 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    size = QUICK if options.quick else FULL
     directory = Path(tempfile.mkdtemp(prefix="atl-commit-"))
     directory.chmod(0o755)
+    if shutil.disk_usage(directory).free < FREE_BYTES:
+        sys.exit(f"{directory} needs {FREE_BYTES >> 30} GiB of free disk; set TMPDIR to another.")
+    say(f"load {os.getloadavg()}")
     try:
         cluster = locate(directory)
         start(cluster)
         try:
-            reads = asyncio.run(read_all(cluster.url(), size))
-            writes = asyncio.run(write_all(cluster.url(), size))
+            result = asyncio.run(measure(cluster.url(), QUICK if options.quick else FULL))
         finally:
             stop(cluster)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    show(result)
 
-    print(f"{'rows/s':<26}" + "".join(f"{layout:>14}" for layout in LAYOUTS))
-    rates = {(w["batch"], w["again"], w["writers"], w["layout"]): w["rows_per_s"] for w in writes}
-    for batch, again, writers in dict.fromkeys(key[:3] for key in rates):
-        name = f"{batch:,}, {again:.0%} again, {writers} w."
-        line = "".join(f"{rates[batch, again, writers, layout]:>14,}" for layout in LAYOUTS)
-        print(f"{name:<26}{line}")
-    for column in reads[0]:
-        if column != "layout":
-            print(f"{column:<26}" + "".join(f"{found[column]:>14}" for found in reads))
-    used = reads[0]
-    headline = {"rows_per_s": rates[10_000, 0, 1, IN_USE]} | {
-        key: used[key] for key in ("query_hour_ms", "query_day_ms", "bytes_per_reading")
+    def used(table: str, key: str, case: str) -> Any:
+        rows = (row for row in result[table] if row["layout"] == IN_USE.name)
+        return next(row[key] for row in rows if row.get("case", case) == case)
+
+    headline = {
+        "rows_per_s": used("writes", "rows_per_s", str(Case(10_000))),
+        "query_hour_ms": used("reads", "ms", "one series, last hour"),
+        "query_day_ms": used("reads", "ms", "one series, last day"),
+        "bytes_per_reading": used("disk", "bytes_per_reading", ""),
     }
     if options.json:
-        result = {"headline": headline, "writes": writes, "reads": reads}
-        options.json.write_text(json.dumps(result, indent=2))
+        options.json.write_text(json.dumps({"headline": headline, **result}, indent=2))
+    if not all(row[name] for row in result["promises"] for name in PROMISES):
+        sys.exit("a layout does not keep a promise")
 
 
 if __name__ == "__main__":
