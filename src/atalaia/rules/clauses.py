@@ -1,7 +1,9 @@
 """Rules and their clauses: from lark's tree to RuleSpecs, bottom-up."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import attrs
 from lark import Token, v_args
 from lark.tree import Meta
 
@@ -15,7 +17,7 @@ from atalaia.rules.expressions import (
     unquote,
 )
 from atalaia.rules.faults import Fault
-from atalaia.rules.schedule import Schedule, parse_schedule
+from atalaia.rules.schedule import parse_schedule
 from atalaia.rules.syntax import (
     MAX_METRICS,
     SEVERITY_ORDER,
@@ -32,28 +34,40 @@ MAX_NODES = 200  # bounds the cost of one judgement, and the stack of its progra
 _MAX_NAME_CHARS = 64
 
 
+@attrs.frozen
+class _Clause:
+    """What a clause says, with where it stands."""
+
+    value: Any
+    meta: Meta
+
+
 @v_args(meta=True)
 class RuleBuilder(ExpressionBuilder):
     """What a text says. Raises Fault for what it cannot mean."""
 
-    def start(self, meta: Meta, rules: list[RuleSpec]) -> list[RuleSpec]:
-        names = [rule.name for rule in rules]
-        for name in names:
-            if names.count(name) > 1:
-                raise Fault(f'Two rules are named "{name}".', meta)
-        return rules
+    def start(self, _: Meta, rules: list[tuple[RuleSpec, Meta]]) -> list[RuleSpec]:
+        names: set[str] = set()
+        for rule, name_at in rules:
+            if rule.name in names:
+                raise Fault(f'Two rules are named "{rule.name}".', name_at)
+            names.add(rule.name)
+        return [rule for rule, _ in rules]
 
-    def rule(self, meta: Meta, parts: list[Any]) -> RuleSpec:
-        name, selector, when, hold, during, clear, severity, no_data, cooldown = parts
+    def rule(self, meta: Meta, parts: list[Any]) -> tuple[RuleSpec, Meta]:
+        name, selector, when, *clauses = parts
+        hold, during, clear, severity, no_data, cooldown = (
+            None if clause is None else clause.value for clause in clauses
+        )
         when = need_truth(when, 'after "when"')
         spec = RuleSpec(
-            name=name,
+            name=name.value,
             text=self._text[meta.start_pos : meta.end_pos],
             selector=selector,
             when=when.node,
             for_us=hold or 0,
             clear=None if clear is None else clear[0].node,
-            clear_for_us=0 if clear is None else clear[1] or 0,
+            clear_for_us=0 if clear is None else clear[1],
             levels=severity or (Level("warning", None),),
             schedule=during,
             on_no_data=no_data or "keep",
@@ -62,28 +76,24 @@ class RuleBuilder(ExpressionBuilder):
         )
         trees = [spec.when, spec.clear, *(level.when for level in spec.levels)]
         if sum(size(tree) for tree in trees if tree is not None) > MAX_NODES:
-            raise Fault(f"A rule may have {MAX_NODES} numbers, aggregates and operators.", meta)
-        if spec.silence is not None:
-            if hold or during or clear or no_data or len(spec.levels) > 1:
-                raise Fault(
-                    "A rule of silence has a severity and a cooldown besides; it clears by itself "
-                    "with the next reading.",
-                    meta,
-                )
-            return spec
-        if not spec.aggregates:
             raise Fault(
-                "The rule looks at no metric; name one, such as avg(temperature, 5m).", meta
+                f"A rule may have {MAX_NODES} numbers, aggregates and operators.", when.meta
+            )
+        if spec.silence is not None:
+            _check_silence(spec, clauses)
+        elif not spec.aggregates:
+            raise Fault(
+                "The rule looks at no metric; name one, such as avg(temperature, 5m).", when.meta
             )
         if len(spec.metrics) > MAX_METRICS:
-            raise Fault(f"A rule may look at {MAX_METRICS} metrics.", meta)
-        return spec
+            raise Fault(f"A rule may look at {MAX_METRICS} metrics.", when.meta)
+        return spec, name.meta
 
-    def name(self, meta: Meta, parts: list[Token]) -> str:
+    def name(self, meta: Meta, parts: list[Token]) -> _Clause:
         text = unquote(parts[0])
         if not text.strip() or len(text) > _MAX_NAME_CHARS:
             raise Fault(f"A rule's name has 1 to {_MAX_NAME_CHARS} characters.", meta)
-        return text
+        return _Clause(text, meta)
 
     def all_sensors(self, _: Meta, __: list[Any]) -> Selector:
         return Selector()
@@ -112,35 +122,38 @@ class RuleBuilder(ExpressionBuilder):
             raise Fault("Silence is counted in whole seconds, at least one.", parts[1])
         return At(Silence(after), meta)
 
-    def hold(self, _: Meta, parts: list[Token]) -> int:
-        return duration_of(parts[0])
+    def hold(self, meta: Meta, parts: list[Token]) -> _Clause:
+        return _Clause(duration_of(parts[0]), meta)
 
-    def during(self, meta: Meta, parts: list[Any]) -> Schedule:
+    def during(self, meta: Meta, parts: list[Any]) -> _Clause:
         days, clock, zone = parts
         try:
-            return parse_schedule(str(days), None if clock is None else str(clock), str(zone))
+            schedule = parse_schedule(str(days), clock and str(clock), str(zone))
+            return _Clause(schedule, meta)
         except Invalid as error:
             raise Fault(error.detail, clock or zone) from error
 
-    def no_data(self, _: Meta, parts: list[Token]) -> str:
+    def no_data(self, meta: Meta, parts: list[Token]) -> _Clause:
         if parts[0] not in ("keep", "clear", "alert"):
             raise Fault('After "on no data" stands keep, clear or alert.', parts[0])
-        return str(parts[0])
+        return _Clause(str(parts[0]), meta)
 
-    def cooldown(self, _: Meta, parts: list[Token]) -> int:
-        return duration_of(parts[0])
+    def cooldown(self, meta: Meta, parts: list[Token]) -> _Clause:
+        return _Clause(duration_of(parts[0]), meta)
 
-    def clear(self, _: Meta, parts: list[Any]) -> tuple[At, int | None]:
-        return need_truth(parts[0], 'after "clear when"'), parts[1]
+    def clear(self, meta: Meta, parts: list[Any]) -> _Clause:
+        condition, hold = parts
+        condition = need_truth(condition, 'after "clear when"')
+        return _Clause((condition, 0 if hold is None else hold.value), meta)
 
-    def severity(self, _: Meta, parts: list[Any]) -> tuple[Level, ...]:
+    def severity(self, meta: Meta, parts: list[Any]) -> _Clause:
         levels = [Level(_severity(parts[0]), None)]
         for token, condition in parts[1:]:
             level = Level(_severity(token), condition.node)
             if SEVERITY_ORDER.index(level.severity) <= SEVERITY_ORDER.index(levels[-1].severity):
                 raise Fault("Each severity must be higher than the one before it.", token)
             levels.append(level)
-        return tuple(levels)
+        return _Clause(tuple(levels), meta)
 
     def level(self, _: Meta, parts: list[Any]) -> tuple[Token, At]:
         token, condition = parts
@@ -153,3 +166,22 @@ def _severity(token: Token) -> str:
             f'There is no severity "{shorten(token)}"; there are info, warning, critical.', token
         )
     return str(token)
+
+
+def _check_silence(spec: RuleSpec, clauses: Sequence[_Clause | None]) -> None:
+    """Raises Fault at the first clause that a rule of silence cannot have."""
+    hold, during, clear, severity, no_data, _ = clauses
+    levels = severity if len(spec.levels) > 1 else None
+    for clause, advice in (
+        (hold, '"no data for" says how long already'),
+        (during, "silence is looked for at any time"),
+        (clear, "it clears by itself with the next reading"),
+        (levels, "it has one severity"),
+        (no_data, "it is about no data as it is"),
+    ):
+        if clause is not None and clause.value:
+            raise Fault(
+                f"A rule of silence has no such part: {advice}. It takes a severity and a "
+                "cooldown; leave this out.",
+                clause.meta,
+            )

@@ -11,6 +11,7 @@ from lark.tree import Meta
 
 from atalaia.model.errors import Invalid
 from atalaia.rules.faults import Fault
+from atalaia.rules.mistakes import NEVER_EQUAL
 from atalaia.rules.syntax import (
     MAX_WINDOW_US,
     MINUTE_US,
@@ -149,10 +150,7 @@ class ExpressionBuilder(Transformer[Token, Any]):
     def compare(self, meta: Meta, parts: list[Any]) -> At:
         left, op, right = parts
         if op not in ("<", "<=", ">", ">="):
-            raise Fault(
-                "Measured numbers are hardly ever equal: use < <= > >=, such as x >= 1 and x <= 1.",
-                op,
-            )
+            raise Fault(NEVER_EQUAL, op)
         return At(Binary(str(op), _number(left).node, _number(right).node), meta)
 
     def neg(self, meta: Meta, parts: list[At]) -> At:
