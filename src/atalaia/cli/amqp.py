@@ -20,16 +20,20 @@ def broker_url(url: str | None) -> str:
 
 
 def crossing(fn: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
-    """Run one asyncio function for a command."""
+    """Run one asyncio function for a command. Raises BrokerUnavailable."""
     import trio
 
+    from atalaia.amqp.link import BrokerUnavailable
     from atalaia.bridge import open_bridge
 
     async def run() -> T:
         async with open_bridge() as bridge:
             return await bridge.call(fn, *args)
 
-    return trio.run(run)
+    try:
+        return trio.run(run)
+    except OSError as error:
+        raise BrokerUnavailable(str(error)) from error
 
 
 def reported(command: Callable[[], int]) -> int:
@@ -41,6 +45,6 @@ def reported(command: Callable[[], int]) -> int:
     except AtalaiaError as error:
         print(f"atalaia: {error.detail}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
-    except (BrokerUnavailable, OSError) as error:
+    except BrokerUnavailable as error:
         print(f"atalaia: RabbitMQ does not do it: {error}", file=sys.stderr)
         return 1

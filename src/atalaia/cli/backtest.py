@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atalaia.cli.connection import USUAL, Server, no_answer, problem_of
+from atalaia.cli.files import read_text
 from atalaia.cli.progress import Progress
 from atalaia.cli.words import count, paragraph
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
@@ -103,10 +104,7 @@ def backtest(
 
 def _read(file: Path) -> str:
     """Raises RuleInvalid for a text that is not one rule, before anything is sent."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{file}: {error}") from error
+    text = read_text(file)
     parse_rule(text)
     return text
 
