@@ -11,6 +11,7 @@ import trio
 
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
+from atalaia.engine.limits import EngineLimits
 from atalaia.model.alert import Opening, Samples, Transition
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
@@ -293,7 +294,8 @@ async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
     """Ids that nobody can still retry; a clock of ours that is set forward makes none older."""
     await stack.send([row(START_MS, 1)])
     for ahead_us, keep_us, left in ((0, 10**9, 1), (10**10, 10**9, 1), (0, 0, 0)):
-        await stack.store.housekeep(Micros(SystemClock().now_us() + ahead_us), keep_us)
+        now = Micros(SystemClock().now_us() + ahead_us)
+        await stack.store.housekeep(now, keep_us, EngineLimits().oldest(now))
         assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == left
 
 
