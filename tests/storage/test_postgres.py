@@ -15,7 +15,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.model.alert import Opening, Samples, Transition
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import Micros, RuleNo, SeriesNo, TenantNo
+from atalaia.model.ids import MINUTE_US, Micros, RuleNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.commit import commit_group_aio, take_lease_aio
@@ -45,7 +45,10 @@ def item(
 
 
 async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, SeriesNo]:
+    """One whose times around NOW have partitions, though midnight may lie between."""
     tenant = await stack.tenant_no()
+    around = np.array([NOW - MINUTE_US, NOW], np.int64)
+    await stack.store.ensure_partitions(tenant, around, Micros(NOW))
     _, rows = await stack.store.register(tenant, [SeriesName(name, "t")], NOW)
     return tenant, rows[0].series_no
 
