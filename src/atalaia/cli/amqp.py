@@ -3,7 +3,10 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Annotated, TypeVar, TypeVarTuple
+
+import attrs
+from cyclopts import Parameter
 
 from atalaia.model.errors import AtalaiaError, Invalid
 
@@ -11,12 +14,24 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 
-def broker_url(url: str | None) -> str:
-    """Raises Invalid when nobody says where the broker is."""
-    found = url or os.environ.get("RABBITMQ_URL")
-    if not found:
-        raise Invalid("Say where RabbitMQ is: --url amqp://user:password@host/vhost.")
-    return found
+@Parameter(name="*")
+@attrs.frozen
+class Broker:
+    """The options of every command that talks to RabbitMQ."""
+
+    url: Annotated[str | None, Parameter(help="The broker; default from RABBITMQ_URL.")] = (
+        attrs.field(default=None, repr=False)
+    )
+
+    def address(self) -> str:
+        """Raises Invalid when nobody says where the broker is."""
+        found = self.url or os.environ.get("RABBITMQ_URL")
+        if not found:
+            raise Invalid("Say where RabbitMQ is: --url amqp://user:password@host/vhost.")
+        return found
+
+
+USUAL = Broker()
 
 
 def crossing(fn: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
