@@ -94,6 +94,18 @@ MUTANTS = (
         ENGINE + "test_a_long_outage_fails_every_uncommitted_batch_and_memory_is_rebuilt",
     ),
     Mutant(
+        "dropped-by-one-clock", "1 durable", "storage/migrations/0014_retention.expand.sql",
+        "IF until IS NULL OR until > now() - age_us * interval '1 microsecond' THEN",
+        "IF until IS NULL THEN",
+        "tests/storage/test_partitions.py::test_a_clock_that_leaps_forward_drops_nothing",
+    ),
+    Mutant(
+        "dropped-without-a-margin", "1 durable", "storage/partitions.py",
+        "age_us = now - oldest + SPARED_US", "age_us = now - oldest",
+        "tests/storage/test_conformance.py"
+        "::test_what_lies_before_the_retention_is_dropped_with_days_to_spare",
+    ),
+    Mutant(
         "policy-dropped", "4 apart", "storage/migrations/0001_base.expand.sql",
         "USING (tenant_id = (SELECT nullif(", "USING (true OR tenant_id = (SELECT nullif(",
         POSTGRES + "test_the_application_role_sees_its_tenant_alone",

@@ -59,9 +59,7 @@ async def open_demo(
         )
         await create_tenant(bridge, url, tenant, now)
         text = key.text
-        path = data_dir / KEY_FILE
-        path.touch(mode=0o600)
-        path.write_text(text)
+        _keep_key(data_dir, text)
     presented = parse_key(text)
     record = None if presented is None else await queries.find_key(presented.key_id)
     if record is None:
@@ -75,14 +73,32 @@ async def open_demo(
 
 
 async def _find_key(bridge: Bridge, url: str, data_dir: Path) -> str | None:
-    try:
-        text = (data_dir / KEY_FILE).read_text().strip()
-    except FileNotFoundError:
-        return None
-    presented = parse_key(text)
-    if presented is None or not await key_is_known(bridge, url, presented.key_id):
-        return None
-    return text
+    """The key that this database knows, of those kept here; in KEY_FILE when this returns."""
+    for path, text in _kept_keys(data_dir):
+        presented = parse_key(text)
+        if presented is not None and await key_is_known(bridge, url, presented.key_id):
+            if path.name != KEY_FILE:
+                _keep_key(data_dir, text)
+                path.unlink()
+            return text
+    return None
+
+
+def _kept_keys(data_dir: Path) -> list[tuple[Path, str]]:
+    """The current one first, then those that were set aside for another database."""
+    paths = (data_dir / KEY_FILE, *sorted(data_dir.glob(f"{KEY_FILE}-*")))
+    return [(path, path.read_text().strip()) for path in paths if path.exists()]
+
+
+def _keep_key(data_dir: Path, text: str) -> None:
+    """Mode 0600; the key of another database is set aside under its id, as credentials are."""
+    path = data_dir / KEY_FILE
+    if path.exists():
+        before = parse_key(path.read_text().strip())
+        if before is not None:
+            path.replace(data_dir / f"{KEY_FILE}-{before.key_id}")
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 async def run_demo(gate: Gate, tenant: DemoTenant, clock: WallClock, shutdown: trio.Event) -> None:

@@ -218,9 +218,10 @@ class EngineStore(Protocol):
         """
         ...
 
-    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+    async def housekeep(self, now: Micros, keep_groups_us: int, oldest: int) -> None:
         """Make the next days' partitions and forget the ids of groups older than that, by the
-        clock that the store itself wrote beside them.
+        clock that the store itself wrote beside them. Readings from before `oldest` are refused;
+        those two days older may be dropped, by day or by month.
         """
         ...
 

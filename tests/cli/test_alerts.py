@@ -60,3 +60,17 @@ async def test_what_cannot_be_shown_is_said(cli: Runner) -> None:
     assert (code, "state: give one of open, cleared" in said) == (1, True)
     code, said = await cli("alerts", "--url", "http://127.0.0.1:1", "--key", "x", server=False)
     assert (code, "does not answer" in said, "Traceback" in said) == (1, True, False)
+
+
+async def test_alerts_are_those_of_a_rule(cli: Runner) -> None:
+    """Of the list and of newest: of two rules that fire, the one that is named."""
+    await open_and_clear(cli)
+    await cli.stack.rule("rule cold on sensors when t < 0")
+    await cli.stack.send([row(START_MS + 9 * MINUTE_MS, -5, sensor="p3", metric="t")])
+    assert (await cli("alerts", "newest"))[1].startswith("cold v1 at p3: open ")
+    assert (await cli("alerts", "newest", "--rule", "hot"))[1].startswith("hot v1 at p2: open ")
+    code, said = await cli("alerts", "--rule", "cold")
+    assert (code, "p3" in said, "p2" in said) == (0, True, False)
+    assert (await cli("alerts", "newest", "--sensor", "p1"))[1].startswith("hot v1 at p1: ")
+    code, said = await cli("alerts", "--rule", "warm")
+    assert (code, 'no rule named "warm"' in said) == (1, True)

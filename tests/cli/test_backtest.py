@@ -1,6 +1,7 @@
 """`atalaia rules backtest` as its users meet it, against the real service."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,27 @@ async def test_a_file_is_tried_swept_and_compared(cli: Runner, file: Path) -> No
     code, said = await cli("rules", "backtest", file, "--json", "--order", "arrival")
     result = json.loads(said)
     assert (code, result["order"], len(result["variants"])) == (0, "arrival", 2)
+
+
+async def test_each_rule_of_a_file_is_tried_by_itself(cli: Runner, tmp_path: Path) -> None:
+    """In the file's order, a table for each; as JSON a line for each."""
+    await cli.stack.rule("rule cold on sensors when t < 5")
+    await send(cli.stack)
+    path = tmp_path / "all.rules"
+    path.write_text(f"# first\n{TEXT}\n# second\nrule cold on sensors when t < 1\n")
+    code, said = await cli("rules", "backtest", path, "--from", "2h")
+    assert code == 0, said
+    hot, cold = said.split(" cold: 2 sensors, 20 readings from")
+    assert hot.startswith("hot: 2 sensors, 20 readings from")
+    assert ("as written 1m 20 4 " in hot, 'no rule named "hot" to compare' in hot) == (True, True)
+    assert ("as written 0s 1 8 " in cold, "live v1 0s 5 8 " in cold) == (True, True)
+    code, said = await cli("rules", "backtest", path, "--json")
+    assert (code, re.findall(r'(?:^|} ){"rule":"(\w+)"', said)) == (0, ["hot", "cold"])
+    code, said = await cli("rules", "backtest", path, "--rule", "cold")
+    assert (code, said) == (2, f"atalaia: --rule compares with one rule; {path} has 2.")
+    path.write_text(f"{TEXT}rule x on sensors when\n")
+    code, said = await cli("rules", "backtest", path)
+    assert (code, said.startswith(f"{path}:3:1: ")) == (2, True), said
 
 
 async def test_a_rule_of_the_server_is_tried_by_its_name(cli: Runner, file: Path) -> None:

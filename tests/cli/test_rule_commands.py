@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.runner import Runner
+from tests.cli.runner import Here, Runner
 from tests.stack import START_MS, row
 
 pytestmark = pytest.mark.postgres
@@ -106,7 +106,9 @@ async def test_a_plain_text_of_rules_is_brought_too(cli: Runner, tmp_path: Path)
     assert (code, f"{file}:2:24: There is no aggregate" in said) == (1, True)
     assert said.endswith("^")
     file.write_bytes(b"rule a on sensor '\xff' when t > 1")
-    assert await cli("rules", "diff", file) == (2, "atalaia: The file is not UTF-8.")
+    assert await cli("rules", "diff", file) == (
+        2, f"atalaia: {file}: the file is not UTF-8 (byte 19).",
+    )  # fmt: skip
 
 
 async def test_troubles_are_told_from_differences(cli: Runner, tmp_path: Path) -> None:
@@ -124,3 +126,22 @@ async def test_troubles_are_told_from_differences(cli: Runner, tmp_path: Path) -
         extra = ["--key", "x"] if "--url" in arguments else ["--url", cli.stack.url]
         code, said = await cli("rules", *arguments, *extra, server=False)
         assert (code, "Traceback" in said, said.startswith("atalaia: ")) == (2, False, True), said
+
+
+@pytest.mark.parametrize(
+    "words", [["rules", "check"], ["rules", "import"], ["rules", "diff"], ["rules", "backtest"]]
+)
+def test_a_file_that_is_not_there_is_one_line(here: Here, words: list[str], tmp_path: Path) -> None:
+    """The path once, then why; what is no text is said too."""
+    code, said = here(*words, "/nowhere.rule")
+    assert (code > 0, said) == (True, "atalaia: /nowhere.rule: No such file or directory.")
+    assert here(*words, str(tmp_path))[1] == f"atalaia: {tmp_path}: Is a directory."
+    file = tmp_path / "x.rule"
+    file.write_bytes(b"rule x on \xff")
+    assert here(*words, str(file))[1] == f"atalaia: {file}: the file is not UTF-8 (byte 11)."
+
+
+async def test_an_export_that_cannot_be_written_is_one_line(cli: Runner) -> None:
+    """The path once, then why."""
+    code, said = await cli("rules", "export", "/nowhere/rules.yaml")
+    assert (code, said) == (1, "atalaia: /nowhere/rules.yaml: No such file or directory.")

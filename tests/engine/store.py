@@ -198,7 +198,7 @@ class FaultyStore:
     async def outlast_commits(self) -> None:
         await self.landed.wait()
 
-    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+    async def housekeep(self, now: Micros, keep_groups_us: int, oldest: int) -> None:
         return
 
     async def bury(self, items: Sequence[CommitItem], reason: str) -> None:

@@ -127,6 +127,26 @@ def test_every_row_code_is_documented() -> None:
     assert {code for code in codes - internal if f"`{code}`" not in reference} == set()
 
 
+def test_every_reason_and_every_lint_is_documented() -> None:
+    """What keeps an alert from opening: in the reference, and what to do about it in the how-to;
+    and each lint. None is told of that the source does not know."""
+    rules = ROOT / "src" / "atalaia" / "rules"
+    source = (rules / "explaining.py").read_text()
+    reasons = set(re.findall(r'Obstacle\(\s*"(\w+)"', source))
+    assert len(reasons) == source.count("Obstacle(") > 10
+    how_to = (DOCS / "how-to" / "ask-why.md").read_text()
+    assert set(re.findall(r"`\[(\w+)\]`", how_to)) == reasons
+    reference = (DOCS / "reference" / "http.md").read_text()
+    table = reference.split("| `unknown_because` |")[1].split("An unknown rule")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == reasons
+    lints = (DOCS / "reference" / "rules.md").read_text().split("\n## Lints")[1].split("\n## ")[0]
+    named = {code for row in re.findall(r"^\| (`.*?`) \|", lints, re.M) for code in row.split()}
+    source = (rules / "lints.py").read_text() + (rules / "unit_check.py").read_text()
+    known = set(re.findall(r'"((?:[a-z]+_)+[a-z]+)"', source)) - {"_lint"}
+    assert {code.strip("`") for code in named} - known == set()
+    assert {f"`{code}`" for code in re.findall(r'int\(\s*"(\w+)"', source)} - named == set()
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Relative links of every page."""

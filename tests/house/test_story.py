@@ -12,12 +12,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.house.commands import ROOT
+from tests.house.test_docs import run_blocks
 from tests.process.server import data_directory, start
 
 PAGE = ROOT / "docs" / "tutorial" / "a-rule-that-does-not-cry-wolf.md"
 STEP = re.compile(r"```sh\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+LEFT = "not in the file (--prune deletes them): hot"
 END = "@@@ end of a step"
 
 VARYING = (
@@ -58,12 +62,22 @@ def do_steps(directory: Path, data_dir: Path) -> list[str]:
     return said
 
 
-def test_the_story_happens_as_it_is_told(tmp_path: Path) -> None:
-    """Every command in order, against a fresh service; every line of output as it is shown."""
+@pytest.mark.parametrize("before", ["nothing", "first-alert"])
+def test_the_story_happens_as_it_is_told(before: str, tmp_path: Path) -> None:
+    """Every command in order; every line of output as it is shown. Against a fresh service,
+    and against one with the rule and the alert of the first tutorial, which is named where the
+    page says so and nowhere else."""
     with data_directory() as data_dir:
         server = start(data_dir)
+        if before == "first-alert":
+            run_blocks("tutorial/first-alert.md", tmp_path, data_dir)
+            (tmp_path / "atalaia").unlink()
         said = do_steps(tmp_path, data_dir)
         server.stop()
+    if before == "first-alert":
+        assert LEFT in PAGE.read_text()
+        assert sum(seen.count(f"{LEFT}\n") for seen in said) == 3
+        said = [seen.replace(f"{LEFT}\n", "") for seen in said]
     told = STEP.findall(PAGE.read_text())
     assert len(told) == len(said), "every step shows what it says"
     for (commands, shown), seen in zip(told, said, strict=True):

@@ -52,7 +52,9 @@ async def test_lateness_is_set_for_all_sensors_and_for_one(stack: Stack) -> None
     await stack.send([row(START_MS + 20_000, 1)])
     assert await counts(stack, [row(START_MS + 15_000, 1)]) == (1, 0, 0)
     missing = await stack.client.patch("/v1/sensors/none", json={"lateness": "1s"})
-    assert missing.status_code == 404
+    assert missing.status_code == 404  # known from its first reading on, as the reference says
+    await stack.send([row(START_MS, 1, sensor="none")])
+    assert (await set_lateness(stack, "/v1/sensors/none", "1s"))["lateness"] == "1s"
 
 
 @pytest.mark.parametrize("path", ["/v1/settings", "/v1/sensors/s"])

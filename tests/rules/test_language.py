@@ -1,5 +1,7 @@
 """The rule language: what it means, and where it points when it does not understand."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,7 +131,7 @@ def test_defaults_are_plain() -> None:
         ("rule x on sensors\n when t > 3\n severity loud", 3, 11, "no severity"),
         ("rule x on sensors when t > 3 severity critical, info when t > 9", 1, 49, "higher"),
         ('rule x on sensors when "a b" > 3', 1, 24, "metric's name"),
-        ("rule x on sensors when 1 > 3", 1, 1, "looks at no metric"),
+        ("rule x on sensors when 1 > 3", 1, 24, "looks at no metric"),
         ("rule x on sensors when t > 1e999", 1, 28, "too large"),
         ("rule x on sensors\nwhen t \0 > 1", 2, 8, "Control characters"),
         ('rule " " on sensors when t > 1', 1, 6, "1 to 64"),
@@ -146,12 +148,53 @@ def test_defaults_are_plain() -> None:
         ("rule x on sensors when anomaly(t, 2h, season 1h)", 1, 35, "as long as the window"),
         ("rule x on sensors when anomaly(t, 9d, season 14d)", 1, 35, "30 days together"),
         ("rule x on sensors when t > 1 during someday UTC", 1, 37, "days such as"),
-        ("rule x on sensors when t > 1 during mon 9:00", 1, 41, "a time zone"),
+        ("rule x on sensors when t > 1 during mon 9:00", 1, 41, "as 08:00-18:00"),
         ("rule x on sensors when t > 1 during mon 25:00-26:00 UTC", 1, 41, "no time of day"),
         ("rule x on sensors when t > 1 during mon Not/There", 1, 41, "no time zone"),
         ("rule x on sensors when t > 1 on no data explode", 1, 41, "keep, clear or alert"),
-        ("rule x on sensors when t > 1 cooldown 3", 1, 39, "a duration"),
-        ("rule x on sensors when t > " + "+".join(["1"] * 300), 1, 1, "200"),
+        ("rule x on sensors when t > 1 cooldown 3", 1, 39, "duration has a unit"),
+        ("rule x on sensors when t > " + "+".join(["1"] * 300), 1, 24, "200"),
+        ("rule x on sensors when t = 3", 1, 26, "hardly ever equal: use < <= > >="),
+        ("rule x on sensors when t => 3", 1, 26, 'Write ">="'),
+        ('rule x on sensors where a == "b" when t > 3', 1, 27, 'with one "="'),
+        ('rule x on sensors where a != "b" when t > 3', 1, 27, '"=", or with "~"'),
+        ("rule x on sensors where a = b when t > 3", 1, 29, 'in quotes: a = "b"'),
+        ("rule x on sensors when t > 1 AND u > 2", 1, 30, 'Write "and"'),
+        ("rule x on sensors when t > 1 or u > 2 OR v > 3", 1, 39, 'Write "or"'),
+        ("rule x on sensors when t > u Or v > 3", 1, 30, 'Write "or"'),
+        ("rule x on sensors when t > 1 OR -u > 2", 1, 30, 'Write "or"'),
+        ("rule x on sensors when t > 1 AND", 1, 30, 'Write "and"'),
+        ("rule x on sensors when NOT t > 1", 1, 24, 'Write "not"'),
+        ("Rule x on sensors when t > 1", 1, 1, 'Write "rule"'),
+        ("rule x on sensors\n when t > 1\n FOR 5m", 3, 2, 'Write "for"'),
+        ("rule x on sensors when t > 1 && u > 2", 1, 30, 'Write "and"'),
+        ("rule x on sensors when t > 1 during mon-fri 8-18 UTC", 1, 45, "as 08:00-18:00"),
+        ("rule x on sensors when t > 1 during mon 9:30 - 18:00 UTC", 1, 41, "as 09:30-18:00"),
+        ("rule x on sensors when t > 1 during mon 8am-6pm UTC", 1, 41, "as 08:00-18:00"),
+        ("rule x on sensors when t > 1 during 08:00-18:00 UTC", 1, 37, "daily 08:00-18:00"),
+        ("rule x on sensors when t > 1 during mon - fri UTC", 1, 41, "without spaces"),
+        ("rule x on sensors when t > 1 during mon utc", 1, 41, 'Write "UTC"'),
+        ("rule x on sensor boiler-1 when t > 1", 1, 18, 'quotes: sensor "boiler-1"'),
+        ("rule x on sensors porto-* when t > 1", 1, 19, 'quotes: sensors "porto-*"'),
+        ("rule x on group pumps when t > 1", 1, 17, 'quotes: group "pumps"'),
+        ("rule x on boiler-1 when t > 1", 1, 11, 'Write on sensor "boiler-1"'),
+        ('rule x on "porto-*" when t > 1', 1, 11, 'Write on sensors "porto-*"'),
+        ("rule x on sensors when no data for 10m for 5m", 1, 40, "how long already"),
+        ("rule x on sensors when no data for 10m clear when t > 1", 1, 40, "clears by itself"),
+        ("rule x on sensors when no data for 10m during daily UTC", 1, 40, "at any time"),
+        ("rule x on sensors when no data for 10m on no data clear", 1, 40, "leave this out"),
+        (
+            "rule x on sensors when no data for 10m severity info, warning when t > 1",
+            1,
+            40,
+            "one severity",
+        ),
+        ("rule x on sensors when no data for 10m and t > 1", 1, 40, "stands alone"),
+        ("rule x on sensors when t > 1 or no data for 10m", 1, 33, "stands alone"),
+        ("rule x on sensors when no data 10m", 1, 24, 'Write "no data for"'),
+        ("rule x on sensors when t > 1 for 5 min", 1, 34, "Write 5m"),
+        ("rule x on sensors when t > 1 for 5", 1, 34, "such as 5s or 5m"),
+        ("rule x on sensors when t > 1 cooldown 5m for 2m", 1, 42, "once, in the order"),
     ],
 )
 def test_errors_point_at_their_place(text: str, line: int, column: int, words: str) -> None:
@@ -171,8 +214,19 @@ def test_a_file_holds_several_rules_with_its_own_line_numbers() -> None:
     assert [rule.name for rule in parse_rules(f"# all\n{FULL}\nrule b on sensors when t > 1")] == [
         "over-heating", "b",
     ]  # fmt: skip
-    with pytest.raises(RuleInvalid, match="Two rules"):
+    with pytest.raises(RuleInvalid, match="Two rules") as caught:
         parse_rules("rule a on sensors when t > 1 rule a on sensors when t > 2")
+    assert (caught.value.line, caught.value.column) == (1, 35)
+
+
+@pytest.mark.parametrize("mistake", ["t = 3", "t > 1 AND u", "a" * 19_000 + " ?", "a " * 9_000])
+def test_a_mistake_in_a_long_text_is_found_quickly(mistake: str) -> None:
+    """What was meant is looked for near by: in far less than a second, wherever it stands."""
+    text = "rule x on sensors when (" + mistake
+    began = time.perf_counter()
+    with pytest.raises(RuleInvalid):
+        parse_rule(text)
+    assert time.perf_counter() - began < 1
 
 
 @given(st.text(max_size=200) | st.lists(st.sampled_from(FULL.split()), max_size=30).map(" ".join))

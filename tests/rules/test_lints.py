@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atalaia.model.batch import SENSOR_NAME
 from atalaia.rules.language import parse_rule, parse_rules
 from atalaia.rules.lints import Lint, Surroundings, find_lints, show
 from atalaia.rules.regions import TOO_MANY, cases
 from atalaia.rules.syntax import Aggregate, Binary, Node, Number, Silence, Unary
+from atalaia.wire.rows import check_name
 from tests.rules.streams import rule_texts
 
 AROUND = Surroundings(retention_us=86_400_000_000, interval_us=10_000_000)
@@ -126,6 +128,33 @@ def test_a_selector_without_sensors_is_found() -> None:
     (lint,) = lints(text, Surroundings(matches={"a": 0}))
     assert (lint.code, lint.line, lint.column) == ("no_sensors", 2, 2)
     assert lints(text, Surroundings(matches={"a": 1})) == []
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [
+        ('sensor "a b"', 'No sensor can be named "a b"'),
+        ('sensors "a b*"', 'No sensor can be named "a b*"'),
+        ('sensor ""', "1 to 128"),
+        ('sensor "porto-*"', 'a pattern is written sensors "porto-*"'),
+        (f'sensors "{"a" * 129}*"', "1 to 128"),
+    ],
+)
+def test_a_name_that_no_sensor_can_have_is_found(selector: str, words: str) -> None:
+    """Whatever is known of the tenant; it says more than that there is none now."""
+    text = f"rule a on\n {selector} when t > 1"
+    (lint,) = lints(text, Surroundings(matches={"a": 0}))
+    assert (lint.code, lint.line, lint.column) == ("impossible_name", 2, 2)
+    assert words in lint.message
+
+
+@given(st.from_regex(SENSOR_NAME, fullmatch=True), st.sampled_from(("sensor", "sensors")))
+def test_a_name_that_a_sensor_can_have_is_no_lint(name: str, kind: str) -> None:
+    """Nor is it as a pattern, with any part of it left open."""
+    assert check_name(name, "x") is None
+    assert lints(f'rule a on {kind} "{name}" when t > 1', Surroundings()) == []
+    for pattern in ("*", f"{name}*", f"*{name[1:]}", f"?{name[1:]}"):
+        assert lints(f'rule a on sensors "{pattern}" when t > 1', Surroundings()) == []
 
 
 @given(st.data())

@@ -98,8 +98,9 @@ class Port:
     def uncovered(self, ts: Int64s) -> Int64s:
         return self.store.uncovered(ts)
 
-    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
-        await self._through("housekeep", None, partial(self.store.housekeep, now, keep_groups_us))
+    async def housekeep(self, now: Micros, keep_groups_us: int, oldest: int) -> None:
+        work = partial(self.store.housekeep, now, keep_groups_us, oldest)
+        await self._through("housekeep", None, work)
 
     async def outlast_commits(self) -> None:
         await self._through("settle", None, self._outlast)

@@ -39,6 +39,7 @@ NONE: Sequence[int] = ()
 ONE, TWO = TenantNo(1), TenantNo(2)
 FOREVER = Micros(1 << 60)
 NO_GROUP = 3600 * 10**6
+EVERYTHING = -(1 << 62)
 
 
 class Shown(Protocol):
@@ -397,17 +398,46 @@ async def test_partitions_are_made_on_demand_and_bounded(place: Place) -> None:
     assert len(place.store.uncovered(many)) == 200 - 92 - 1
 
 
+async def test_what_lies_before_the_retention_is_dropped_with_days_to_spare(place: Place) -> None:
+    """By whole days; nothing that is newer, and nothing as long as everything is kept. What was
+    loaded before goes on, what is loaded later knows the series and not the readings."""
+    one, two = await place.series("a", "b")
+    ages = (40, 13, 12, 11, 1)
+    times = {days: -days * DAY_US for days in ages}
+    for days in ages:
+        at = np.array([NOW + times[days]], np.int64)
+        await place.store.ensure_partitions(place.one, at, Micros(NOW))
+    rows = [(one, times[days], float(days)) for days in ages]
+    await place.commit(item(10, fresh=rows, newest={one: times[1]}))
+    await place.commit(item(11, fresh=[(two, times[40], 4.0)], newest={two: times[40]}))
+    await place.store.housekeep(Micros(NOW), NO_GROUP, EVERYTHING)
+    assert [at for at, *_ in await place.stored(one)] == sorted(times.values())
+    await place.store.housekeep(Micros(NOW), NO_GROUP, NOW - 10 * DAY_US)
+    assert [at for at, *_ in await place.stored(one)] == [times[12], times[11], times[1]]
+    gone = np.array([NOW + times[40], NOW + times[13]], np.int64)
+    assert place.store.uncovered(gone).tolist() == [0, 1]
+    with pytest.raises(StoreUnavailable):
+        await place.commit(item(12, old=[(one, times[40], 5.0)]))
+    image = await place.image()
+    assert image.newest == {one: NOW + times[1], two: NOW + times[40]}
+    heard = await place.store.last_heard(place.one, image)
+    assert list(heard.values()) == [NOW + 10]
+    await place.store.ensure_partitions(place.one, gone, Micros(NOW))
+    await place.commit(item(13, old=[(one, times[40], 5.0)]))
+    assert (await place.stored(one))[0] == (times[40], 5.0, 13, True)
+
+
 async def test_a_group_id_is_kept_while_it_may_be_tried_again(place: Place) -> None:
     """And makes the days ahead."""
     (one,) = await place.series("a")
     group, work = uuid4(), item(10, fresh=[(one, 5, 1.0)], old=[(one, 1, 1.0)])
     await place.store.commit_group(group, [work])
     ahead = Micros(SystemClock().now_us() + 2 * DAY_US)
-    await place.store.housekeep(ahead, NO_GROUP)
+    await place.store.housekeep(ahead, NO_GROUP, EVERYTHING)
     assert await place.store.commit_group(group, [work]) == [1]
     assert not len(place.store.uncovered(np.array([ahead, ahead + DAY_US], np.int64)))
     await trio.sleep(0.01)
-    await place.store.housekeep(ahead, 0)
+    await place.store.housekeep(ahead, 0, EVERYTHING)
     with pytest.raises(StoreRefused):
         await place.store.commit_group(group, [work])
     await place.store.bury([work], "a reason")

@@ -12,10 +12,11 @@ import trio
 
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
+from atalaia.engine.limits import EngineLimits
 from atalaia.model.alert import Opening, Samples, Transition
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import StartupRefused
-from atalaia.model.ids import Micros, RuleNo, SeriesNo, TenantNo
+from atalaia.model.ids import MINUTE_US, Micros, RuleNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, Fenced, StoreRefused, StoreUnavailable
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.commit import commit_group_aio, take_lease_aio
@@ -45,7 +46,10 @@ def item(
 
 
 async def series(stack: Stack, name: str = "s") -> tuple[TenantNo, SeriesNo]:
+    """One whose times around NOW have partitions, though midnight may lie between."""
     tenant = await stack.tenant_no()
+    around = np.array([NOW - MINUTE_US, NOW], np.int64)
+    await stack.store.ensure_partitions(tenant, around, Micros(NOW))
     _, rows = await stack.store.register(tenant, [SeriesName(name, "t")], NOW)
     return tenant, rows[0].series_no
 
@@ -294,7 +298,8 @@ async def test_housekeeping_forgets_old_groups_only(stack: Stack) -> None:
     """Ids that nobody can still retry; a clock of ours that is set forward makes none older."""
     await stack.send([row(START_MS, 1)])
     for ahead_us, keep_us, left in ((0, 10**9, 1), (10**10, 10**9, 1), (0, 0, 0)):
-        await stack.store.housekeep(Micros(SystemClock().now_us() + ahead_us), keep_us)
+        now = Micros(SystemClock().now_us() + ahead_us)
+        await stack.store.housekeep(now, keep_us, EngineLimits().oldest(now))
         assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == left
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atalaia.cli.asking import ask
+from atalaia.cli.asking import ask, find_rule
 from atalaia.cli.connection import USUAL, Connection, Server
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound
@@ -23,6 +23,7 @@ def alerts(
     /,
     *,
     state: str | None = None,
+    rule: str | None = None,
     sensor: str | None = None,
     limit: int = 20,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -33,9 +34,11 @@ def alerts(
     Parameters
     ----------
     alert
-        The beginning of the id of the one to show, or newest.
+        The beginning of the id of the one to show, or newest: of those that the options leave.
     state
         Only those that are open, or cleared.
+    rule
+        Only those of the rule with this name.
     sensor
         Only those of this sensor.
     limit
@@ -45,12 +48,14 @@ def alerts(
     """
     try:
         connection = server.connect()
+        rule_id = None if rule is None else find_rule(connection, rule)
+        options = {"state": state, "rule": rule_id, "sensor": sensor}
+        asked = {name: value for name, value in options.items() if value}
         if alert is not None:
-            one = _find(connection, alert)
+            one = _find(connection, alert, asked)
             print(_pretty(one) if json else "\n".join(_tell(one)))
             return 0
-        asked = {"state": state, "sensor": sensor, "limit": limit}
-        found = _page(connection, {name: value for name, value in asked.items() if value})["data"]
+        found = _page(connection, asked | {"limit": limit})["data"]
     except AtalaiaError as error:
         print(f"atalaia: {error}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
@@ -67,12 +72,12 @@ def _page(connection: Connection, asked: dict[str, Any]) -> dict[str, Any]:
     return dict(ask(connection, "GET", "/v1/alerts", params=asked).json())
 
 
-def _find(connection: Connection, wanted: str) -> dict[str, Any]:
-    """The alert with its history. Raises NotFound, or Invalid when several begin so."""
+def _find(connection: Connection, wanted: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """The alert with its history, of those asked for. Raises NotFound, Invalid when several fit."""
     if wanted == "newest":
-        found = [alert["id"] for alert in _page(connection, {"limit": 1})["data"]]
+        found = [alert["id"] for alert in _page(connection, asked | {"limit": 1})["data"]]
     else:
-        found = _ids(connection, wanted.lower())
+        found = _ids(connection, wanted.lower(), asked)
     if not found:
         raise NotFound(f'There is no alert "{wanted}"; `atalaia alerts` lists them.')
     if len(found) > 1:
@@ -80,15 +85,15 @@ def _find(connection: Connection, wanted: str) -> dict[str, Any]:
     return dict(ask(connection, "GET", f"/v1/alerts/{found[0]}").json())
 
 
-def _ids(connection: Connection, beginning: str) -> list[str]:
+def _ids(connection: Connection, beginning: str, asked: dict[str, Any]) -> list[str]:
     found: list[str] = []
-    asked: dict[str, Any] = {"limit": PAGE}
+    asked = asked | {"limit": PAGE}
     while True:
         page = _page(connection, asked)
         found += [alert["id"] for alert in page["data"] if alert["id"].startswith(beginning)]
         if page["next_cursor"] is None or beginning in found:
             return found
-        asked["cursor"] = page["next_cursor"]
+        asked |= {"cursor": page["next_cursor"]}
 
 
 def _pretty(value: object) -> str:

@@ -3,7 +3,10 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Annotated, TypeVar, TypeVarTuple
+
+import attrs
+from cyclopts import Parameter
 
 from atalaia.model.errors import AtalaiaError, Invalid
 
@@ -11,25 +14,41 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 
-def broker_url(url: str | None) -> str:
-    """Raises Invalid when nobody says where the broker is."""
-    found = url or os.environ.get("RABBITMQ_URL")
-    if not found:
-        raise Invalid("Say where RabbitMQ is: --url amqp://user:password@host/vhost.")
-    return found
+@Parameter(name="*")
+@attrs.frozen
+class Broker:
+    """The options of every command that talks to RabbitMQ."""
+
+    url: Annotated[str | None, Parameter(help="The broker; default from RABBITMQ_URL.")] = (
+        attrs.field(default=None, repr=False)
+    )
+
+    def address(self) -> str:
+        """Raises Invalid when nobody says where the broker is."""
+        found = self.url or os.environ.get("RABBITMQ_URL")
+        if not found:
+            raise Invalid("Say where RabbitMQ is: --url amqp://user:password@host/vhost.")
+        return found
+
+
+USUAL = Broker()
 
 
 def crossing(fn: Callable[[*Args], Awaitable[T]], *args: *Args) -> T:
-    """Run one asyncio function for a command."""
+    """Run one asyncio function for a command. Raises BrokerUnavailable."""
     import trio
 
+    from atalaia.amqp.link import BrokerUnavailable
     from atalaia.bridge import open_bridge
 
     async def run() -> T:
         async with open_bridge() as bridge:
             return await bridge.call(fn, *args)
 
-    return trio.run(run)
+    try:
+        return trio.run(run)
+    except OSError as error:
+        raise BrokerUnavailable(str(error)) from error
 
 
 def reported(command: Callable[[], int]) -> int:
@@ -41,6 +60,6 @@ def reported(command: Callable[[], int]) -> int:
     except AtalaiaError as error:
         print(f"atalaia: {error.detail}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
-    except (BrokerUnavailable, OSError) as error:
+    except BrokerUnavailable as error:
         print(f"atalaia: RabbitMQ does not do it: {error}", file=sys.stderr)
         return 1

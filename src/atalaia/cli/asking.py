@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 
 from atalaia.cli.connection import Connection, no_answer, problem_of
-from atalaia.model.errors import AtalaiaError
+from atalaia.model.errors import AtalaiaError, NotFound
 
 TIMEOUT_S = 600.0  # an import commits rule by rule
 
@@ -37,3 +37,16 @@ def ask(connection: Connection, method: str, path: str, **options: Any) -> httpx
     except (ValueError, TypeError):
         problem = {}
     raise Refused(problem_of(response), problem)
+
+
+def find_rule(connection: Connection, name: str) -> str:
+    """The id of the server's rule of this name. Raises NotFound, Refused."""
+    cursor: str | None = ""
+    while cursor is not None:
+        path = f"/v1/rules?limit=1000{cursor and '&cursor=' + cursor}"
+        page = ask(connection, "GET", path).json()
+        for rule in page["data"]:
+            if rule["name"] == name:
+                return str(rule["id"])
+        cursor = page["next_cursor"]
+    raise NotFound(f'The server has no rule named "{name}"; `atalaia rules list` shows them.')

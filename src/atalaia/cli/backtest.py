@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from atalaia.cli.connection import USUAL, Server, no_answer, problem_of
+from atalaia.cli.files import read_text
 from atalaia.cli.progress import Progress
 from atalaia.cli.words import count, paragraph
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound, RuleInvalid
-from atalaia.rules.language import parse_rule
+from atalaia.rules.language import parse_rules
 from atalaia.rules.syntax import parse_duration
 
 SILENCE_S = 90.0  # a chunk is loaded and judged long before
@@ -40,12 +41,13 @@ def backtest(
 ) -> int:
     """Say which alerts a rule would have opened over the readings a server has stored.
 
-    Nothing is changed. A rule from a file is compared with the server's rule of the same name.
+    Nothing is changed. A rule from a file is compared with the server's rule of the same name;
+    of several rules each is tried by itself, one after the other.
 
     Parameters
     ----------
     file
-        A text with one rule.
+        A text with one or more rules.
     rule
         The name of a rule of the server: to try it as it stands, or to compare the file with it.
     since
@@ -60,15 +62,16 @@ def backtest(
         Try other numbers too: for=1m,2m,5m or threshold=28,30. May be given twice.
         With "no data for 10m", for is how long the silence lasts.
     json
-        Print the result as JSON.
+        Print the result as JSON, a line for each rule.
     """
     console = Console(stderr=True, markup=False, highlight=False)
     try:
         if file is None and rule is None:
             raise Invalid("Name a file with a rule, or a rule of the server with --rule.")
         question: dict[str, Any] = {"order": order, "sweep": _sweep(sweep)}
-        if file is not None:
-            question["text"] = _read(file)
+        texts = [None] if file is None else _read(file)
+        if rule is not None and len(texts) > 1:
+            raise Invalid(f"--rule compares with one rule; {file} has {len(texts)}.")
         for name, moment in (("from", since), ("to", until)):
             if moment is not None:
                 question[name] = _moment(moment)
@@ -80,7 +83,16 @@ def backtest(
         ) as client:
             if rule is not None:
                 question["rule_id"] = _find(client, rule)
-            result = _ask(client, question, console)
+            for text in texts:
+                if text is not None:
+                    question["text"] = text
+                result = _ask(client, question, console)
+                if json:
+                    print(msgspec.json.encode(result).decode(), flush=True)
+                    continue
+                if text != texts[0]:
+                    print()
+                _show(result)
     except AtalaiaError as error:
         if isinstance(error, RuleInvalid):
             print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
@@ -94,21 +106,14 @@ def backtest(
     except KeyboardInterrupt:
         console.print("stopped, on the server too")
         return 1
-    if json:
-        print(msgspec.json.encode(result).decode())
-    else:
-        _show(result)
     return 0
 
 
-def _read(file: Path) -> str:
-    """Raises RuleInvalid for a text that is not one rule, before anything is sent."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"{file}: {error}") from error
-    parse_rule(text)
-    return text
+def _read(file: Path) -> Sequence[str]:
+    """The text of each rule. Raises RuleInvalid for one that is none, before anything is sent."""
+    text = read_text(file)
+    rules = parse_rules(text)
+    return [text] if len(rules) == 1 else [rule.text for rule in rules]
 
 
 def _moment(text: str) -> str | int:

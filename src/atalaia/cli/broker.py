@@ -7,20 +7,18 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from atalaia.cli.amqp import broker_url, crossing, reported
+from atalaia.cli.amqp import USUAL, Broker, crossing, reported
 from atalaia.model.errors import Invalid
 
 app = App(name="broker", help="Set up RabbitMQ: queues, and users for MQTT devices.")
 
 
 @app.command
-def setup(*, url: str | None = None, shards: int = 16, queue_mib: int = 256) -> int:
+def setup(*, shards: int = 16, queue_mib: int = 256, broker: Broker = USUAL) -> int:
     """Make the exchanges and queues; again changes nothing.
 
     Parameters
     ----------
-    url
-        The broker; default from RABBITMQ_URL.
     shards
         Queues that tenants are spread over, 1 to 100. It cannot be changed later without
         draining them.
@@ -34,7 +32,7 @@ def setup(*, url: str | None = None, shards: int = 16, queue_mib: int = 256) -> 
         if not (1 <= shards <= 100 and 1 <= queue_mib <= 1_000_000):
             raise Invalid("--shards is 1 to 100, --queue-mib 1 to 1000000.")
         topology = Topology(shards=shards, shard_bytes=queue_mib * MIB)
-        for line in crossing(setup_aio, broker_url(url), topology):
+        for line in crossing(setup_aio, broker.address(), topology):
             print(line)
         return 0
 
@@ -47,10 +45,12 @@ def mqtt_user(
     /,
     *,
     tenant: str,
-    url: str | None = None,
     management: Annotated[str | None, Parameter(env_var="RABBITMQ_MANAGEMENT_URL")] = None,
+    broker: Broker = USUAL,
 ) -> int:
     """Make a user for a tenant's MQTT devices, or give it a new password.
+
+    The broker's URL is that of a user who is an administrator there.
 
     The password is that of ATALAIA_MQTT_PASSWORD, or a new one, which is shown once.
 
@@ -60,8 +60,6 @@ def mqtt_user(
         The user's name.
     tenant
         The tenant's id, as in credentials.json.
-    url
-        The broker, as a user who is an administrator; default from RABBITMQ_URL.
     management
         Its management API; default: the broker's host, port 15672.
     """
@@ -73,11 +71,11 @@ def mqtt_user(
             tenant_id = UUID(tenant)
         except ValueError:
             raise Invalid("--tenant is an id such as tenant_id in credentials.json.") from None
-        broker = broker_url(url)
+        url = broker.address()
         given = os.environ.get("ATALAIA_MQTT_PASSWORD")
         made = make_mqtt_user(
-            broker,
-            management or management_url(broker),
+            url,
+            management or management_url(url),
             name,
             tenant_id,
             given or secrets.token_urlsafe(24),

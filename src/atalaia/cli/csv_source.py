@@ -12,6 +12,7 @@ from typing import TextIO
 import attrs
 
 from atalaia.cli.cells import check_metric, check_sensor, legal, parse_number, parse_time
+from atalaia.cli.files import refused
 from atalaia.model.errors import Invalid
 
 SEPARATORS = ",;\t|"
@@ -212,7 +213,7 @@ def _open(path: Path) -> TextIO:
     try:
         return path.open(newline="", encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise Invalid(f"{path}: {error.strerror}.") from error
+        raise refused(path, error) from error
 
 
 def _separator(header: str) -> str:

@@ -2,11 +2,12 @@
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+import attrs
+from cyclopts import App, Parameter
 
-from atalaia.cli.amqp import broker_url, crossing, reported
+from atalaia.cli.amqp import USUAL, Broker, crossing, reported
 from atalaia.model.errors import AtalaiaError, Invalid
 
 if TYPE_CHECKING:
@@ -17,30 +18,43 @@ app = App(name="dlq", help="Look at dead letters of RabbitMQ, send them again, d
 MAX_SHOWN = 64 * 1024  # of a body: a terminal is no place for more
 
 
+@Parameter(name="*")
+@attrs.frozen
+class Letters:
+    """The options of every command that is about some of the letters."""
+
+    reason: Annotated[
+        str | None, Parameter(help="Only those with this reason, such as bad_json.")
+    ] = None
+    tenant: Annotated[str | None, Parameter(help="Only those of this tenant's id.")] = None
+    since: Annotated[
+        str | None,
+        Parameter(help="Only those first seen then or later: a time such as 2026-01-31T12:00:00Z."),
+    ] = None
+    until: Annotated[str | None, Parameter(help="Only those first seen then or earlier.")] = None
+
+    def selection(self) -> "Selection":
+        """Raises Invalid for a time that is none."""
+        from atalaia.amqp.dead_letters import Selection
+
+        since, until = _time(self.since, "--since"), _time(self.until, "--until")
+        return Selection(self.reason, self.tenant, since, until)
+
+
+ALL = Letters()
+
+
 @app.command(name="list")
 def list_letters(
     *,
-    url: str | None = None,
-    reason: str | None = None,
-    tenant: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
     limit: int = 100,
+    which: Letters = ALL,
+    broker: Broker = USUAL,
 ) -> int:
     """Show dead letters, oldest first.
 
     Parameters
     ----------
-    url
-        The broker; default from RABBITMQ_URL.
-    reason
-        Only those with this reason, such as bad_json.
-    tenant
-        Only those of this tenant's id.
-    since
-        Only those first seen then or later: a time such as 2026-01-31T12:00:00Z.
-    until
-        Only those first seen then or earlier.
     limit
         How many to show.
     """
@@ -50,8 +64,8 @@ def list_letters(
 
         if limit < 1:
             raise Invalid("--limit is 1 or more.")
-        chosen = _selection(reason, tenant, since, until)
-        found = crossing(list_aio, broker_url(url), chosen, limit)
+        chosen = which.selection()
+        found = crossing(list_aio, broker.address(), chosen, limit)
         head = ("id", "first seen", "tenant", "reason", "stage", "tries", "bytes", "detail")
         lines = [head, *(_cells(letter) for letter in found)]
         widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
@@ -63,21 +77,19 @@ def list_letters(
 
 
 @app.command
-def show(message_id: str, /, *, url: str | None = None) -> int:
+def show(message_id: str, /, *, broker: Broker = USUAL) -> int:
     """Show one dead letter whole: its headers, then its body.
 
     Parameters
     ----------
     message_id
         The id that `dlq list` shows.
-    url
-        The broker; default from RABBITMQ_URL.
     """
 
     def run() -> int:
         from atalaia.amqp.dead_letters import Selection, list_aio
 
-        found = crossing(list_aio, broker_url(url), Selection(message_id=message_id), 1)
+        found = crossing(list_aio, broker.address(), Selection(message_id=message_id), 1)
         if not found:
             raise AtalaiaError(f"There is no dead letter {message_id}; see atalaia dlq list.")
         letter = found[0]
@@ -104,13 +116,10 @@ def show(message_id: str, /, *, url: str | None = None) -> int:
 @app.command
 def replay(
     *,
-    url: str | None = None,
-    reason: str | None = None,
-    tenant: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
     rate: float | None = None,
     dry_run: bool = False,
+    which: Letters = ALL,
+    broker: Broker = USUAL,
 ) -> int:
     """Send dead letters to the queues they came from.
 
@@ -118,16 +127,6 @@ def replay(
 
     Parameters
     ----------
-    url
-        The broker; default from RABBITMQ_URL.
-    reason
-        Only those with this reason.
-    tenant
-        Only those of this tenant's id.
-    since
-        Only those first seen then or later.
-    until
-        Only those first seen then or earlier.
     rate
         At most so many a second.
     dry_run
@@ -139,10 +138,10 @@ def replay(
 
         if rate is not None and not rate > 0:
             raise Invalid("--rate is a number of letters a second, above 0.")
-        chosen = _selection(reason, tenant, since, until)
+        chosen = which.selection()
         if dry_run:
-            return _count(broker_url(url), chosen, "would be sent again")
-        print(f"{crossing(replay_aio, broker_url(url), chosen, rate):,} sent again")
+            return _count(broker.address(), chosen, "would be sent again")
+        print(f"{crossing(replay_aio, broker.address(), chosen, rate):,} sent again")
         return 0
 
     return reported(run)
@@ -151,28 +150,15 @@ def replay(
 @app.command
 def drop(
     *,
-    url: str | None = None,
-    reason: str | None = None,
-    tenant: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
     everything: bool = False,
     dry_run: bool = False,
+    which: Letters = ALL,
+    broker: Broker = USUAL,
 ) -> int:
     """Delete dead letters for good.
 
     Parameters
     ----------
-    url
-        The broker; default from RABBITMQ_URL.
-    reason
-        Only those with this reason.
-    tenant
-        Only those of this tenant's id.
-    since
-        Only those first seen then or later.
-    until
-        Only those first seen then or earlier.
     everything
         All of them; needed when nothing else says which.
     dry_run
@@ -182,12 +168,12 @@ def drop(
     def run() -> int:
         from atalaia.amqp.dead_letters import Selection, drop_aio
 
-        chosen = _selection(reason, tenant, since, until)
+        chosen = which.selection()
         if chosen == Selection() and not everything:
             raise Invalid("Say which: --reason, --tenant, --since, --until, or --everything.")
         if dry_run:
-            return _count(broker_url(url), chosen, "would be dropped")
-        print(f"{crossing(drop_aio, broker_url(url), chosen):,} dropped")
+            return _count(broker.address(), chosen, "would be dropped")
+        print(f"{crossing(drop_aio, broker.address(), chosen):,} dropped")
         return 0
 
     return reported(run)
@@ -206,14 +192,6 @@ def _count(url: str, chosen: "Selection", what: str) -> int:
 
     print(f"{crossing(count_aio, url, chosen):,} {what}")
     return 0
-
-
-def _selection(
-    reason: str | None, tenant: str | None, since: str | None, until: str | None
-) -> "Selection":
-    from atalaia.amqp.dead_letters import Selection
-
-    return Selection(reason, tenant, _time(since, "--since"), _time(until, "--until"))
 
 
 def _time(text: str | None, option: str) -> str | None:

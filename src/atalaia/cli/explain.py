@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from atalaia.cli.asking import ask
-from atalaia.cli.connection import Connection, find_connection
-from atalaia.model.errors import AtalaiaError, Invalid, NotFound
+from atalaia.cli.asking import ask, find_rule
+from atalaia.cli.connection import find_connection
+from atalaia.model.errors import AtalaiaError, Invalid
 
 TRUTH = {True: "holds", False: "does not hold", None: "unknown"}
 
@@ -54,19 +54,6 @@ def explain(
     else:
         _show(told)
     return 0
-
-
-def find_rule(connection: Connection, name: str) -> str:
-    """The id of the server's rule of this name. Raises NotFound, Refused."""
-    cursor: str | None = ""
-    while cursor is not None:
-        path = f"/v1/rules?limit=1000{cursor and '&cursor=' + cursor}"
-        page = ask(connection, "GET", path).json()
-        for rule in page["data"]:
-            if rule["name"] == name:
-                return str(rule["id"])
-        cursor = page["next_cursor"]
-    raise NotFound(f'The server has no rule named "{name}"; `atalaia rules list` shows them.')
 
 
 def _show(told: dict[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """The console script: commands are imported when they are called, so that help is quick."""
 
+import os
+import select
+import signal
 import sys
 from importlib.metadata import version
 
@@ -44,6 +47,33 @@ for place, (target, text) in enumerate(COMMANDS.items()):
     app.command(f"atalaia.cli.{target}", name=name, help=text, sort_key=place)
 
 
+CUT = 128 + signal.SIGPIPE
+"""What the shell says of a program whose reader is gone."""
+
+
 def main() -> None:
-    """Exit code 0: done; 1: failed; 2: wrong usage."""
-    sys.exit(app())
+    """Exit code 0: done; 1: failed; 2: wrong usage; 141: nobody reads on, as after `| head`."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what is left in it, while that can still be told apart
+    except (BrokenPipeError, BaseExceptionGroup, SystemExit) as end:
+        if not _is_cut(end):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # else the interpreter complains on its way out
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(CUT)
+
+
+def _is_cut(end: BaseException) -> bool:
+    """Whether it ended because nobody reads what it prints; not for a connection that broke."""
+    if isinstance(end, SystemExit):  # rich makes it of a broken pipe
+        return isinstance(end.__context__, BrokenPipeError)
+    if isinstance(end, BaseExceptionGroup) and end.split(BrokenPipeError)[1] is not None:
+        return False
+    printed = select.poll()
+    printed.register(sys.stdout, 0)
+    printed.register(sys.stderr, 0)
+    return any(event & select.POLLERR for _, event in printed.poll(0))

@@ -7,6 +7,7 @@ from typing import Any
 
 from atalaia.cli.asking import Refused, ask
 from atalaia.cli.connection import USUAL, Server
+from atalaia.cli.files import read_text
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
 from atalaia.rules.language import parse_rules
@@ -35,9 +36,9 @@ def check(
         How often the metrics are read, such as 10s; without it some lints are left out.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"atalaia: {file}: {error}", file=sys.stderr)
+        text = read_text(file)
+    except Invalid as error:
+        print(f"atalaia: {error}", file=sys.stderr)
         return 2
     try:
         interval_us = None if interval is None else parse_duration(interval)

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 
 from atalaia.cli.asking import Refused, ask
 from atalaia.cli.connection import USUAL, Server
+from atalaia.cli.files import read_bytes, read_text, write_bytes
 from atalaia.cli.words import count
-from atalaia.model.errors import AtalaiaError, Invalid, RuleInvalid
+from atalaia.model.errors import AtalaiaError, RuleInvalid
 from atalaia.rules.language import parse_rules
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -37,13 +38,13 @@ def export_rules(
     """
     try:
         content = ask(server.connect(), "GET", "/v1/rules:export").content
-        if file is None:
-            sys.stdout.buffer.write(content)
-        else:
-            file.write_bytes(content)
-    except (AtalaiaError, OSError) as error:
+        if file is not None:
+            write_bytes(file, content)
+            return 0
+    except AtalaiaError as error:
         print(f"atalaia: {error}", file=sys.stderr)
         return 1
+    sys.stdout.buffer.write(content)
     return 0
 
 
@@ -68,7 +69,7 @@ def import_rules(
     """
     try:
         answer = _send(file, server, dry_run=dry_run, prune=prune)
-    except (AtalaiaError, OSError) as error:
+    except AtalaiaError as error:
         _complain(file, error)
         return 1
     _show(answer, diffs=dry_run)
@@ -93,7 +94,7 @@ def diff_rules(
     """
     try:
         answer = _send(file, server, dry_run=True, prune=prune)
-    except (AtalaiaError, OSError) as error:
+    except AtalaiaError as error:
         _complain(file, error)
         return 2
     _show(answer, diffs=True)
@@ -101,10 +102,10 @@ def diff_rules(
 
 
 def _send(file: Path, server: Server, **options: bool) -> dict[str, Any]:
-    """Raises OSError for a file that cannot be read, AtalaiaError for the rest."""
-    content = file.read_bytes()
+    """Raises AtalaiaError."""
+    content = read_bytes(file)
     if PLAIN.match(content):
-        content = _as_yaml(content)
+        content = _as_yaml(read_text(file))
     answer: dict[str, Any] = ask(
         server.connect(),
         "POST",
@@ -115,12 +116,8 @@ def _send(file: Path, server: Server, **options: bool) -> dict[str, Any]:
     return answer
 
 
-def _as_yaml(content: bytes) -> bytes:
-    """The rules of a plain text, each with the comments before it. Raises Invalid, RuleInvalid."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid("The file is not UTF-8.") from error
+def _as_yaml(text: str) -> bytes:
+    """The rules of a plain text, each with the comments before it. Raises RuleInvalid."""
     return msgspec.json.encode({"rules": [{"text": rule} for rule in _split(text)]})
 
 
@@ -134,7 +131,7 @@ def _split(text: str) -> Iterator[str]:
         begin = end
 
 
-def _complain(file: Path, error: Exception) -> None:
+def _complain(file: Path, error: AtalaiaError) -> None:
     if isinstance(error, RuleInvalid):
         print(f"{file}:{error.line}:{error.column}: {error.detail}", file=sys.stderr)
         print(error.caret, file=sys.stderr)

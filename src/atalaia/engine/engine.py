@@ -326,7 +326,8 @@ async def _keep_house(
             await gate.wake_waiting()
             await trio.sleep(HOUSEKEEPING_S)
             gate.quotas.forget_full(trio.current_time())
-            await store.housekeep(clock.now_us(), limits.keep_groups_us)
+            now = clock.now_us()
+            await store.housekeep(now, limits.keep_groups_us, limits.oldest(now))
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))
             await trio.sleep(RETRY_S)

@@ -158,7 +158,7 @@ def refuse(batch: Batch, keep: Bools, code: str, detail: str) -> Batch:
 
 
 def check_times(batch: Batch, *, oldest: int, newest: int) -> Batch:
-    """Refuse rows beyond the allowed skew into the future, and those retention has dropped."""
+    """Refuse rows beyond the allowed skew into the future, and those before the retention."""
     batch = refuse(
         batch,
         batch.ts <= newest,
@@ -169,7 +169,7 @@ def check_times(batch: Batch, *, oldest: int, newest: int) -> Batch:
         batch,
         batch.ts >= oldest,
         "too_old",
-        "the time lies before the retention period, whose readings have been dropped",
+        "the time lies before the retention period; readings that old are not kept",
     )
 
 

@@ -24,9 +24,9 @@ from atalaia.model.ids import DAY_US, Micros, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
 from atalaia.rules.backtest import Backtest, Order
-from atalaia.rules.language import MAX_WINDOW_US, parse_rule
+from atalaia.rules.language import parse_rule
 from atalaia.rules.outcome import Outcome, Trial
-from atalaia.rules.syntax import RuleSpec, parse_duration
+from atalaia.rules.syntax import MAX_WINDOW_US, RuleSpec, parse_duration
 from atalaia.rules.tally import FLAP_US
 from atalaia.rules.tenant_state import ActiveRule
 from atalaia.rules.variants import Variant, make_variants

@@ -4,6 +4,7 @@ No Python object per reading: names are factorised, the rest are numpy arrays of
 The invariant is `sent == len(batch) + len(rejects)`.
 """
 
+import re
 from typing import NamedTuple
 
 import attrs
@@ -14,6 +15,9 @@ Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+SENSOR_NAME = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
+"""What the name of a sensor may be."""
 
 
 class SeriesName(NamedTuple):

@@ -5,10 +5,12 @@ know of the tenant comes in as `Surroundings`.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
+from atalaia.model.batch import SENSOR_NAME
 from atalaia.rules.places import ClausePlace, Place, RulePlaces, find_places
 from atalaia.rules.regions import (
     Case,
@@ -23,9 +25,11 @@ from atalaia.rules.syntax import (
     Node,
     Number,
     RuleSpec,
+    Selector,
     Unary,
     aggregates,
     duration_text,
+    shorten,
 )
 
 _NEEDED = {"stddev": 2, "rate": 2, "delta": 2, "zscore": 9, "anomaly": 9}
@@ -75,7 +79,10 @@ def find_lints(
         if twin != rule.name:
             message = f'The rule "{twin}" judges the same: every alert would come twice. Keep one.'
             lints.append(_lint("duplicate_rule", places.at, message))
-        if around.matches.get(rule.name) == 0:
+        impossible = _impossible_name(rule.selector)
+        if impossible is not None:
+            lints.append(_lint("impossible_name", places.selector, impossible))
+        elif around.matches.get(rule.name) == 0:
             message = "No sensor matches now; the rule waits for some. Check names and tags."
             lints.append(_lint("no_sensors", places.selector, message))
         found.append(tuple(sorted(lints, key=lambda lint: (lint.line, lint.column))))
@@ -84,6 +91,24 @@ def find_lints(
 
 def _lint(code: str, at: Place, message: str) -> Lint:
     return Lint(code, message, *at)
+
+
+def _impossible_name(selector: Selector) -> str | None:
+    """What is wrong with a selector that no sensor's name can ever match."""
+    name = selector.name
+    if name is None:
+        return None
+    if SENSOR_NAME.fullmatch(
+        name if selector.exact else re.sub(r"\*+", "", name).replace("?", "_") or "_"
+    ):
+        return None
+    quoted = f'"{shorten(name)}"'
+    if selector.exact and re.search(r"[*?]", name):
+        return f"No sensor has this very name; a pattern is written sensors {quoted}."
+    return (
+        f"No sensor can be named {quoted}: names have 1 to 128 of letters, digits and _ - : . "
+        "(* and ? in patterns)."
+    )
 
 
 def _clauses(rule: RuleSpec, places: RulePlaces) -> Iterator[tuple[Node, ClausePlace]]:

@@ -17,6 +17,7 @@ NoData = Literal["keep", "clear", "alert"]
 
 SEVERITY_ORDER = ("info", "warning", "critical")
 MINUTE_US = 60_000_000
+MAX_WINDOW_US = 30 * 86_400_000_000
 
 SHOWN_CHARS = 60
 

@@ -11,7 +11,8 @@ from typing import Literal, NoReturn
 import attrs
 from lark import Token, Tree
 
-from atalaia.rules.language import invalid_at, parse_tree
+from atalaia.rules.faults import invalid_at
+from atalaia.rules.language import parse_tree
 from atalaia.rules.lints import Lint
 from atalaia.rules.syntax import RuleSpec, shorten
 from atalaia.rules.units import MAX_UNIT_CHARS, SECOND, WRITABLE, Unit, name_unit, parse_unit

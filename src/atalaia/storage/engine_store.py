@@ -181,8 +181,10 @@ class PostgresEngineStore:
 
         await self._database.as_writer(work)
 
-    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
-        """Make the next days' partitions; forget the ids of groups that nobody retries now."""
+    async def housekeep(self, now: Micros, keep_groups_us: int, oldest: int) -> None:
+        """Make the next days' partitions; forget the ids of groups that nobody retries now; drop
+        partitions that are over.
+        """
         await self._partitions.load(now)
         await self._database.as_writer(
             lambda connection: connection.execute(
@@ -192,6 +194,7 @@ class PostgresEngineStore:
                 keep_groups_us,
             )
         )
+        await self._partitions.drop_before(oldest, now)
 
 
 def _is_same_group(cause: BaseException | None) -> bool:

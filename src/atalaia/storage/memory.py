@@ -108,6 +108,13 @@ class MemoryDatabase:
             return self._attach(parse_partition(f"readings_d{str(day).replace('-', '')}"))
         return self._attach(monthly)
 
+    async def drop(self, partition: Partition, age_us: int) -> bool:
+        del self.partitions[partition.name]
+        for tenant in self.tenants.values():
+            for key in [k for k in tenant.readings if partition.from_us <= k[1] < partition.to_us]:
+                del tenant.readings[key]
+        return True
+
     def _attach(self, partition: Partition) -> Partition:
         return self.partitions.setdefault(partition.name, partition)
 
@@ -319,7 +326,9 @@ class MemoryEngineStore:
         heard: dict[SensorNo, Micros] = {}
         for row in image.series:
             if row.series_no in image.newest:
-                point = readings[row.series_no, image.newest[row.series_no]]
+                point = readings.get((row.series_no, image.newest[row.series_no]))
+                if point is None:
+                    continue  # dropped
                 heard[row.sensor_no] = max(heard.get(row.sensor_no, Micros(0)), point.received_at)
         return heard
 
@@ -377,8 +386,9 @@ class MemoryEngineStore:
     async def outlast_commits(self) -> None:
         return  # none outlives its call here
 
-    async def housekeep(self, now: Micros, keep_groups_us: int) -> None:
+    async def housekeep(self, now: Micros, keep_groups_us: int, oldest: int) -> None:
         await self._partitions.load(now)
+        await self._partitions.drop_before(oldest, now)
         groups = self.database.groups
         for group_id in [
             g for g, (at, _) in groups.items() if at < self.database.now() - keep_groups_us

@@ -1,4 +1,4 @@
-"""Which times have a partition, and making the ones that are missing.
+"""Which times have a partition, making the ones that are missing, dropping those that are over.
 
 What exists is kept in memory as one frozen map, asked per batch without waiting and replaced in
 one assignment: the asyncio thread commits with the map it took while this side makes new
@@ -13,6 +13,7 @@ import asyncpg
 import attrs
 import numpy as np
 import numpy.typing as npt
+import structlog
 import trio
 
 from atalaia.model.batch import Int64s
@@ -21,8 +22,14 @@ from atalaia.model.ids import DAY_US, MINUTE_US, SECOND_US, Micros, TenantNo
 from atalaia.ports import StoreUnavailable
 from atalaia.storage.database import Database
 
+log = structlog.get_logger()
+
 MAX_NEW_PER_BATCH = 8  # making one takes about 20 ms; a batch over 1,000 days must not stall all
 DAYS_AHEAD = 2
+SPARED_US = 2 * DAY_US
+"""How long a partition outlives the last reading that could be stored in it: no batch that was
+admitted is still on its way then, and no two clocks are so far apart."""
+MAX_DROPS = 8  # at a time: everybody waits for each, if only for a moment
 TENANT_BURST = 100  # eight years of months at once: what a new customer's history needs
 TENANT_PERIOD_US = MINUTE_US  # then one a minute: the catalogue is everybody's
 
@@ -91,6 +98,10 @@ class Catalogue(Protocol):
         """The partition of this time, made if need be."""
         ...
 
+    async def drop(self, partition: Partition, age_us: int) -> bool:
+        """Drop one that ended so long ago; False when that cannot be done now."""
+        ...
+
 
 @attrs.frozen(eq=False)
 class PostgresCatalogue:
@@ -112,6 +123,13 @@ class PostgresCatalogue:
 
         row = await self._database.as_writer(work)
         return Partition(row["from_ts"], row["to_ts"], row["name"])
+
+    async def drop(self, partition: Partition, age_us: int) -> bool:
+        async def work(connection: asyncpg.Connection) -> bool:
+            query = "SELECT drop_partition($1, $2)"
+            return bool(await connection.fetchval(query, partition.name, age_us))
+
+        return await self._database.as_writer(work)
 
 
 @attrs.define(eq=False)
@@ -150,6 +168,25 @@ class Partitions:
                 spent_until = self._share(tenant_no, now)
                 await self._make(int(missing.max()), now)
                 self._spent_until[tenant_no] = spent_until
+
+    async def drop_before(self, oldest: int, now: Micros) -> None:
+        """Drop what lies wholly before `oldest`, the readings of which are refused, with
+        SPARED_US to spare. It leaves the map first, so that nobody sets out for it meanwhile.
+        """
+        age_us = now - oldest + SPARED_US
+        async with self._changing:
+            known = self.map.partitions
+            for over in [p for p in known if p.to_us <= now - age_us][:MAX_DROPS]:
+                before, dropped = self.map, False
+                self.map = PartitionMap.of(p for p in before.partitions if p != over)
+                try:
+                    dropped = await self._catalogue.drop(over, age_us)
+                finally:
+                    if not dropped:
+                        self.map = before
+                if not dropped:
+                    return  # somebody reads for long; the next time, rather than again and again
+                log.info("partition_dropped", partition=over.name)
 
     async def _make(self, at: int, now: Micros) -> None:
         made = await self._catalogue.make(at, now)

@@ -7,11 +7,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from atalaia.model.batch import Batch, Reject, SeriesName
+from atalaia.model.batch import SENSOR_NAME, Batch, Reject, SeriesName
 from atalaia.model.errors import TooLarge
 from atalaia.wire.times import ADVICE, Precision, check_range, parse_rfc3339, scale
 
-_SENSOR = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
 _METRIC = re.compile(r"[A-Za-z0-9_\-:./]{1,64}")
 _FIELDS = ("sensor", "metric", "ts", "value")
 
@@ -23,7 +22,7 @@ _NAME_FAULTS = {
 
 def check_name(sensor: str, metric: str) -> str | None:
     """The code of what is wrong with a series' name, or None."""
-    if _SENSOR.fullmatch(sensor) is None:
+    if SENSOR_NAME.fullmatch(sensor) is None:
         return "bad_sensor"
     if _METRIC.fullmatch(metric) is None:
         return "bad_metric"
