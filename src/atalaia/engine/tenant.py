@@ -215,7 +215,7 @@ class TenantActor:
             return
         snapshot = state.deltas >= self.limits.snapshot_every
         judged = await self.threads.run(
-            state.ns_per_row * len(batch),
+            state.ns_per_row * len(batch) + state.rules.ns_to_prepare(batch.ts),
             partial(judge, state, batch, slots, arrived, snapshot=snapshot),
         )
         state.deltas = 0 if snapshot else state.deltas + 1

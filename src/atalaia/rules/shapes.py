@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 
-from atalaia.model.batch import Floats, Int64s
+from atalaia.model.batch import Bools, Floats, Int64s
+from atalaia.rules.hours import Hours
 from atalaia.rules.program import (
     ATOM,
     COMPARE,
@@ -16,12 +17,8 @@ from atalaia.rules.program import (
     build_shape,
     fitting,
 )
-from atalaia.rules.schedule import Schedule
 from atalaia.rules.syntax import Selector
 from atalaia.rules.windows import SUMMARY, W_SEASON, WINDOW
-
-MARGIN_US = 2 * 86_400_000_000
-"""Schedules are laid out this far beyond what was asked for, so that it is asked rarely."""
 
 
 @attrs.define(eq=False)
@@ -46,11 +43,9 @@ class Shapes:
     constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
     summary: Floats = attrs.field(factory=lambda: np.empty((0, SUMMARY), np.float64))
     values: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
-    schedules: list[Schedule] = attrs.field(factory=list)
-    edges: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
-    """Of every schedule its beginnings and ends in turn, ascending."""
-    edges_at: Int64s = attrs.field(factory=lambda: np.zeros((0, 2), np.int64))
-    _laid: tuple[int, int] = (0, 0)
+    hours: Hours = attrs.field(factory=Hours)
+    scheduled: Bools = attrs.field(factory=lambda: np.empty(0, np.bool_))
+    """Of every shape whether some rule of it has a schedule."""
     most_atoms: int = 1
     most_rules: int = 1
     _selectors: dict[Selector, int] = attrs.field(factory=dict)
@@ -101,35 +96,14 @@ class Shapes:
             self._add(build_shape(matching[: fitting(matching)]))
         return self._index[key], silence
 
-    def cover(self, since: int, until: int) -> None:
-        """Lay the schedules out so that this range of times is within them."""
-        low, high = self._laid
-        if low <= since and until <= high and len(self.edges_at) == len(self.schedules):
-            return
-        known = high > low
-        low = min(low, since - MARGIN_US) if known else since - MARGIN_US
-        high = max(high, until + MARGIN_US) if known else until + MARGIN_US
-        edges: list[int] = []
-        places = []
-        for schedule in self.schedules:
-            start = len(edges)
-            for opens, closes in schedule.intervals(low, high):
-                if len(edges) > start and edges[-1] >= opens:
-                    edges[-1] = max(edges[-1], closes)  # midnight to midnight, day after day
-                else:
-                    edges += [opens, closes]
-            places.append((start, len(edges)))
-        self.edges, self.edges_at = np.array(edges, np.int64), np.array(places, np.int64)
-        self._laid = (low, high)
-
     def _add(self, shape: Shape) -> None:
         first_window, first_atom = len(self.windows), len(self.atoms)
         first_rule, first_program = len(self.rules), len(self.programs)
         atoms = shape.atoms + [first_window, 0]
         rules = shape.rule_table.copy()
         rules[:, 4] += first_program
-        rules[rules[:, 8] >= 0, 8] += len(self.schedules)
-        self.schedules += shape.schedules
+        numbers = [self.hours.number(schedule) for schedule in shape.schedules]
+        rules[:, 8] = np.array([*numbers, -1])[rules[:, 8]]
         programs = shape.programs + [len(self.ops), 0, 0]
         ops = shape.ops.copy()
         ops[ops[:, 0] == CONST, 1] += len(self.constants)
@@ -150,6 +124,7 @@ class Shapes:
         self.at = np.concatenate([self.at, np.array([bounds], np.int64)])
         self.summary = np.empty((len(self.windows), SUMMARY), np.float64)
         self.values = np.empty(len(self.atoms), np.float64)
+        self.scheduled = np.append(self.scheduled, bool(numbers))
         self._shapes.append(shape)
         self.most_atoms = max(self.most_atoms, len(shape.atoms))
         self.most_rules = max(self.most_rules, len(shape.rules))

@@ -276,10 +276,10 @@ class TenantRules:
         self, series: Int64s, ts: Int64s, value: Floats, *, stop_at_openings: bool
     ) -> Iterator[tuple[Int64s, Floats]]:
         shapes, states, memory = self._shapes, self._states, self._memory
+        hours = shapes.hours
         row, room = 0, FIRST_ROOM
-        if shapes.schedules and len(ts):
-            clocks = self._sensor_table.rows[:, k.S_CLOCK]
-            shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
+        if hours.schedules:
+            self._cover(series, ts)
         counts = np.array([0, states.dirty_count, stop_at_openings], np.int64)
         while row < len(series):
             out = np.empty((room, k.TRANSITION), np.int64)
@@ -291,7 +291,7 @@ class TenantRules:
                 states.words, states.records, states.pool,
                 memory.words, memory.numbers, memory.control,
                 shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
-                shapes.programs, shapes.ops, shapes.constants, shapes.edges, shapes.edges_at,
+                shapes.programs, shapes.ops, shapes.constants, hours.edges, hours.edges_at,
                 out, out_values, states.dirty, counts,
                 shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
@@ -301,6 +301,19 @@ class TenantRules:
             if why == k.OUTPUT_FULL:
                 room = min(2 * room, MOST_ROOM) + int(what)
             self._make_room(why, int(what))
+
+    def _cover(self, series: Int64s, ts: Int64s) -> None:
+        """Lay out the schedules where these rows are judged: at the clocks of their sensors."""
+        sensors = self._series.rows[series, w.R_SENSOR]
+        watched = self._shapes.scheduled[self._sensor_table.rows[sensors, k.S_SHAPE]]
+        if watched.any():
+            sensors = sensors[watched]
+            clocks = self._sensor_table.rows[sensors, k.S_CLOCK]
+            self._shapes.hours.cover(np.maximum(clocks, ts[watched]))
+
+    def ns_to_prepare(self, ts: Int64s) -> int:
+        """What `fold` takes for rows of these times beside its time per row, about."""
+        return self._shapes.hours.ns_to_cover(ts)
 
     @property
     def waits(self) -> bool:
