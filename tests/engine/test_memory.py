@@ -179,7 +179,7 @@ async def test_sensors_that_do_not_fit_any_more_are_not_registered(
             names=names, idx=idx, ts=np.ones(1_000, np.int64), value=np.ones(1_000), row=idx,
             rejects=(), sent=1_000,
         )  # fmt: skip
-        with pytest.raises(Overloaded, match="sensors that are new in this batch take 6"):
+        with pytest.raises(Overloaded, match="sensors that are new in this batch take 4"):
             await gate.submit(ONE, many).wait()
         assert store.tenant(ONE).sensors == {}
         assert (await gate.submit(ONE, stream("s1", 0, 1)).wait()).accepted == 1

@@ -29,7 +29,7 @@ def rebuild(engine: TenantRules, groups: list[list[oracle.Reading]]) -> TenantRu
         rows = [(ts, value) for name, ts, value in seen if name == metric]
         newest = rows[-1][0] if rows else None
         rebuilt.add_series(slot, metric, None if newest is None else Micros(newest))
-        reach = rebuilt.window_us(index)
+        reach = int(rebuilt.windows_us(np.array([index]))[0])
         kept = [(ts, value) for ts, value in rows if newest is not None and ts > newest - reach]
         if reach:
             rebuilt.warm(

@@ -138,7 +138,7 @@ async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> Non
     table = state.table
     newest = table.newest if state.reorder is None else state.reorder.judged
     seen = np.flatnonzero(newest != NEVER)
-    reach = np.array([state.rules.window_us(slot) for slot in seen.tolist()], np.int64)
+    reach = state.rules.windows_us(seen)
     wanted = seen[reach > 0]
     until = newest[wanted]
     rows = _rows(store, state, wanted, until - reach[reach > 0], until)

@@ -14,7 +14,7 @@ from atalaia.rules.cost import WORD, Window, series_bytes
 from atalaia.rules.program import ActiveRule, fitting
 from atalaia.rules.windows import LOOK
 
-STATE_BYTES = WORD + 210
+STATE_BYTES = WORD + 130
 """Of a rule at a sensor: its word, and what Python keeps of it (measured)."""
 
 SHOWN = 3

@@ -99,6 +99,11 @@ class TenantRules:
         self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
 
+    @property
+    def spent_us(self) -> int:
+        """What it took to add all these sensors, about: they, their states, and their shapes."""
+        return 10 * len(self._sensors) + len(self._states) + 20 * len(self._shapes.rules)
+
     def left_out(self, sensor: int) -> Sequence[ActiveRule]:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
         return self._shapes.matching[self._shape(sensor)][len(self._sensors[sensor].shape.rules) :]
@@ -236,9 +241,9 @@ class TenantRules:
             group_of[slot] = number
         return group_of, groups
 
-    def window_us(self, series: int) -> int:
-        """How far before a series' newest judged reading its windows can reach; 0: none look."""
-        return int(self._series.rows[series, w.R_REACH])
+    def windows_us(self, series: Int64s) -> Int64s:
+        """How far before the newest judged reading of each its windows can reach; 0: none look."""
+        return self._series.rows[:, w.R_REACH][series]
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats) -> None:
         """Rebuild windows from stored rows, ascending per series, without judging."""
@@ -305,7 +310,7 @@ class TenantRules:
     def _cover(self, series: Int64s, ts: Int64s) -> None:
         """Lay out the schedules where these rows are judged: at the clocks of their sensors."""
         sensors = self._series.rows[series, w.R_SENSOR]
-        watched = self._shapes.scheduled[self._sensor_table.rows[sensors, k.S_SHAPE]]
+        watched = self._shapes.scheduled[self._sensor_table.rows[sensors, k.S_SHAPE]] > 0
         if watched.any():
             sensors = sensors[watched]
             clocks = self._sensor_table.rows[sensors, k.S_CLOCK]
@@ -335,7 +340,7 @@ class TenantRules:
         """
         found = []
         for place in self._absence.due(now):
-            slot, _, rule = self._states.owners[place]
+            slot, _, rule = self._states.owner(place)
             silence = rule.spec.silence
             if silence is None:
                 raise AssertionError("only rules of silence are watched")
@@ -361,7 +366,7 @@ class TenantRules:
             if closed is None:
                 raise AssertionError("an open state has an alert")
             level, opened = closed
-            evidence = (Evidence(str(self._states.owners[place][2].spec.when), 0.0),)
+            evidence = (Evidence(str(self._states.owner(place)[2].spec.when), 0.0),)
             found.append(self._step("cleared", place, level, arrived, opened, arrived, evidence))
         return found
 
@@ -452,7 +457,7 @@ class TenantRules:
             if alert is None:
                 continue
             level, opened = alert
-            slot, _, rule = self._states.owners[place]
+            slot, _, rule = self._states.owner(place)
             clock = int(self._sensor_table.rows[slot, k.S_CLOCK])
             at = clock if rule.spec.silence is None else arrived  # the clock it goes by
             step = self._step("cleared", place, level, at, opened, arrived)
@@ -461,7 +466,7 @@ class TenantRules:
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
         sensor_slot, place, kind, level, at, opened = step
-        sensor, rule = self._sensors[sensor_slot], self._states.owners[place][2]
+        sensor, rule = self._sensors[sensor_slot], self._states.owner(place)[2]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
             Evidence(str(aggregate), value if math.isfinite(value) else None)
@@ -472,7 +477,7 @@ class TenantRules:
 
     def _opening(self, place: int, atoms: Floats, at: int) -> Opening:
         """Of an alert that the last judged group opened."""
-        sensor, _, rule = self._states.owners[place]
+        sensor, _, rule = self._states.owner(place)
         row = self._sensor_table.rows[sensor]
         shape = self._sensors[sensor].shape
         first = row[k.S_SERIES]
@@ -493,7 +498,7 @@ class TenantRules:
         evidence: tuple[Evidence, ...] = (),
         opening: Opening | None = None,
     ) -> Transition:
-        slot, sensor_no, rule = self._states.owners[place]
+        slot, sensor_no, rule = self._states.owner(place)
         return make_transition(
             kind,
             tenant_id=self.tenant_id,
