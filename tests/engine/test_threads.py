@@ -1,15 +1,22 @@
 """Long computations run beside the event loop."""
 
+import itertools
 import threading
 
 import numpy as np
+import pytest
 import trio
 
+from atalaia.engine import recover
+from atalaia.engine.engine import Gate
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.threads import AT_ONCE, LONG_NS, Threads
 from atalaia.model.batch import Batch, SeriesName
+from atalaia.rules.tenant_state import TenantRules
 from tests.engine.store import FaultyStore
 from tests.engine.test_engine import ONE, TWO, batch, engine
+
+_times = itertools.count(1)
 
 SLOW = [
     f"rule r{n} on sensors when {what}(t, {n + 1}m) > 100"
@@ -63,3 +70,68 @@ async def test_slow_rules_of_one_tenant_stall_no_other(kernel: None) -> None:
             await gate.submit(TWO, batch()).wait()
         assert not slow.settled
         assert (await slow.wait()).accepted == rows
+
+
+async def longest_turn(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, of: object, name: str, sent: Batch
+) -> int:
+    """How often something is called at most, while a batch is stored, from one turn of another
+    task to its next: two turns of the actor may lie between.
+    """
+    called = longest = 0
+    function = getattr(of, name)
+
+    def counting(*args: object) -> object:
+        nonlocal called
+        called += 1
+        return function(*args)
+
+    async def compete() -> None:
+        nonlocal called, longest
+        while True:
+            longest, called = max(longest, called), 0
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(of, name, counting)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(compete)
+        await gate.submit(ONE, sent).wait()
+        nursery.cancel_scope.cancel()
+    return longest
+
+
+def one_each(sensors: int) -> Batch:
+    """A reading of each of so many sensors."""
+    rows = np.arange(sensors, dtype=np.int32)
+    return Batch(
+        names=tuple(SeriesName(f"s{n}", "t") for n in range(sensors)), idx=rows,
+        ts=np.full(sensors, next(_times)), value=np.zeros(sensors), row=rows, rejects=(),
+        sent=sensors,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "most"), [(0, 620), (200, 32)])
+async def test_others_are_served_while_sensors_are_added(
+    monkeypatch: pytest.MonkeyPatch, rules: int, most: int
+) -> None:
+    """When they are new and when they are loaded: the more often, the more rules watch them."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for n in range(rules):
+            await gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > {n}")).wait()
+        new = await longest_turn(gate, monkeypatch, TenantRules, "add_sensor", one_each(1_000))
+        assert 1 <= new <= most
+        assert len(store.tenant(ONE).sensors) == 1_000
+    async with engine(store) as gate:
+        loaded = await longest_turn(gate, monkeypatch, TenantRules, "add_sensor", batch())
+        assert 1 <= loaded <= most
+
+
+async def test_others_are_served_while_rules_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text takes a third of a millisecond, and a tenant may have a thousand."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for n in range(100):
+            await gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > {n}")).wait()
+    async with engine(store) as gate:
+        assert 1 <= await longest_turn(gate, monkeypatch, recover, "parse_rule", batch()) <= 32

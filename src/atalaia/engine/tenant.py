@@ -31,7 +31,7 @@ from atalaia.engine.messages import (
 )
 from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.engine.recover import add_sensors, recover
+from atalaia.engine.recover import add_sensors, add_series, joining_bytes, recover
 from atalaia.engine.rule_edits import (
     Edited,
     apply_edit,
@@ -261,13 +261,12 @@ class TenantActor:
         unknown = [batch.names[i] for i in used if batch.names[i] not in state.table]
         if unknown:
             strangers = {name.sensor for name in unknown if not state.knows_sensor(name.sensor)}
-            self._check_room(state, state.rules.joining_bytes(strangers))
+            self._check_room(state, await joining_bytes(state, strangers))
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            add_sensors(state, sensors, {})
-            for row in series:
-                state.add_series(row, None, None)
+            await add_sensors(state, sensors, {})
+            await add_series(state, series, {}, {})
         slots = state.table.slots(batch.names)[batch.idx]
         batch = refuse(
             batch,
