@@ -21,14 +21,15 @@ from atalaia.rules import windows as w
 from atalaia.rules.absence import Absence, on_grid
 from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
-from atalaia.rules.forecast import STATE_BYTES, Forecast, Group, forecast
+from atalaia.rules.forecast import AS_IT_IS, STATE_BYTES, Forecast, Group, Plan, forecast
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
-from atalaia.rules.program import ActiveRule, Shape, fitting
+from atalaia.rules.program import ActiveRule, Shape, crowding, fitting
+from atalaia.rules.selecting import Selectors
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import STORED, States
-from atalaia.rules.syntax import MAX_METRICS, SEVERITY_ORDER, Aggregate
+from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -37,6 +38,7 @@ KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 RESTORED = 4_096  # states from one halt to the next
 LONG_AGO = Micros(0)
+NS_TO_FORESEE = 10_000  # of each sensor, series and rule
 
 
 @attrs.frozen
@@ -108,42 +110,39 @@ class TenantRules:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
         return self._shapes.matching[self._shape(sensor)][len(self._sensors[sensor].shape.rules) :]
 
-    def crowded_by(self, edited: ActiveRule) -> str | None:
-        """The name of a sensor whose rules do not fit together with this one among them."""
-        if edited.spec.silence is not None:
-            return None
-        fits: dict[int, bool] = {}  # per shape
-        for slot, sensor in enumerate(self._sensors):
-            if not edited.spec.selector.matches(sensor.name, sensor.tags):
-                continue
-            shape = self._shape(slot)
-            if shape not in fits:
-                matching = self._shapes.matching[shape]
-                others = [rule for rule in matching if rule.rule_no != edited.rule_no]
-                fits[shape] = fitting([*others, edited]) > len(others)
-            if not fits[shape]:
-                return sensor.name
-        return None
+    def name_of(self, sensor: int) -> str:
+        return self._sensors[sensor].name
 
-    def crowded_by_all(self, new: Sequence[ActiveRule]) -> tuple[str, str] | None:
-        """The names of one of these rules and of a sensor where, with all of them in the places of
-        those with their numbers, it would be too many metrics.
+    def crowded(self, before: Plan, after: Plan) -> tuple[str, str] | None:
+        """The names of a rule and of a sensor where it would be left out, being too many metrics,
+        under one plan and not, or not as much, under the one before.
         """
-        numbers = {rule.rule_no for rule in new}
-        for group in self._regroup(new, None)[1]:
-            metrics: set[str] = set()
-            for rule in group.rules:
-                metrics.update(rule.spec.metrics)
-                if len(metrics) > MAX_METRICS and rule.rule_no in numbers:
-                    return rule.spec.name, self._sensors[group.first].name
+        old, new = Selectors(before.new), Selectors(after.new)
+        seen = set()
+        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
+            sensor = self._sensors[slot]
+            was, will = old.find(sensor.name, sensor.tags), new.find(sensor.name, sensor.tags)
+            key = (shape, id(was), id(will))
+            if key in seen:
+                continue
+            seen.add(key)
+            there = self._shapes.matching[shape]
+            rule = crowding(before.of(there, was.judging), after.of(there, will.judging))
+            if rule is not None:
+                return rule.spec.name, sensor.name
         return None
 
     def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
-        """Whether these tags give a sensor more rules, and rules that do not fit together."""
+        """Whether these tags leave out rules of a sensor that watch it now, or would then."""
         matching = self._shapes.match(self._sensors[sensor].name, tags)
-        before = {rule.rule_no for rule in self._shapes.matching[self._shape(sensor)]}
-        more = any(rule.rule_no not in before for rule in matching)
-        return more and fitting(matching) < len(matching)
+        return crowding(self._shapes.matching[self._shape(sensor)], matching) is not None
+
+    @property
+    def ns_to_foresee(self) -> int:
+        """What `crowded` and two forecasts take, about, for a plan of few rules."""
+        return NS_TO_FORESEE * (
+            len(self._sensors) + len(self._series) + len(self._shapes.rules) + len(self.rules)
+        )
 
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
@@ -194,16 +193,16 @@ class TenantRules:
     def forecast(
         self,
         interval_us: Floats,
+        plan: Plan = AS_IT_IS,
         *,
-        new: Sequence[ActiveRule] = (),
         retagged: tuple[int, Mapping[str, str]] | None = None,
     ) -> Forecast:
         """What all of this will take once windows are full.
 
-        interval_us: from one reading to the next, of every series. new: rules that are to watch
-        too, in the place of those with their numbers; retagged: a sensor and its tags to be.
+        interval_us: from one reading to the next, of every series. retagged: a sensor and its
+        tags to be.
         """
-        group_of, groups = self._regroup(new, retagged)
+        group_of, groups = self._regroup(plan, retagged)
         fixed = self._sensor_table.rows.nbytes + self._series.rows.nbytes
         return forecast(
             groups,
@@ -215,28 +214,26 @@ class TenantRules:
         )
 
     def _regroup(
-        self, new: Sequence[ActiveRule], retagged: tuple[int, Mapping[str, str]] | None
+        self, plan: Plan, retagged: tuple[int, Mapping[str, str]] | None
     ) -> tuple[Int32s, list[Group]]:
         """Sensors by the rules that would watch them: the group of each, and the groups.
 
         Rules of silence that are there already are left out.
         """
-        numbers = {rule.rule_no for rule in new}
+        new = Selectors(plan.new)
         group_of = np.zeros(len(self._sensors), np.int32)
         known: dict[tuple[object, ...], int] = {}
         groups: list[Group] = []
         for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
             sensor = self._sensors[slot]
             tags = retagged[1] if retagged is not None and retagged[0] == slot else None
-            fits = tuple(rule.spec.selector.matches(sensor.name, sensor.tags) for rule in new)
-            number = known.setdefault((shape, tags is not None, fits), len(groups))
+            found = new.find(sensor.name, sensor.tags)
+            number = known.setdefault((shape, tags is not None, id(found)), len(groups))
             if number == len(groups):
-                watching: Sequence[ActiveRule] = self._shapes.matching[shape]
+                there: Sequence[ActiveRule] = self._shapes.matching[shape]
                 if tags is not None:
-                    watching = self._shapes.match(sensor.name, tags)
-                kept = [rule for rule in watching if rule.rule_no not in numbers]
-                kept += (rule for rule, fit in zip(new, fits, strict=True) if fit)
-                groups.append(Group(kept, slot))
+                    there = self._shapes.match(sensor.name, tags)
+                groups.append(Group([*plan.of(there, found.judging), *found.silence], slot))
             groups[number].sensors += 1
             group_of[slot] = number
         return group_of, groups
