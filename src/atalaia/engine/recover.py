@@ -13,11 +13,11 @@ import structlog
 import trio
 
 from atalaia.engine.judge import TenantState
-from atalaia.engine.series_table import NEVER, SeriesTable
+from atalaia.engine.series_table import NEVER, TELLING, SeriesTable
 from atalaia.engine.threads import Threads
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
-from atalaia.model.ids import Micros, SensorNo, SeriesNo, TenantNo
+from atalaia.model.ids import DAY_US, SECOND_US, Micros, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, SensorRow, SeriesRow, TenantImage
 from atalaia.rules.language import parse_rule
@@ -32,6 +32,10 @@ LeftOut = dict[UUID, list[str]]
 TURN = 256  # names or series: a millisecond or two, during which nobody else is served
 TURN_US = 3_000  # of what it takes to add sensors
 RULES_PER_TURN = 16  # to parse
+SAMPLED = 256  # series
+SPANS_US = [SECOND_US * 8**n for n in range(6)] + [DAY_US]
+"""How far back a pace is looked for: at most 8 times as many readings as are wanted are read."""
+
 NS_TO_WARM = 100  # per row of a window
 
 
@@ -192,6 +196,32 @@ async def _warm(store: EngineStore, state: TenantState, threads: Threads) -> Non
             await threads.run(NS_TO_WARM * len(ts), state.rules.warm, slots, ts, value)
             if state.is_full:
                 return
+
+
+async def learn_pace(store: EngineStore, state: TenantState) -> None:
+    """Before memory is foreseen: see in what is stored how often readings come, where this life has
+    not seen enough of them. Once: for some hundred series, which the others are like.
+
+    Raises StoreUnavailable.
+    """
+    table = state.table
+    slots = table.untold()
+    if table.asked or not len(slots):
+        return
+    table.asked = True
+    slots = slots[:: -(-len(slots) // SAMPLED)]
+    for span_us in SPANS_US:
+        newest = table.newest[slots]
+        first, counts = newest.copy(), np.zeros(len(slots), np.int64)
+        rows = _rows(store, state, slots, newest - span_us, newest)
+        async with aclosing(rows):
+            async for some, ts, _ in rows:
+                places = np.searchsorted(slots, some)
+                np.minimum.at(first, places, ts)
+                np.add.at(counts, places, 1)
+        told = counts > TELLING
+        table.learn(slots[told], first[told], counts[told] - 1)
+        slots = slots[~told]
 
 
 async def _wait_again(store: EngineStore, state: TenantState, reorder: Reorder) -> None:

@@ -31,7 +31,7 @@ from atalaia.engine.messages import (
 )
 from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.engine.recover import add_sensors, add_series, joining_bytes, recover
+from atalaia.engine.recover import add_sensors, add_series, joining_bytes, learn_pace, recover
 from atalaia.engine.rule_edits import (
     Edited,
     apply_edit,
@@ -312,6 +312,7 @@ class TenantActor:
             )
             rule, rules = edited.write.rule, apply_write(image.rules, edited.write)
             if rule.enabled and rule.active_from == arrived:
+                await learn_pace(self.store, state)
                 await self.threads.run(
                     state.rules.ns_to_foresee, check_rules, state, image.rules, rules
                 )
@@ -401,6 +402,7 @@ class TenantActor:
         self, state: TenantState, image: TenantImage, request: OutlookRequest
     ) -> None:
         """In a thread: a text may hold hundreds of rules, a tenant thousands of sensors."""
+        await learn_pace(self.store, state)
         found = await self.threads.run(
             state.rules.ns_to_foresee * (1 + len(request.specs)),
             foresee, state, image.rules, request.specs,
