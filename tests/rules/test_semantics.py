@@ -88,6 +88,27 @@ def test_any_split_into_batches_gives_the_same_bytes(
     assert [step for part in parts for step in feed(engine, part)] == whole
 
 
+@given(
+    st.lists(rule_texts(), min_size=1, max_size=3), any_streams(), st.integers(1, 5),
+)  # fmt: skip
+@group(BATCHES)
+def test_turns_within_a_batch_change_nothing(
+    texts: list[str], groups: list[list[oracle.Reading]], rows: int
+) -> None:
+    """Whoever goes first in between; readings of one sensor and time stay together."""
+    whole = feed(build(texts), groups)
+    engine, turns = build(texts), 0
+
+    def rest() -> None:
+        nonlocal turns
+        turns += 1
+
+    engine.take_turns(rows, rest)
+    assert feed(engine, groups) == whole
+    count = sum(map(len, groups))
+    assert count // (rows + 2) - 1 <= turns <= count // rows  # a group has three rows at most
+
+
 @given(st.lists(rule_texts(), min_size=1, max_size=3), wild_streams(), st.data())
 @group(CRASH)
 def test_a_crash_anywhere_changes_no_bit(

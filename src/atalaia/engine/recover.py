@@ -14,7 +14,7 @@ import trio
 
 from atalaia.engine.judge import TenantState
 from atalaia.engine.series_table import NEVER, TELLING, SeriesTable
-from atalaia.engine.threads import Threads
+from atalaia.engine.threads import TURN_NS, Threads
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import DAY_US, SECOND_US, Micros, SensorNo, SeriesNo, TenantNo
@@ -71,6 +71,7 @@ async def recover(
         lateness_us=image.lateness_us,
         reorder=Reorder() if _may_wait(image) else None,
     )
+    state.rules.take_turns(max(1, TURN_NS // state.ns_per_row), threads.let_others)
     await add_sensors(state, image.sensors, heard)
     await add_series(state, image.series, image.newest, image.judged)
     await _warm(store, state, threads)

@@ -67,6 +67,8 @@ BUSY_S = 5.0
 LINGER_S = 0.05
 """So long after an edit of a rule another one is waited for: files of rules come one by one."""
 
+BYTES_PER_ROW = 16  # of a reading that waits, at least
+
 FULL_RETRY_S = 60  # somebody has to change a rule
 
 
@@ -385,7 +387,10 @@ class TenantActor:
             )
             return False
         arrived = state.next_arrival(self.clock.now_us())
-        transitions, touched = state.judge_waiting(slot, arrived)
+        most = 0 if state.reorder is None else state.reorder.used_bytes // BYTES_PER_ROW
+        transitions, touched = await self.threads.run(
+            state.ns_per_row * most, state.judge_waiting, slot, arrived
+        )
         item = self._bare_item(
             arrived,
             rule_states=rule_states(state.rules, snapshot=False),

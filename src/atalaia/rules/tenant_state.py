@@ -6,7 +6,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -68,6 +68,8 @@ class TenantRules:
     _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
     _witness: Witness = attrs.field(factory=Witness)
+    _rest: Callable[[], None] | None = None
+    _rows_per_turn: int = 0
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
@@ -279,16 +281,18 @@ class TenantRules:
     ) -> Iterator[tuple[Int64s, Floats]]:
         shapes, states, memory = self._shapes, self._states, self._memory
         hours = shapes.hours
-        row, room = 0, FIRST_ROOM
+        row, end, room = 0, 0, FIRST_ROOM
         if hours.schedules:
             self._cover(series, ts)
         counts = np.array([0, states.dirty_count, stop_at_openings], np.int64)
         while row < len(series):
+            if row == end:
+                end = self._next_turn(series, ts, row)
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
             counts[0] = 0
             row, why, what = k.fold(
-                series, ts, value, row,
+                series[:end], ts[:end], value[:end], row,
                 self._sensor_table.rows, self._series.rows, self._series_of.rows[:, 0],
                 states.words, states.records, states.pool,
                 memory.words, memory.numbers, memory.control,
@@ -303,6 +307,24 @@ class TenantRules:
             if why == k.OUTPUT_FULL:
                 room = min(2 * room, MOST_ROOM) + int(what)
             self._make_room(why, int(what))
+
+    def take_turns(self, rows: int, rest: Callable[[], None]) -> None:
+        """Have `fold` call this after so many rows, every time that more are left."""
+        self._rows_per_turn, self._rest = rows, rest
+
+    def _next_turn(self, series: Int64s, ts: Int64s, row: int) -> int:
+        """Where it ends: rows of one sensor and time are judged together."""
+        if self._rest is None:
+            return len(series)
+        if row:
+            self._rest()
+        end = min(row + self._rows_per_turn, len(series))
+        sensors = self._series.rows[:, w.R_SENSOR]
+        while end < len(series) and (
+            ts[end] == ts[end - 1] and sensors[series[end]] == sensors[series[end - 1]]
+        ):
+            end += 1
+        return end
 
     def _cover(self, series: Int64s, ts: Int64s) -> None:
         """Lay out the schedules where these rows are judged: at the clocks of their sensors."""
