@@ -22,6 +22,7 @@ class Tenant:
     newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
     states: list[bytes] = attrs.field(factory=list)
     rules: dict[int, StoredRule] = attrs.field(factory=dict)
+    deleted: set[int] = attrs.field(factory=set)
     heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
     waits: set[int] = attrs.field(factory=set)
     judged: dict[SeriesNo, Micros] = attrs.field(factory=dict)
@@ -51,6 +52,8 @@ class FaultyStore:
     loading: int = 0
     most_loading: int = 0
     loads: int = 0
+    asked: int = 0
+    asked_series: int = 0
     snapshots: int = 0
     transitions: list[Transition] = attrs.field(factory=list)
     landed: trio.Event = attrs.field(factory=trio.Event)
@@ -77,7 +80,7 @@ class FaultyStore:
             series=list(t.series.values()),
             newest=dict(t.newest),
             rule_states=b"".join(t.states),
-            rules=list(t.rules.values()),
+            rules=[rule for rule in t.rules.values() if rule.rule_no not in t.deleted],
             next_rule_no=RuleNo(len(t.rules) + 1),
             last_received=Micros(t.last_received),
             deltas=t.deltas,
@@ -94,6 +97,8 @@ class FaultyStore:
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
     ) -> AsyncGenerator[tuple[Int32s, Int64s, Floats], None]:
+        self.asked += 1
+        self.asked_series += len(series)
         rows = self.tenant(tenant_no).rows
         for number, low, high in zip(series.tolist(), since.tolist(), until.tolist(), strict=True):
             kept = sorted(
@@ -179,6 +184,8 @@ class FaultyStore:
         if item.rule_write is not None:
             number = item.rule_write.rule.rule_no
             t.rules[number] = item.rule_write.rule
+            if item.rule_write.deleted:
+                t.deleted.add(number)
             waits = item.rule_write.waits and item.rule_write.rule.enabled
             t.waits = t.waits | {number} if waits else t.waits - {number}
         if item.lateness_write is not None:

@@ -125,7 +125,7 @@ async def test_a_rule_that_would_take_too_much_is_refused(autojump_clock: MockCl
 
 
 async def test_the_pace_is_known_after_a_restart_and_an_edit(autojump_clock: MockClock) -> None:
-    """From the readings that fill the windows, and from the life before."""
+    """From the life before, from the readings that fill the windows, and from others stored."""
     store = FaultyStore()
     spec = parse_rule("rule x on sensors when max(u, 10h) > 9")
 
@@ -141,8 +141,43 @@ async def test_the_pace_is_known_after_a_restart_and_an_edit(autojump_clock: Moc
         assert first == pytest.approx(600 * 16.5, rel=0.2)
         await gate.edit_rule(ONE, CreateRule("rule r on sensors when avg(t, 5m) > 9")).wait()
         assert await said(gate) == pytest.approx(first, abs=2)
-    async with engine(store) as gate:  # of u nothing has been seen: it is as t is
-        assert await said(gate) == pytest.approx(7_200 * 16.5, rel=0.1)
+    async with engine(store) as gate:
+        assert await said(gate) == pytest.approx(first, abs=2)
+        asked = store.asked
+        assert await said(gate) == pytest.approx(first, abs=2)
+        await gate.edit_rule(ONE, CreateRule("rule q on sensors when avg(t, 4m) > 9")).wait()
+        await trio.sleep(1)
+        assert await said(gate) == pytest.approx(first, abs=2)
+        assert store.asked == asked + 1  # for the windows
+
+
+@pytest.mark.parametrize("every_s", [0.002, 0.3, 3.0, 1_000.0])
+async def test_a_first_rule_is_foreseen_after_a_restart_as_before(
+    autojump_clock: MockClock, every_s: float
+) -> None:
+    """Though there are no windows that readings would be loaded for; a few series tell it."""
+    store = FaultyStore()
+    spec = parse_rule("rule x on sensors when max(t, 12h) > 9")
+    async with engine(store) as gate:
+        for n in range(3):
+            await gate.submit(ONE, stream(f"s{n}", 0, 1_200, every_s)).wait()
+        before = await gate.foresee(ONE, [spec]).wait()
+    async with engine(store) as gate:
+        after = await gate.foresee(ONE, [spec]).wait()
+        assert after.with_bytes == pytest.approx(before.with_bytes, rel=0.01)
+
+
+async def test_readings_too_few_to_tell_are_asked_for_once(autojump_clock: MockClock) -> None:
+    """And of a few of many series."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for n in range(300):
+            await gate.submit(ONE, stream(f"s{n}", 0, 3)).wait()
+        for _ in range(3):
+            outlook = await gate.foresee(ONE, [parse_rule(LONG)]).wait()
+        assert store.asked == 7
+        assert store.asked_series < 7 * 256
+        assert outlook.with_bytes > 300 * 36_000 * 16
 
 
 async def test_tags_that_would_take_too_much_are_refused(autojump_clock: MockClock) -> None:
@@ -179,7 +214,7 @@ async def test_sensors_that_do_not_fit_any_more_are_not_registered(
             names=names, idx=idx, ts=np.ones(1_000, np.int64), value=np.ones(1_000), row=idx,
             rejects=(), sent=1_000,
         )  # fmt: skip
-        with pytest.raises(Overloaded, match="sensors that are new in this batch take 6"):
+        with pytest.raises(Overloaded, match="sensors that are new in this batch take 4"):
             await gate.submit(ONE, many).wait()
         assert store.tenant(ONE).sensors == {}
         assert (await gate.submit(ONE, stream("s1", 0, 1)).wait()).accepted == 1

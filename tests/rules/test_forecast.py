@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from atalaia.model.ids import Micros, RuleNo, SensorNo
-from atalaia.rules.forecast import STATE_BYTES, mib
+from atalaia.rules.forecast import AS_IT_IS, STATE_BYTES, Plan, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from tests.rules.streams import TENANT
@@ -77,14 +77,66 @@ def test_a_rule_that_is_to_come_is_foreseen(new: int) -> None:
     there = build(active(others), TAGGED)
     (coming,) = active([RULES[new]], first=9)
     with_it = build([*active(others), coming], TAGGED)
-    assert there.forecast(intervals(), new=[coming]).total == pytest.approx(
+    assert there.forecast(intervals(), Plan([coming])).total == pytest.approx(
         with_it.forecast(intervals()).total
     )
     replaced = build(active([*others, "rule x on sensors when sum(c, 2h) > 1"]), TAGGED)
     instead = ActiveRule(RuleNo(len(RULES)), UUID(int=9), 2, coming.spec)
-    assert replaced.forecast(intervals(), new=[instead]).total == pytest.approx(
+    assert replaced.forecast(intervals(), Plan([instead])).total == pytest.approx(
         with_it.forecast(intervals()).total
     )
+
+
+def test_a_rule_that_is_to_go_is_foreseen() -> None:
+    """The forecast is that of the engine without it."""
+    without = build(active(list(RULES[1:]), first=2), TAGGED)
+    found = build(active(list(RULES)), TAGGED).forecast(intervals(), Plan(gone=frozenset([1])))
+    assert found.total == pytest.approx(without.forecast(intervals()).total)
+
+
+def wide(metrics: range, sensors: str = "") -> str:
+    """A rule over so many metrics."""
+    return f"rule r on sensors {sensors} when " + " or ".join(f"m{n} > 1" for n in metrics)
+
+
+THERE = [wide(range(40)), wide(range(30, 70)), wide(range(66, 80))]  # the second is left out
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "fits"),
+    [
+        (wide(range(40)).replace("> 1", "> 2"), 1, True),  # no worse
+        (wide(range(30)), 1, True),  # less
+        (wide(range(41)), 1, True),  # another of those that are looked at anyway
+        (wide(range(-1, 40)).replace("m-1", "x"), 1, False),  # more
+        (wide(range(30, 69)), 2, True),
+        (wide(range(30, 71)), 2, True),
+        (wide(range(35, 83)), 2, False),
+        (wide(range(66, 81)), 3, False),
+        (wide(range(5)), -1, False),  # it would be left out
+        (wide(range(5), '"x*"'), -1, True),
+        (wide(range(30, 70), '"x*"'), 2, True),
+    ],
+)
+def test_who_has_too_many_metrics_may_have_less(text: str, number: int, fits: bool) -> None:
+    """Step by step; not more, and nothing that is looked at now may be left out."""
+    there = build(active(THERE), {})
+    edited = ActiveRule(RuleNo(number), UUID(int=99), 2, parse_rule(text))
+    found = there.crowded(AS_IT_IS, Plan([edited]))
+    assert (found is None) == fits
+    assert found is None or found[1] == "s0"
+    beside = Plan([edited], gone=frozenset([1, 2, 3]) - {number})
+    assert there.crowded(AS_IT_IS, beside) is None
+
+
+def test_tags_that_make_it_less_are_taken() -> None:
+    """Of a sensor whose rules are too many."""
+    tagged = [wide(range(40)), wide(range(30, 70), 'where k = "v"'), wide(range(80, 90))]
+    there = build(active(tagged), {0: {"k": "v"}})
+    assert [rule.rule_no for rule in there.left_out(0)] == [2, 3]
+    assert not there.crowds(0, {})
+    assert not there.crowds(0, {"k": "v", "l": "w"})
+    assert there.crowds(1, {"k": "v"})
 
 
 def test_tags_that_are_to_come_are_foreseen() -> None:

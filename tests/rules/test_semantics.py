@@ -29,7 +29,7 @@ def rebuild(engine: TenantRules, groups: list[list[oracle.Reading]]) -> TenantRu
         rows = [(ts, value) for name, ts, value in seen if name == metric]
         newest = rows[-1][0] if rows else None
         rebuilt.add_series(slot, metric, None if newest is None else Micros(newest))
-        reach = rebuilt.window_us(index)
+        reach = int(rebuilt.windows_us(np.array([index]))[0])
         kept = [(ts, value) for ts, value in rows if newest is not None and ts > newest - reach]
         if reach:
             rebuilt.warm(
@@ -86,6 +86,27 @@ def test_any_split_into_batches_gives_the_same_bytes(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(groups)), max_size=5)))
     parts = [groups[a:b] for a, b in zip([0, *cuts], [*cuts, len(groups)], strict=True)]
     assert [step for part in parts for step in feed(engine, part)] == whole
+
+
+@given(
+    st.lists(rule_texts(), min_size=1, max_size=3), any_streams(), st.integers(1, 5),
+)  # fmt: skip
+@group(BATCHES)
+def test_turns_within_a_batch_change_nothing(
+    texts: list[str], groups: list[list[oracle.Reading]], rows: int
+) -> None:
+    """Whoever goes first in between; readings of one sensor and time stay together."""
+    whole = feed(build(texts), groups)
+    engine, turns = build(texts), 0
+
+    def rest() -> None:
+        nonlocal turns
+        turns += 1
+
+    engine.take_turns(rows, rest)
+    assert feed(engine, groups) == whole
+    count = sum(map(len, groups))
+    assert count // (rows + 2) - 1 <= turns <= count // rows  # a group has three rows at most
 
 
 @given(st.lists(rule_texts(), min_size=1, max_size=3), wild_streams(), st.data())

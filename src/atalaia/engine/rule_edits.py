@@ -18,16 +18,17 @@ from atalaia.engine.messages import (
     RuleEdit,
     SwitchRule,
 )
+from atalaia.engine.recover import active_rules
 from atalaia.model.alert import CloseReason
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.changes import check_count
-from atalaia.rules.forecast import Forecast, mib
+from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec
-from atalaia.rules.tenant_state import ActiveRule, TenantRules
+from atalaia.rules.tenant_state import ActiveRule
 
 
 @attrs.frozen
@@ -101,11 +102,51 @@ def apply_edit(
             return Edited(RuleWrite(gone, deleted=True), "rule_deleted")
 
 
-def check_metrics(state: TenantRules, rule: StoredRule) -> None:
-    """Raises Conflict when a rule that judges anew would not fit beside the others of a sensor."""
-    sensor = state.crowded_by(_active(rule))
-    if sensor is not None:
-        raise too_many_metrics(sensor)
+def apply_write(rules: Sequence[StoredRule], write: RuleWrite) -> list[StoredRule]:
+    """The rules that stand after it, in the order of their age."""
+    others = {rule.rule_no: rule for rule in rules}
+    others[write.rule.rule_no] = write.rule
+    if write.deleted:
+        del others[write.rule.rule_no]
+    return list(others.values())
+
+
+def at_work(rules: Sequence[StoredRule]) -> set[tuple[RuleNo, int]]:
+    """Which of them judge, and in which revision."""
+    return {(rule.rule_no, rule.revision) for rule in rules if rule.enabled}
+
+
+def plan(state: TenantState, rules: Sequence[StoredRule]) -> Plan:
+    """What these rules make of those at work in a state, which edits may have left behind."""
+    known = {(rule.rule_no, rule.version) for rule in state.rules.rules}
+    enabled = [rule for rule in rules if rule.enabled]
+    new = active_rules([r for r in enabled if (r.rule_no, r.version) not in known])
+    gone = {number for number, _ in known} - {rule.rule_no for rule in enabled}
+    return Plan(new, frozenset(gone))
+
+
+def check_rules(
+    state: TenantState, rules: Sequence[StoredRule], after: Sequence[StoredRule]
+) -> None:
+    """Raises Conflict when the rules after an edit would not fit beside each other at a sensor, or
+    take more memory than the tenant may; and more than those before it.
+    """
+    was, will = plan(state, rules), plan(state, after)
+    found = state.rules.crowded(was, will)
+    if found is not None:
+        raise too_many_metrics(found[1])
+    interval_us = state.table.interval_us()
+    now = state.rules.forecast(interval_us, was)
+    _check_growth(state, now, state.rules.forecast(interval_us, will))
+
+
+def check_tags(state: TenantState, sensor: int, tags: Mapping[str, str]) -> None:
+    """The same of a sensor's new tags."""
+    if state.rules.crowds(sensor, tags):
+        raise too_many_metrics(state.rules.name_of(sensor))
+    interval_us = state.table.interval_us()
+    now = state.rules.forecast(interval_us)
+    _check_growth(state, now, state.rules.forecast(interval_us, retagged=(sensor, tags)))
 
 
 def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:
@@ -118,22 +159,6 @@ def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:
     )
 
 
-def check_memory(
-    state: TenantState,
-    *,
-    rule: StoredRule | None = None,
-    retagged: tuple[int, Mapping[str, str]] | None = None,
-) -> None:
-    """Raises Conflict when the tenant would take more memory than it may, and more than now.
-
-    rule: one that judges anew; retagged: a sensor's new tags.
-    """
-    interval_us = state.table.interval_us()
-    new = [] if rule is None else [_active(rule)]
-    after = state.rules.forecast(interval_us, new=new, retagged=retagged)
-    _check_growth(state, state.rules.forecast(interval_us), after)
-
-
 def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[RuleSpec]) -> Outlook:
     """What these rules would do together, each in the place of its namesake among `rules`."""
     numbers = {rule.name: rule.rule_no for rule in rules}
@@ -142,11 +167,12 @@ def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[Rul
         for n, spec in enumerate(specs, start=1)
     ]
     refusals = []
-    crowded = state.rules.crowded_by_all(new)
+    coming = Plan(new)
+    crowded = state.rules.crowded(AS_IT_IS, coming)
     if crowded is not None:
         refusals.append(too_many_metrics(crowded[1], crowded[0]))
     interval_us = state.table.interval_us()
-    now, after = state.rules.forecast(interval_us), state.rules.forecast(interval_us, new=new)
+    now, after = state.rules.forecast(interval_us), state.rules.forecast(interval_us, coming)
     try:
         _check_growth(state, now, after)
     except Conflict as error:
@@ -164,10 +190,6 @@ def _check_growth(state: TenantState, now: Forecast, after: Forecast) -> None:
         "sensors by them, or ask for more (ATALAIA_TENANT_MEMORY).",
         code="too_much_memory",
     )
-
-
-def _active(rule: StoredRule) -> ActiveRule:
-    return ActiveRule(rule.rule_no, rule.rule_id, rule.version, parse_rule(rule.text))
 
 
 def _write(rule: StoredRule, spec: RuleSpec) -> RuleWrite:

@@ -35,6 +35,8 @@ class SeriesTable:
     _gaps: Int64s = attrs.field(factory=lambda: np.zeros(16, np.int64))
     _since: Int64s = attrs.field(factory=lambda: np.full(16, NEVER, np.int64))
     """So many gaps between readings were seen since then."""
+    asked: bool = False
+    """Whether the store has been asked for what was not seen."""
 
     def __len__(self) -> int:
         return len(self._slot_of)
@@ -113,8 +115,17 @@ class SeriesTable:
             found[~known] = np.median(found[known])
         return found
 
+    def untold(self) -> Int64s:
+        """The slots that have had readings, too few of them seen to tell how often they come."""
+        return np.flatnonzero((self._gaps[: len(self)] < TELLING) & (self.newest != NEVER))
+
+    def learn(self, slots: Int64s, since: Int64s, gaps: Int64s) -> None:
+        """So many gaps of each lay between then and its newest reading."""
+        self._since[slots], self._gaps[slots] = since, gaps
+
     def adopt(self, other: "SeriesTable") -> None:
         """Know what another life of this table has seen of how often readings come, if more."""
+        self.asked |= other.asked
         if not len(other):
             return
         order = np.argsort(other.series_no, kind="stable")

@@ -31,21 +31,22 @@ from atalaia.engine.messages import (
 )
 from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.engine.recover import add_sensors, recover
+from atalaia.engine.recover import add_sensors, add_series, joining_bytes, learn_pace, recover
 from atalaia.engine.rule_edits import (
     Edited,
     apply_edit,
-    check_memory,
-    check_metrics,
+    apply_write,
+    at_work,
+    check_rules,
+    check_tags,
     foresee,
-    too_many_metrics,
 )
 from atalaia.engine.series_table import SeriesTable
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded, Unavailable
-from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.ids import Micros, RuleNo, TenantNo
 from atalaia.ports import (
     CommitItem,
     EngineStore,
@@ -62,6 +63,11 @@ log = structlog.get_logger()
 
 BUSY_S = 5.0
 """So long after its time a tick goes before the messages that wait: they may be endless."""
+
+LINGER_S = 0.05
+"""So long after an edit of a rule another one is waited for: files of rules come one by one."""
+
+BYTES_PER_ROW = 16  # of a reading that waits, at least
 
 FULL_RETRY_S = 60  # somebody has to change a rule
 
@@ -107,20 +113,35 @@ class TenantActor:
             del state, image  # one at a time in memory
 
     async def _serve(self, state: TenantState, image: TenantImage) -> bool:
-        """True when the state must be rebuilt from storage, False at the end of this life."""
+        """True when the state must be rebuilt from storage, False at the end of this life.
+
+        Edits of rules that follow one another are made on the rules as they are to stand, and the
+        state is rebuilt once for all of them: before anything else is done, which waits in
+        `current` then.
+        """
+        stale_since: float | None = None
         while True:
-            self.current = None
-            try:
-                with trio.fail_after(self._patience_s(state)):
-                    self.current = await self.inbox.receive()
-            except trio.TooSlowError:
-                if state.rules.waits:
-                    await self._tick(state)
-                elif await self._retire(state):
+            if self.current is None:
+                patience_s = self._patience_s(state) if stale_since is None else LINGER_S
+                try:
+                    with trio.fail_after(patience_s):
+                        self.current = await self.inbox.receive()
+                except trio.TooSlowError:
+                    if stale_since is not None:
+                        return True
+                    if state.rules.waits:
+                        await self._tick(state)
+                    elif await self._retire(state):
+                        return False
+                    continue
+                except trio.EndOfChannel:
                     return False
-                continue
-            except trio.EndOfChannel:
-                return False
+            if stale_since is not None and (
+                not isinstance(self.current, RuleRequest)
+                or state.is_full
+                or trio.current_time() - stale_since > BUSY_S
+            ):
+                return True
             match self.current:
                 case Submission() as submission:
                     if submission.after is not None and submission.after.failed:
@@ -128,8 +149,12 @@ class TenantActor:
                     else:
                         await self._admit(state, submission)
                 case RuleRequest() as request:
-                    if await self._edit_rule(state, image, request):
-                        return True
+                    edited = await self._edit_rule(state, image, request)
+                    if edited is not None:
+                        changed = at_work(edited.rules) != at_work(image.rules)
+                        image = edited
+                        if changed and stale_since is None:
+                            stale_since = trio.current_time()
                 case TagsRequest() as request:
                     if await self._tag(state, request):
                         return True
@@ -138,7 +163,8 @@ class TenantActor:
                         return True
                 case OutlookRequest() as request:
                     await self._foresee(state, image, request)
-            if state.rules.waits and self._overdue_s(state) > BUSY_S:
+            self.current = None
+            if stale_since is None and state.rules.waits and self._overdue_s(state) > BUSY_S:
                 await self._tick(state)
 
     def _overdue_s(self, state: TenantState) -> float:
@@ -232,7 +258,8 @@ class TenantActor:
             most_steps=self.limits.item_steps,
         )
         await self.incarnation.eased(self.limits.unsettled_steps)
-        part = await self.threads.run(state.ns_per_row * len(batch), next, parts)
+        ns = state.ns_per_row * len(batch) + state.rules.ns_to_prepare(batch.ts)
+        part = await self.threads.run(ns, next, parts)
         fresh = len(part.item.fresh_ts)
         while not part.last:
             state.deltas += 1
@@ -282,13 +309,12 @@ class TenantActor:
         unknown = [batch.names[i] for i in used if batch.names[i] not in state.table]
         if unknown:
             strangers = {name.sensor for name in unknown if not state.knows_sensor(name.sensor)}
-            self._check_room(state, state.rules.joining_bytes(strangers))
+            self._check_room(state, await joining_bytes(state, strangers))
             sensors, series = await self.store.register(
                 self.tenant_no, unknown, self.clock.now_us()
             )
-            add_sensors(state, sensors, {})
-            for row in series:
-                state.add_series(row, None, None)
+            await add_sensors(state, sensors, {})
+            await add_series(state, series, {}, {})
         slots = state.table.slots(batch.names)[batch.idx]
         batch = refuse(
             batch,
@@ -300,26 +326,29 @@ class TenantActor:
 
     async def _edit_rule(
         self, state: TenantState, image: TenantImage, request: RuleRequest
-    ) -> bool:
-        """Commit the edit after everything before it; True when it was made."""
+    ) -> TenantImage | None:
+        """Commit the edit after everything before it; the image with it when it was made."""
         await self.incarnation.settled()
         arrived = state.next_arrival(self.clock.now_us())
         try:
             edited = apply_edit(
                 image.rules, image.next_rule_no, request.edit, arrived, most=request.most
             )
-            if edited.write.rule.enabled and edited.write.rule.active_from == arrived:
-                check_metrics(state.rules, edited.write.rule)
-                check_memory(state, rule=edited.write.rule)
+            rule, rules = edited.write.rule, apply_write(image.rules, edited.write)
+            if rule.enabled and rule.active_from == arrived:
+                await learn_pace(self.store, state)
+                await self.threads.run(
+                    state.rules.ns_to_foresee, check_rules, state, image.rules, rules
+                )
         except AtalaiaError as error:
             request.receipt.fail(error)
-            return False
+            return None
         item = self._edit_item(state, edited, arrived)
-        rule = edited.write.rule
         await self._hand_over(item, request.receipt, lambda _: request.receipt.settle(rule))
         await self.incarnation.settled()
         log.info("rule_committed", rule_id=str(rule.rule_id), revision=rule.revision)
-        return True
+        next_no = max(image.next_rule_no, RuleNo(rule.rule_no + 1))
+        return attrs.evolve(image, rules=rules, next_rule_no=next_no)
 
     def _edit_item(self, state: TenantState, edited: Edited, arrived: Micros) -> CommitItem:
         rule = edited.write.rule
@@ -341,11 +370,8 @@ class TenantActor:
             request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
             return False
         sensor_no, slot = found
-        if state.rules.crowds(slot, request.tags):
-            request.receipt.fail(too_many_metrics(request.sensor))
-            return False
         try:
-            check_memory(state, retagged=(slot, request.tags))
+            await self.threads.run(state.rules.ns_to_foresee, check_tags, state, slot, request.tags)
         except Conflict as error:
             request.receipt.fail(error)
             return False
@@ -383,7 +409,10 @@ class TenantActor:
             )
             return False
         arrived = state.next_arrival(self.clock.now_us())
-        transitions, touched = state.judge_waiting(slot, arrived)
+        most = 0 if state.reorder is None else state.reorder.used_bytes // BYTES_PER_ROW
+        transitions, touched = await self.threads.run(
+            state.ns_per_row * most, state.judge_waiting, slot, arrived
+        )
         item = self._bare_item(
             arrived,
             rule_states=rule_states(state.rules, snapshot=False),
@@ -400,7 +429,11 @@ class TenantActor:
         self, state: TenantState, image: TenantImage, request: OutlookRequest
     ) -> None:
         """In a thread: a text may hold hundreds of rules, a tenant thousands of sensors."""
-        found = await trio.to_thread.run_sync(foresee, state, image.rules, request.specs)
+        await learn_pace(self.store, state)
+        found = await self.threads.run(
+            state.rules.ns_to_foresee * (1 + len(request.specs)),
+            foresee, state, image.rules, request.specs,
+        )  # fmt: skip
         request.receipt.settle(found)
         self.current = None
 

@@ -5,6 +5,7 @@ sensors that there are, by how often their readings really come. Pure.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import attrs
 import numpy as np
@@ -14,7 +15,7 @@ from atalaia.rules.cost import WORD, Window, series_bytes
 from atalaia.rules.program import ActiveRule, fitting
 from atalaia.rules.windows import LOOK
 
-STATE_BYTES = WORD + 210
+STATE_BYTES = WORD + 130
 """Of a rule at a sensor: its word, and what Python keeps of it (measured)."""
 
 SHOWN = 3
@@ -44,6 +45,30 @@ class Forecast:
 
 def mib(size: float) -> str:
     return f"{size / (1 << 20):,.1f} MiB"
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """What rules are to become. new: such that are to watch, in the place of those with their
+    numbers; those with negative ones are younger than all. gone: numbers of those that are to go.
+    """
+
+    new: Sequence[ActiveRule] = ()
+    gone: frozenset[int] = frozenset()
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        return self.gone.union(rule.rule_no for rule in self.new)
+
+    def of(
+        self, there: Sequence[ActiveRule], matching: Sequence[ActiveRule]
+    ) -> Sequence[ActiveRule]:
+        """Of a sensor that these rules watch, and whom these new ones match: in order of age."""
+        kept = [rule for rule in there if rule.rule_no not in self._numbers]
+        return sorted([*kept, *matching], key=lambda rule: (rule.rule_no < 0, abs(rule.rule_no)))
+
+
+AS_IT_IS = Plan()
 
 
 @attrs.define(eq=False)

@@ -29,3 +29,7 @@ class Table:
             self._data = np.concatenate([self._data, np.zeros_like(self._data)])
         self._data[self._used : self._used + times] = row
         self._used += times
+
+    def extend(self, rows: Int64s) -> None:
+        self.add((0,) * self._columns, times=len(rows))
+        self._data[self._used - len(rows) : self._used] = rows

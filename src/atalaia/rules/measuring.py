@@ -59,7 +59,7 @@ class Measurement:
     @property
     def reach_us(self) -> int:
         """How far before the clock readings matter."""
-        return max((self._rules.window_us(n) for n in range(len(self.metrics))), default=0)
+        return int(self._rules.windows_us(np.arange(len(self.metrics))).max(initial=0))
 
     @property
     def used_bytes(self) -> int:

@@ -223,6 +223,22 @@ def fitting(rules: Sequence[ActiveRule]) -> int:
     return len(rules)
 
 
+def crowding(before: Sequence[ActiveRule], after: Sequence[ActiveRule]) -> ActiveRule | None:
+    """A rule of a sensor that a change of its rules would leave out, both in the order of their
+    age; None when they fit, or fit no worse: whoever has too many may go down step by step.
+    """
+    left = {rule.rule_no for rule in before[fitting(before) :]}
+    out = after[fitting(after) :]
+    for rule in out:
+        if rule.rule_no not in left:
+            return rule
+    return out[0] if out and len(_metrics(after)) > len(_metrics(before)) else None
+
+
+def _metrics(rules: Sequence[ActiveRule]) -> set[str]:
+    return {metric for rule in rules for metric in rule.spec.metrics}
+
+
 def build_shape(rules: Sequence[ActiveRule]) -> Shape:
     """The arrays of rules that fit (`fitting`)."""
     builder = _Builder()

@@ -4,7 +4,7 @@ Pure but for the time zones' rules, which the interpreter reads from its databas
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -30,15 +30,22 @@ class Schedule:
     def intervals(self, since_us: int, until_us: int) -> Iterator[tuple[int, int]]:
         """[start, end) in epoch µs, ascending, of every day that touches the range."""
         zone = ZoneInfo(self.zone)
-        day = _local(since_us, zone) - 2 * _DAY
-        last = _local(until_us, zone) + _DAY
-        while day <= last:
+        first, last = _local(since_us, zone).toordinal(), _local(until_us, zone).toordinal()
+        return self.of_days(range(first - 2, last + 2))
+
+    def of_days(self, days: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """[start, end) of what begins on each of these days of the place, given as ordinals.
+
+        One may end before it starts: hours that a change of the clock leaves out.
+        """
+        zone = ZoneInfo(self.zone)
+        for ordinal in days:
+            day = date.fromordinal(ordinal)
             if day.weekday() in self.days:
                 yield (
                     self._edge(day, self.start_minute, zone),
                     self._edge(day, self.end_minute, zone),
                 )
-            day += _DAY
 
     def _edge(self, day: date, minute: int, zone: ZoneInfo) -> int:
         later, minute = divmod(minute, 24 * 60)

@@ -6,6 +6,8 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Floats, Int64s
+from atalaia.rules.growing import Table
+from atalaia.rules.hours import Hours
 from atalaia.rules.program import (
     ATOM,
     COMPARE,
@@ -16,12 +18,8 @@ from atalaia.rules.program import (
     build_shape,
     fitting,
 )
-from atalaia.rules.schedule import Schedule
-from atalaia.rules.syntax import Selector
+from atalaia.rules.selecting import Selectors
 from atalaia.rules.windows import SUMMARY, W_SEASON, WINDOW
-
-MARGIN_US = 2 * 86_400_000_000
-"""Schedules are laid out this far beyond what was asked for, so that it is asked rarely."""
 
 
 @attrs.define(eq=False)
@@ -33,123 +31,103 @@ class Shapes:
     """
 
     active: Sequence[ActiveRule]
+    _selectors: Selectors = attrs.field(init=False)
     _index: dict[tuple[int, ...], int] = attrs.field(factory=dict)
     _shapes: list[Shape] = attrs.field(factory=list)
     matching: list[tuple[ActiveRule, ...]] = attrs.field(factory=list)
-    at: Int64s = attrs.field(factory=lambda: np.empty((0, 8), np.int64))
-    windows: Int64s = attrs.field(factory=lambda: np.empty((0, WINDOW), np.int64))
-    classes: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
-    atoms: Int64s = attrs.field(factory=lambda: np.empty((0, 2), np.int64))
-    rules: Int64s = attrs.field(factory=lambda: np.empty((0, RULE), np.int64))
-    programs: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
-    ops: Int64s = attrs.field(factory=lambda: np.empty((0, 3), np.int64))
-    constants: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
-    summary: Floats = attrs.field(factory=lambda: np.empty((0, SUMMARY), np.float64))
-    values: Floats = attrs.field(factory=lambda: np.empty(0, np.float64))
-    schedules: list[Schedule] = attrs.field(factory=list)
-    edges: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
-    """Of every schedule its beginnings and ends in turn, ascending."""
-    edges_at: Int64s = attrs.field(factory=lambda: np.zeros((0, 2), np.int64))
-    _laid: tuple[int, int] = (0, 0)
+    _at: Table = attrs.field(factory=lambda: Table(8))
+    _windows: Table = attrs.field(factory=lambda: Table(WINDOW))
+    _classes: Table = attrs.field(factory=lambda: Table(2))
+    _atoms: Table = attrs.field(factory=lambda: Table(2))
+    _rules: Table = attrs.field(factory=lambda: Table(RULE))
+    _programs: Table = attrs.field(factory=lambda: Table(3))
+    _ops: Table = attrs.field(factory=lambda: Table(3))
+    _constants: Table = attrs.field(factory=lambda: Table(1))
+    """As bits."""
+    _scheduled: Table = attrs.field(factory=lambda: Table(1))
+    hours: Hours = attrs.field(factory=Hours)
     most_atoms: int = 1
     most_rules: int = 1
-    _selectors: dict[Selector, int] = attrs.field(factory=dict)
-    _looking: list[tuple[int, ActiveRule]] = attrs.field(factory=list)
-    """Every rule with the place of its selector; rules mostly share few of these."""
-    _matches: dict[tuple[int, ...], tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]] = (
-        attrs.field(factory=dict)
-    )
+    at: Int64s = attrs.field(init=False)
+    windows: Int64s = attrs.field(init=False)
+    classes: Int64s = attrs.field(init=False)
+    atoms: Int64s = attrs.field(init=False)
+    rules: Int64s = attrs.field(init=False)
+    programs: Int64s = attrs.field(init=False)
+    ops: Int64s = attrs.field(init=False)
+    constants: Floats = attrs.field(init=False)
+    scheduled: Int64s = attrs.field(init=False)
+    """Of every shape how many schedules it has."""
+    summary: Floats = attrs.field(init=False)
+    values: Floats = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        for rule in self.active:
-            place = self._selectors.setdefault(rule.spec.selector, len(self._selectors))
-            self._looking.append((place, rule))
+        self._selectors = Selectors(self.active)
+        self._look_again()
 
     def __getitem__(self, index: int) -> Shape:
         return self._shapes[index]
 
     def match(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
         """The rules on readings whose selectors match a sensor with this name and these tags."""
-        return self._match(name, tags)[0]
+        return self._selectors.find(name, tags).judging
 
     def match_silence(self, name: str, tags: Mapping[str, str]) -> tuple[ActiveRule, ...]:
         """The rules of silence for such a sensor: no shape holds them."""
-        return self._match(name, tags)[1]
-
-    def _match(
-        self, name: str, tags: Mapping[str, str]
-    ) -> tuple[tuple[ActiveRule, ...], tuple[ActiveRule, ...]]:
-        """Each selector is asked once: tens of thousands of sensors are added at a recovery."""
-        hits = tuple([n for n, one in enumerate(self._selectors) if one.matches(name, tags)])
-        if hits not in self._matches:
-            rules = [rule for place, rule in self._looking if place in hits]
-            self._matches[hits] = (
-                tuple(rule for rule in rules if rule.spec.silence is None),
-                tuple(rule for rule in rules if rule.spec.silence is not None),
-            )
-        return self._matches[hits]
+        return self._selectors.find(name, tags).silence
 
     def find(self, name: str, tags: Mapping[str, str]) -> tuple[int, tuple[ActiveRule, ...]]:
         """The shape of such a sensor, and its rules of silence. Of rules that do not fit together
         the newest are left out.
         """
-        matching, silence = self._match(name, tags)
-        key = tuple(rule.rule_no for rule in matching)
-        if key not in self._index:
-            self._index[key] = len(self._shapes)
-            self.matching.append(matching)
-            self._add(build_shape(matching[: fitting(matching)]))
-        return self._index[key], silence
-
-    def cover(self, since: int, until: int) -> None:
-        """Lay the schedules out so that this range of times is within them."""
-        low, high = self._laid
-        if low <= since and until <= high and len(self.edges_at) == len(self.schedules):
-            return
-        known = high > low
-        low = min(low, since - MARGIN_US) if known else since - MARGIN_US
-        high = max(high, until + MARGIN_US) if known else until + MARGIN_US
-        edges: list[int] = []
-        places = []
-        for schedule in self.schedules:
-            start = len(edges)
-            for opens, closes in schedule.intervals(low, high):
-                if len(edges) > start and edges[-1] >= opens:
-                    edges[-1] = max(edges[-1], closes)  # midnight to midnight, day after day
-                else:
-                    edges += [opens, closes]
-            places.append((start, len(edges)))
-        self.edges, self.edges_at = np.array(edges, np.int64), np.array(places, np.int64)
-        self._laid = (low, high)
+        found = self._selectors.find(name, tags)
+        if found.shape < 0:
+            key = tuple(rule.rule_no for rule in found.judging)
+            if key not in self._index:
+                self._index[key] = len(self._shapes)
+                self.matching.append(found.judging)
+                self._add(build_shape(found.judging[: fitting(found.judging)]))
+            found.shape = self._index[key]
+        return found.shape, found.silence
 
     def _add(self, shape: Shape) -> None:
-        first_window, first_atom = len(self.windows), len(self.atoms)
-        first_rule, first_program = len(self.rules), len(self.programs)
-        atoms = shape.atoms + [first_window, 0]
+        first_window, first_atom = len(self._windows), len(self._atoms)
+        first_rule, first_program = len(self._rules), len(self._programs)
+        first_class, first_op, first_constant = (
+            len(self._classes), len(self._ops), len(self._constants),
+        )  # fmt: skip
+        numbers = [self.hours.number(schedule) for schedule in shape.schedules]
         rules = shape.rule_table.copy()
         rules[:, 4] += first_program
-        rules[rules[:, 8] >= 0, 8] += len(self.schedules)
-        self.schedules += shape.schedules
-        programs = shape.programs + [len(self.ops), 0, 0]
+        rules[:, 8] = np.array([*numbers, -1])[rules[:, 8]]
         ops = shape.ops.copy()
-        ops[ops[:, 0] == CONST, 1] += len(self.constants)
+        ops[ops[:, 0] == CONST, 1] += first_constant
         ops[(ops[:, 0] == ATOM) | (ops[:, 0] >= COMPARE), 1] += first_atom
-        ops[ops[:, 0] >= COMPARE, 2] += len(self.constants)
-        self.windows = np.concatenate([self.windows, shape.windows])
-        self.atoms = np.concatenate([self.atoms, atoms])
-        self.rules = np.concatenate([self.rules, rules])
-        self.programs = np.concatenate([self.programs, programs])
-        self.ops = np.concatenate([self.ops, ops])
-        self.constants = np.concatenate([self.constants, shape.constants])
-        bounds = [
-            first_window, len(self.windows), first_atom, len(self.atoms),
-            first_rule, len(self.rules), len(self.classes),
-            np.count_nonzero(shape.windows[:, W_SEASON]),
-        ]  # fmt: skip
-        self.classes = np.concatenate([self.classes, shape.classes])
-        self.at = np.concatenate([self.at, np.array([bounds], np.int64)])
-        self.summary = np.empty((len(self.windows), SUMMARY), np.float64)
-        self.values = np.empty(len(self.atoms), np.float64)
+        ops[ops[:, 0] >= COMPARE, 2] += first_constant
+        self._windows.extend(shape.windows)
+        self._classes.extend(shape.classes)
+        self._atoms.extend(shape.atoms + np.array([first_window, 0]))
+        self._rules.extend(rules)
+        self._programs.extend(shape.programs + np.array([first_op, 0, 0]))
+        self._ops.extend(ops)
+        self._constants.extend(shape.constants.view(np.int64).reshape(-1, 1))
+        self._scheduled.add((len(numbers),))
+        self._at.add((
+            first_window, len(self._windows), first_atom, len(self._atoms),
+            first_rule, len(self._rules), first_class,
+            int(np.count_nonzero(shape.windows[:, W_SEASON])),
+        ))  # fmt: skip
         self._shapes.append(shape)
         self.most_atoms = max(self.most_atoms, len(shape.atoms))
         self.most_rules = max(self.most_rules, len(shape.rules))
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """At the tables, which grew."""
+        self.at, self.windows, self.classes = self._at.rows, self._windows.rows, self._classes.rows
+        self.atoms, self.rules = self._atoms.rows, self._rules.rows
+        self.programs, self.ops = self._programs.rows, self._ops.rows
+        self.constants = self._constants.rows[:, 0].view(np.float64)
+        self.scheduled = self._scheduled.rows[:, 0]
+        self.summary = np.empty((len(self.windows), SUMMARY), np.float64)
+        self.values = np.empty(len(self.atoms), np.float64)

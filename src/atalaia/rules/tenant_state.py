@@ -6,7 +6,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -21,14 +21,15 @@ from atalaia.rules import windows as w
 from atalaia.rules.absence import Absence, on_grid
 from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
-from atalaia.rules.forecast import STATE_BYTES, Forecast, Group, forecast
+from atalaia.rules.forecast import AS_IT_IS, STATE_BYTES, Forecast, Group, Plan, forecast
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
-from atalaia.rules.program import ActiveRule, Shape, fitting
+from atalaia.rules.program import ActiveRule, Shape, crowding, fitting
+from atalaia.rules.selecting import Selectors
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import STORED, States
-from atalaia.rules.syntax import MAX_METRICS, SEVERITY_ORDER, Aggregate
+from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
 from atalaia.rules.transitions import make_transition
 
 __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
@@ -37,6 +38,7 @@ KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 RESTORED = 4_096  # states from one halt to the next
 LONG_AGO = Micros(0)
+NS_TO_FORESEE = 10_000  # of each sensor, series and rule
 
 
 @attrs.frozen
@@ -66,6 +68,8 @@ class TenantRules:
     _absence: Absence = attrs.field(init=False)
     _memory: Memory = attrs.field(factory=Memory)
     _witness: Witness = attrs.field(factory=Witness)
+    _rest: Callable[[], None] | None = None
+    _rows_per_turn: int = 0
     _stack: Floats = attrs.field(factory=lambda: np.empty(j.STACK, np.float64))
     _scratch: Floats = attrs.field(factory=lambda: np.empty(w.FEW, np.float64))
 
@@ -99,46 +103,48 @@ class TenantRules:
         self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
 
+    @property
+    def spent_us(self) -> int:
+        """What it took to add all these sensors, about: they, their states, and their shapes."""
+        return 10 * len(self._sensors) + len(self._states) + 20 * len(self._shapes.rules)
+
     def left_out(self, sensor: int) -> Sequence[ActiveRule]:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
         return self._shapes.matching[self._shape(sensor)][len(self._sensors[sensor].shape.rules) :]
 
-    def crowded_by(self, edited: ActiveRule) -> str | None:
-        """The name of a sensor whose rules do not fit together with this one among them."""
-        if edited.spec.silence is not None:
-            return None
-        fits: dict[int, bool] = {}  # per shape
-        for slot, sensor in enumerate(self._sensors):
-            if not edited.spec.selector.matches(sensor.name, sensor.tags):
-                continue
-            shape = self._shape(slot)
-            if shape not in fits:
-                matching = self._shapes.matching[shape]
-                others = [rule for rule in matching if rule.rule_no != edited.rule_no]
-                fits[shape] = fitting([*others, edited]) > len(others)
-            if not fits[shape]:
-                return sensor.name
-        return None
+    def name_of(self, sensor: int) -> str:
+        return self._sensors[sensor].name
 
-    def crowded_by_all(self, new: Sequence[ActiveRule]) -> tuple[str, str] | None:
-        """The names of one of these rules and of a sensor where, with all of them in the places of
-        those with their numbers, it would be too many metrics.
+    def crowded(self, before: Plan, after: Plan) -> tuple[str, str] | None:
+        """The names of a rule and of a sensor where it would be left out, being too many metrics,
+        under one plan and not, or not as much, under the one before.
         """
-        numbers = {rule.rule_no for rule in new}
-        for group in self._regroup(new, None)[1]:
-            metrics: set[str] = set()
-            for rule in group.rules:
-                metrics.update(rule.spec.metrics)
-                if len(metrics) > MAX_METRICS and rule.rule_no in numbers:
-                    return rule.spec.name, self._sensors[group.first].name
+        old, new = Selectors(before.new), Selectors(after.new)
+        seen = set()
+        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
+            sensor = self._sensors[slot]
+            was, will = old.find(sensor.name, sensor.tags), new.find(sensor.name, sensor.tags)
+            key = (shape, id(was), id(will))
+            if key in seen:
+                continue
+            seen.add(key)
+            there = self._shapes.matching[shape]
+            rule = crowding(before.of(there, was.judging), after.of(there, will.judging))
+            if rule is not None:
+                return rule.spec.name, sensor.name
         return None
 
     def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
-        """Whether these tags give a sensor more rules, and rules that do not fit together."""
+        """Whether these tags leave out rules of a sensor that watch it now, or would then."""
         matching = self._shapes.match(self._sensors[sensor].name, tags)
-        before = {rule.rule_no for rule in self._shapes.matching[self._shape(sensor)]}
-        more = any(rule.rule_no not in before for rule in matching)
-        return more and fitting(matching) < len(matching)
+        return crowding(self._shapes.matching[self._shape(sensor)], matching) is not None
+
+    @property
+    def ns_to_foresee(self) -> int:
+        """What `crowded` and two forecasts take, about, for a plan of few rules."""
+        return NS_TO_FORESEE * (
+            len(self._sensors) + len(self._series) + len(self._shapes.rules) + len(self.rules)
+        )
 
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
@@ -189,16 +195,16 @@ class TenantRules:
     def forecast(
         self,
         interval_us: Floats,
+        plan: Plan = AS_IT_IS,
         *,
-        new: Sequence[ActiveRule] = (),
         retagged: tuple[int, Mapping[str, str]] | None = None,
     ) -> Forecast:
         """What all of this will take once windows are full.
 
-        interval_us: from one reading to the next, of every series. new: rules that are to watch
-        too, in the place of those with their numbers; retagged: a sensor and its tags to be.
+        interval_us: from one reading to the next, of every series. retagged: a sensor and its
+        tags to be.
         """
-        group_of, groups = self._regroup(new, retagged)
+        group_of, groups = self._regroup(plan, retagged)
         fixed = self._sensor_table.rows.nbytes + self._series.rows.nbytes
         return forecast(
             groups,
@@ -210,35 +216,33 @@ class TenantRules:
         )
 
     def _regroup(
-        self, new: Sequence[ActiveRule], retagged: tuple[int, Mapping[str, str]] | None
+        self, plan: Plan, retagged: tuple[int, Mapping[str, str]] | None
     ) -> tuple[Int32s, list[Group]]:
         """Sensors by the rules that would watch them: the group of each, and the groups.
 
         Rules of silence that are there already are left out.
         """
-        numbers = {rule.rule_no for rule in new}
+        new = Selectors(plan.new)
         group_of = np.zeros(len(self._sensors), np.int32)
         known: dict[tuple[object, ...], int] = {}
         groups: list[Group] = []
         for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
             sensor = self._sensors[slot]
             tags = retagged[1] if retagged is not None and retagged[0] == slot else None
-            fits = tuple(rule.spec.selector.matches(sensor.name, sensor.tags) for rule in new)
-            number = known.setdefault((shape, tags is not None, fits), len(groups))
+            found = new.find(sensor.name, sensor.tags)
+            number = known.setdefault((shape, tags is not None, id(found)), len(groups))
             if number == len(groups):
-                watching: Sequence[ActiveRule] = self._shapes.matching[shape]
+                there: Sequence[ActiveRule] = self._shapes.matching[shape]
                 if tags is not None:
-                    watching = self._shapes.match(sensor.name, tags)
-                kept = [rule for rule in watching if rule.rule_no not in numbers]
-                kept += (rule for rule, fit in zip(new, fits, strict=True) if fit)
-                groups.append(Group(kept, slot))
+                    there = self._shapes.match(sensor.name, tags)
+                groups.append(Group([*plan.of(there, found.judging), *found.silence], slot))
             groups[number].sensors += 1
             group_of[slot] = number
         return group_of, groups
 
-    def window_us(self, series: int) -> int:
-        """How far before a series' newest judged reading its windows can reach; 0: none look."""
-        return int(self._series.rows[series, w.R_REACH])
+    def windows_us(self, series: Int64s) -> Int64s:
+        """How far before the newest judged reading of each its windows can reach; 0: none look."""
+        return self._series.rows[:, w.R_REACH][series]
 
     def warm(self, series: Int64s, ts: Int64s, value: Floats) -> None:
         """Rebuild windows from stored rows, ascending per series, without judging."""
@@ -291,23 +295,25 @@ class TenantRules:
         about so many, and nothing was judged after an opening.
         """
         shapes, states, memory = self._shapes, self._states, self._memory
-        row, room = 0, FIRST_ROOM
+        hours = shapes.hours
+        row, end, room = 0, 0, FIRST_ROOM
         most_room = MOST_ROOM if most is None else min(MOST_ROOM, max(most, FIRST_ROOM))
-        if shapes.schedules and len(ts):
-            clocks = self._sensor_table.rows[:, k.S_CLOCK]
-            shapes.cover(int(ts.min()), max(int(ts.max()), int(clocks.max())))
+        if hours.schedules:
+            self._cover(series, ts)
         counts = np.array([0, states.dirty_count, most is not None], np.int64)
         while row < len(series):
+            if row == end:
+                end = self._next_turn(series, ts, row)
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
             counts[0] = 0
             row, why, what = k.fold(
-                series, ts, value, row,
+                series[:end], ts[:end], value[:end], row,
                 self._sensor_table.rows, self._series.rows, self._series_of.rows[:, 0],
                 states.words, states.records, states.pool,
                 memory.words, memory.numbers, memory.control,
                 shapes.at, shapes.windows, shapes.classes, shapes.atoms, shapes.rules,
-                shapes.programs, shapes.ops, shapes.constants, shapes.edges, shapes.edges_at,
+                shapes.programs, shapes.ops, shapes.constants, hours.edges, hours.edges_at,
                 out, out_values, states.dirty, counts,
                 shapes.summary, shapes.values, self._stack, self._scratch,
             )  # fmt: skip
@@ -317,6 +323,37 @@ class TenantRules:
             if why == k.OUTPUT_FULL:
                 room = min(2 * room, most_room) + int(what)
             self._make_room(why, int(what))
+
+    def take_turns(self, rows: int, rest: Callable[[], None]) -> None:
+        """Have `fold` call this after so many rows, every time that more are left."""
+        self._rows_per_turn, self._rest = rows, rest
+
+    def _next_turn(self, series: Int64s, ts: Int64s, row: int) -> int:
+        """Where it ends: rows of one sensor and time are judged together."""
+        if self._rest is None:
+            return len(series)
+        if row:
+            self._rest()
+        end = min(row + self._rows_per_turn, len(series))
+        sensors = self._series.rows[:, w.R_SENSOR]
+        while end < len(series) and (
+            ts[end] == ts[end - 1] and sensors[series[end]] == sensors[series[end - 1]]
+        ):
+            end += 1
+        return end
+
+    def _cover(self, series: Int64s, ts: Int64s) -> None:
+        """Lay out the schedules where these rows are judged: at the clocks of their sensors."""
+        sensors = self._series.rows[series, w.R_SENSOR]
+        watched = self._shapes.scheduled[self._sensor_table.rows[sensors, k.S_SHAPE]] > 0
+        if watched.any():
+            sensors = sensors[watched]
+            clocks = self._sensor_table.rows[sensors, k.S_CLOCK]
+            self._shapes.hours.cover(np.maximum(clocks, ts[watched]))
+
+    def ns_to_prepare(self, ts: Int64s) -> int:
+        """What `fold` takes for rows of these times beside its time per row, about."""
+        return self._shapes.hours.ns_to_cover(ts)
 
     @property
     def waits(self) -> bool:
@@ -338,7 +375,7 @@ class TenantRules:
         """
         found = []
         for place in self._absence.due(now):
-            slot, _, rule = self._states.owners[place]
+            slot, _, rule = self._states.owner(place)
             silence = rule.spec.silence
             if silence is None:
                 raise AssertionError("only rules of silence are watched")
@@ -364,7 +401,7 @@ class TenantRules:
             if closed is None:
                 raise AssertionError("an open state has an alert")
             level, opened = closed
-            evidence = (Evidence(str(self._states.owners[place][2].spec.when), 0.0),)
+            evidence = (Evidence(str(self._states.owner(place)[2].spec.when), 0.0),)
             found.append(self._step("cleared", place, level, arrived, opened, arrived, evidence))
         return found
 
@@ -455,7 +492,7 @@ class TenantRules:
             if alert is None:
                 continue
             level, opened = alert
-            slot, _, rule = self._states.owners[place]
+            slot, _, rule = self._states.owner(place)
             clock = int(self._sensor_table.rows[slot, k.S_CLOCK])
             at = clock if rule.spec.silence is None else arrived  # the clock it goes by
             step = self._step("cleared", place, level, at, opened, arrived)
@@ -464,7 +501,7 @@ class TenantRules:
 
     def _transition(self, step: list[int], values: Floats, arrived: Micros) -> Transition:
         sensor_slot, place, kind, level, at, opened = step
-        sensor, rule = self._sensors[sensor_slot], self._states.owners[place][2]
+        sensor, rule = self._sensors[sensor_slot], self._states.owner(place)[2]
         atoms = sensor.shape.rule_atoms[sensor.shape.rules.index(rule)]
         evidence = tuple(
             Evidence(str(aggregate), value if math.isfinite(value) else None)
@@ -475,7 +512,7 @@ class TenantRules:
 
     def _opening(self, place: int, atoms: Floats, at: int) -> Opening:
         """Of an alert that the last judged group opened."""
-        sensor, _, rule = self._states.owners[place]
+        sensor, _, rule = self._states.owner(place)
         row = self._sensor_table.rows[sensor]
         shape = self._sensors[sensor].shape
         first = row[k.S_SERIES]
@@ -496,7 +533,7 @@ class TenantRules:
         evidence: tuple[Evidence, ...] = (),
         opening: Opening | None = None,
     ) -> Transition:
-        slot, sensor_no, rule = self._states.owners[place]
+        slot, sensor_no, rule = self._states.owner(place)
         return make_transition(
             kind,
             tenant_id=self.tenant_id,
