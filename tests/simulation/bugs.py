@@ -76,7 +76,7 @@ BUGS = (
     Bug("windows cold after a restart", "atalaia.engine.recover",
         "    await _warm(store, state, threads)\n", ""),
     Bug("our downtime counts as silence", "atalaia.engine.tenant",
-        "        state.rules.listen_from(self.listening.since)\n", ""),
+        "        state.rules.listen_from(self.hearing.since)\n", ""),
     Bug("a tenant overtakes itself", "atalaia.engine.group",
         "line.works.popleft()", "line.works.pop()"),
     Bug("room is not given back", "atalaia.engine.engine",

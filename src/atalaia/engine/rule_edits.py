@@ -20,11 +20,11 @@ from atalaia.engine.messages import (
 )
 from atalaia.model.alert import CloseReason
 from atalaia.model.errors import Conflict, NotFound
-from atalaia.model.ids import Micros, RuleNo, uuid7
+from atalaia.model.ids import Micros, RuleNo, SensorNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.changes import check_count
-from atalaia.rules.forecast import Forecast, mib
+from atalaia.rules.forecast import Forecast, cures, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
@@ -123,15 +123,15 @@ def check_memory(
     *,
     rule: StoredRule | None = None,
     retagged: tuple[int, Mapping[str, str]] | None = None,
+    delayed: tuple[SensorNo | None, int | None] | None = None,
 ) -> None:
     """Raises Conflict when the tenant would take more memory than it may, and more than now.
 
-    rule: one that judges anew; retagged: a sensor's new tags.
+    rule: one that judges anew; retagged: a sensor's new tags; delayed: a new lateness.
     """
-    interval_us = state.table.interval_us()
     new = [] if rule is None else [_active(rule)]
-    after = state.rules.forecast(interval_us, new=new, retagged=retagged)
-    _check_growth(state, state.rules.forecast(interval_us), after)
+    after = state.forecast(new=new, retagged=retagged, delayed=delayed)
+    _check_growth(state, state.forecast(), after)
 
 
 def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[RuleSpec]) -> Outlook:
@@ -145,8 +145,7 @@ def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[Rul
     crowded = state.rules.crowded_by_all(new)
     if crowded is not None:
         refusals.append(too_many_metrics(crowded[1], crowded[0]))
-    interval_us = state.table.interval_us()
-    now, after = state.rules.forecast(interval_us), state.rules.forecast(interval_us, new=new)
+    now, after = state.forecast(), state.forecast(new=new)
     try:
         _check_growth(state, now, after)
     except Conflict as error:
@@ -158,10 +157,11 @@ def _check_growth(state: TenantState, now: Forecast, after: Forecast) -> None:
     """Raises Conflict; whoever holds too much already may make it less, step by step."""
     if after.total <= now.total or (after.total <= state.most_bytes and not state.is_full):
         return
+    cure = cures(after.total, after.waiting).capitalize()
     raise Conflict(
-        f"The windows of this tenant's rules would take {mib(after.total)}, and may take "
-        f"{mib(state.most_bytes)}. Most of it: {after}. Shorten these windows or watch fewer "
-        "sensors by them, or ask for more (ATALAIA_TENANT_MEMORY).",
+        "The windows of this tenant's rules, and the readings that wait for their lateness, would "
+        f"take {mib(after.total)}, and may take {mib(state.most_bytes)}. Most of it: {after}. "
+        f"{cure}, or ask for more (ATALAIA_TENANT_MEMORY).",
         code="too_much_memory",
     )
 

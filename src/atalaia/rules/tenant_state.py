@@ -18,10 +18,10 @@ from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
-from atalaia.rules.absence import Absence, on_grid
+from atalaia.rules.absence import Absence, Span, on_grid
 from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
-from atalaia.rules.forecast import STATE_BYTES, Forecast, Group, forecast
+from atalaia.rules.forecast import NOTHING, STATE_BYTES, Forecast, Group, Share, forecast
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
@@ -190,10 +190,11 @@ class TenantRules:
         self,
         interval_us: Floats,
         *,
+        waiting: Share = NOTHING,
         new: Sequence[ActiveRule] = (),
         retagged: tuple[int, Mapping[str, str]] | None = None,
     ) -> Forecast:
-        """What all of this will take once windows are full.
+        """What all of this will take once windows are full, and what waits before them.
 
         interval_us: from one reading to the next, of every series. new: rules that are to watch
         too, in the place of those with their numbers; retagged: a sensor and its tags to be.
@@ -207,6 +208,7 @@ class TenantRules:
             list(self._metrics),
             interval_us,
             fixed + STATE_BYTES * len(self._absence),
+            waiting,
         )
 
     def _regroup(
@@ -315,6 +317,14 @@ class TenantRules:
         """Nobody's silence began before this."""
         self._absence.listen_from(since)
 
+    def listen_to(self, sensors: Int64s, since: Int64s) -> None:
+        """The silence of these sensors began no sooner than then."""
+        self._absence.listen_to(sensors, since)
+
+    def pass_over(self, spans: Sequence[Span]) -> None:
+        """All times when nobody could be heard, in order and apart: they are nobody's silence."""
+        self._absence.pass_over(spans)
+
     def tick(self, now: Micros, arrived: Micros) -> list[Transition]:
         """Open the alerts of silence that are due at `now`, a line of the grid.
 
@@ -328,10 +338,10 @@ class TenantRules:
                 raise AssertionError("only rules of silence are watched")
             level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
             self._states.open(place, level, now)
-            heard = self._absence.heard(slot)
-            deadline = on_grid(heard + silence.after_us)
-            evidence = (Evidence(str(silence), (now - heard) / 1e6),)
-            opening = Opening(rule.spec.text, silence=Silence(Micros(heard), Micros(deadline)))
+            since = self._absence.since(slot)
+            deadline = on_grid(since + silence.after_us)
+            evidence = (Evidence(str(silence), (now - since) / 1e6),)
+            opening = Opening(rule.spec.text, silence=Silence(Micros(since), Micros(deadline)))
             found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
