@@ -400,7 +400,7 @@ MUTANTS = (
     Mutant(
         "refusals-count-as-silence", RESTART, "engine/tenant.py",
         "            self.hearing.own.begin(trio.current_time())\n", "            pass\n",
-        MEMORY + "test_what_we_refuse_is_nobodys_silence",
+        MEMORY + "test_what_a_question_is_told_while_nothing_is_taken",
     ),
     Mutant(
         "season-out-of-reach", RESTART, "rules/program.py",
