@@ -307,13 +307,51 @@ MUTANTS = (
     ),
     Mutant(
         "our-downtime-counts-as-silence", RESTART, "engine/tenant.py",
-        "        state.rules.listen_from(self.listening.since)\n", "",
+        "        state.rules.listen_from(self.hearing.since)\n", "",
         SILENCE + "test_our_own_absence_is_nobodys_silence",
     ),
     Mutant(
         "our-stall-counts-as-silence", RESTART, "engine/listening.py",
         "DEAF_S = 2.0", "DEAF_S = 1e9",
         SILENCE + "test_a_stall_of_ours_is_nobodys_silence",
+    ),
+    Mutant(
+        "a-stall-begins-everybodys-silence-anew", "4 apart", "rules/absence.py",
+        "    later: Int64s = heard + after[first] - within\n",
+        "    later: Int64s = np.maximum(heard, ended[-1])\n",
+        SILENCE + "test_a_stall_is_left_out_of_a_silence_and_does_not_end_it",
+    ),
+    Mutant(
+        "every-slow-commit-is-deaf-from-its-beginning", "4 apart", "engine/listening.py",
+        "        self.stalls.begin(trio.current_time() + DEAF_S)\n",
+        "        self.stalls.begin(trio.current_time())\n",
+        SILENCE + "test_silence_goes_on_where_every_commit_is_slow",
+    ),
+    Mutant(
+        "those-who-gave-up-wait-for-a-minute", RESTART, "engine/engine.py",
+        "                self._lost.set()\n", "                pass\n",
+        SILENCE + "test_after_an_outage_idle_tenants_wake_within_seconds",
+    ),
+    Mutant(
+        "an-outage-counts-as-silence", RESTART, "engine/engine.py",
+        "            self._listening.unanswered()\n", "",
+        SILENCE + "test_who_is_turned_away_before_us_is_not_silent",
+    ),
+    Mutant(
+        "what-a-crash-loses-counts-as-silence", RESTART, "engine/supervise.py",
+        "            self.listening.of(self.tenant_no).refuse(message.batch.sensors)\n",
+        "            pass\n",
+        SILENCE + "test_who_is_refused_in_a_crash_is_not_silent",
+    ),
+    Mutant(
+        "what-is-refused-for-new-sensors-counts-as-silence", RESTART, "engine/tenant.py",
+        "            self.hearing.refuse(submission.batch.sensors)\n", "",
+        MEMORY + "test_only_what_is_refused_is_not_silent",
+    ),
+    Mutant(
+        "what-waits-is-not-foreseen", "5 bounded", "rules/reorder.py",
+        "    if not (lateness_us > 0).any():", "    if True:",
+        MEMORY + "test_a_lateness_that_would_take_too_much_is_refused",
     ),
     Mutant(
         "waiting-tenants-not-woken", RESTART, "engine/engine.py",
@@ -383,8 +421,8 @@ MUTANTS = (
     ),
     Mutant(
         "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",
-        "if state.held_bytes + joining <= limit:", "if joining <= limit:",
-        MEMORY + "test_growth_by_data_is_refused_for_that_tenant_alone",
+        "        if held <= limit:", "        if joining <= limit:",
+        MEMORY + "test_a_return_from_rest_stays_within_the_bound",
     ),
     Mutant(
         "windows-filled-beyond-the-bound", "5 bounded", "engine/recover.py",
@@ -393,8 +431,8 @@ MUTANTS = (
     ),
     Mutant(
         "refusals-count-as-silence", RESTART, "engine/tenant.py",
-        "        state.rules.listen_from(self._refused_at)\n", "",
-        MEMORY + "test_what_we_refuse_is_nobodys_silence",
+        "            self.hearing.own.begin(trio.current_time())\n", "            pass\n",
+        MEMORY + "test_what_a_question_is_told_while_nothing_is_taken",
     ),
     Mutant(
         "season-out-of-reach", RESTART, "rules/program.py",

@@ -214,8 +214,12 @@ async def test_sensors_that_do_not_fit_any_more_are_not_registered(
             names=names, idx=idx, ts=np.ones(1_000, np.int64), value=np.ones(1_000), row=idx,
             rejects=(), sent=1_000,
         )  # fmt: skip
-        with pytest.raises(Overloaded, match="sensors that are new in this batch take 4"):
+        with pytest.raises(Overloaded, match="sensors that are new in this batch take ") as caught:
             await gate.submit(ONE, many).wait()
+        assert (
+            "a batch with new sensors is taken when they take less, others are"
+            in caught.value.detail
+        )
         assert store.tenant(ONE).sensors == {}
         assert (await gate.submit(ONE, stream("s1", 0, 1)).wait()).accepted == 1
 
@@ -237,6 +241,109 @@ async def test_what_we_refuse_is_nobodys_silence(autojump_clock: MockClock) -> N
         assert store.transitions == []
         await trio.sleep(30)
         assert [step.kind for step in store.transitions] == ["opened"]
+
+
+def among(*names: str) -> Batch:
+    """A reading of each."""
+    return attrs.evolve(
+        stream("s", 10_000, len(names)), names=tuple(SeriesName(name, "t") for name in names),
+        idx=np.arange(len(names), dtype=np.int32),
+    )  # fmt: skip
+
+
+async def test_only_what_is_refused_is_not_silent(autojump_clock: MockClock) -> None:
+    """Batches with sensors too many are; those who are named in none of them are silent, and
+    nobody forgets it when the actor is rebuilt.
+    """
+    store, clock = FaultyStore(), Flowing()
+    async with engine(store, clock) as gate:
+        await gate.edit_rule(ONE, CreateRule("rule s on sensors when no data for 10m")).wait()
+        for n in range(20):
+            text = f"rule r{n} on sensors when avg(t, {n + 1}s) > 9"
+            await gate.edit_rule(ONE, CreateRule(text)).wait()
+        await gate.submit(ONE, among("s", "dead")).wait()
+        began = trio.current_time()
+        many = among("s", *(f"new-{n}" for n in range(1_000)))
+        for _ in range(10):
+            await trio.sleep(59)
+            with pytest.raises(Overloaded):
+                await gate.submit(ONE, many).wait()
+        await gate.edit_rule(ONE, CreateRule("rule x on sensors when t > 1")).wait()
+        told = gate.hearing(ONE)
+        assert told.silent_since("s", Micros(0)) == clock.now_us()
+        await trio.sleep(500)
+        (opened,) = store.transitions
+        assert opened.sensor_no == store.tenant(ONE).sensors["dead"].sensor_no
+        assert (opened.at - clock.now_us()) / 1e6 + trio.current_time() - began < 602
+        await trio.sleep(110)
+        assert len(store.transitions) == 2
+
+
+async def test_what_a_question_is_told_while_nothing_is_taken(autojump_clock: MockClock) -> None:
+    """A full tenant's silence does not go on; afterwards it does, from where it was."""
+    store, clock = FaultyStore(), Flowing()
+    async with engine(store, clock) as gate:
+        await gate.edit_rule(ONE, CreateRule("rule s on sensors when no data for 10m")).wait()
+        rule = await gate.edit_rule(ONE, CreateRule(LONG)).wait()
+        await gate.submit(ONE, stream("s", 0, 10, 100.0)).wait()
+        heard = clock.now_us()
+        await trio.sleep(100)
+        await gate.submit(ONE, among("other")).wait()
+        await fill(gate, ONE)
+        await trio.sleep(1_000)
+        told = gate.hearing(ONE)
+        assert (told.deaf, gate.hearing(TWO).deaf) == (True, False)
+        assert clock.now_us() - told.silent_since("x", heard) == pytest.approx(100e6, abs=1e6)
+        await gate.edit_rule(ONE, DeleteRule(rule.rule_id)).wait()
+        await trio.sleep(300)
+        assert not gate.hearing(ONE).deaf
+        since = gate.hearing(ONE).silent_since("x", heard)
+        assert clock.now_us() - since == pytest.approx(400e6, abs=1e6)
+
+
+async def test_readings_that_wait_are_named_with_their_cure(autojump_clock: MockClock) -> None:
+    """No rule is the cause, and to change one helps nobody: a smaller lateness does."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await gate.set_lateness(ONE, None, 24 * 3600 * SECOND_US).wait()
+        await gate.submit(ONE, stream("s", 0, 10, 100.0)).wait()
+        _, error = await fill(gate, ONE)
+        assert "readings that wait for their lateness (1.0 MiB), take 1.0 MiB" in error.detail
+        assert "Set a smaller lateness, or ask for more" in error.detail
+        assert "windows, or" not in error.detail
+        assert "readings that wait for a lateness of up to 1d at 1 sensors" in error.detail
+        with pytest.raises(Conflict, match=r"Set a smaller lateness, or ask"):
+            await gate.edit_rule(ONE, CreateRule("rule more on sensors when t > 1")).wait()
+        with pytest.raises(Conflict, match="may take 1"):
+            await gate.set_lateness(ONE, "s", 25 * 3600 * SECOND_US).wait()
+        await gate.set_lateness(ONE, None, 10 * SECOND_US).wait()
+        assert (await gate.submit(ONE, stream("s", 9_000, 3)).wait()).accepted == 3
+
+
+async def test_a_lateness_that_would_take_too_much_is_refused(autojump_clock: MockClock) -> None:
+    """By the readings' own pace, of all sensors or of one; rules are refused beside it."""
+    store = FaultyStore()
+    hour = 3_600 * SECOND_US
+    async with engine(store) as gate:
+        for n in range(20):
+            await gate.submit(ONE, stream(f"s{n}", 0, 100, 10.0)).wait()
+        # 20 series, 360 readings an hour, 27 bytes each: 5 hours are all there is.
+        with pytest.raises(Conflict, match=r"up to 6h at 20 sensors, 1\.1 MiB"):
+            await gate.set_lateness(ONE, None, 6 * hour).wait()
+        with pytest.raises(Conflict, match=r"up to 5d at 1 sensors, 1\.1 MiB"):
+            await gate.set_lateness(ONE, "s1", 120 * hour).wait()
+        assert store.tenant(ONE).lateness_us == 0
+        await gate.set_lateness(ONE, None, 4 * hour).wait()
+        long = "rule long on sensors when max(t, {}) > 9"
+        outlook = await gate.foresee(ONE, [parse_rule(long.format("4h"))]).wait()
+        assert outlook.now_bytes == pytest.approx(20 * 4 * 360 * 26.4, rel=0.05)
+        with pytest.raises(Conflict) as caught:
+            await gate.edit_rule(ONE, CreateRule(long.format("4h"))).wait()
+        assert "Set a smaller lateness, shorten windows, or watch fewer" in caught.value.detail
+        await gate.set_lateness(ONE, None, hour).wait()
+        await gate.edit_rule(ONE, CreateRule(long.format("4h"))).wait()
+        with pytest.raises(Conflict):
+            await gate.set_lateness(ONE, None, 4 * hour).wait()
 
 
 def table(series: Sequence[int]) -> SeriesTable:

@@ -1,22 +1,27 @@
 """Rules of silence in the engine, on a mock clock that the wall clock follows."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import UUID
 
+import attrs
+import numpy as np
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule
 from atalaia.model.batch import SeriesName
+from atalaia.model.errors import Unavailable
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import StoreUnavailable
+from atalaia.ports import CommitItem, SensorRow, SeriesRow, StoreUnavailable, TenantImage
 from tests.engine.store import FaultyStore
 from tests.engine.test_engine import batch
 
-ONE = TenantNo(1)
+ONE, TWO = TenantNo(1), TenantNo(2)
 SILENT = "rule silent on sensors when no data for 10m severity critical"
 START_US = 1_000_000_500_000  # half a second off the grid
 
@@ -170,6 +175,163 @@ async def test_a_stall_of_ours_is_nobodys_silence(autojump_clock: MockClock) -> 
             await trio.sleep(5)
         assert store.transitions == []
         await trio.sleep(15)
+        assert [kind for kind, _ in steps(store)] == ["opened"]
+
+
+async def test_a_stall_is_left_out_of_a_silence_and_does_not_end_it(
+    autojump_clock: MockClock,
+) -> None:
+    """However often another tenant makes commits stall, and whenever the actor is rebuilt."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await watch(gate, "s")
+        for _ in range(5):
+            await trio.sleep(100)
+            store.commit_s = 7.0  # five seconds more than it may take
+            await gate.submit(TWO, batch(sensor="noisy")).wait()
+            store.commit_s = 0.0
+        await gate.edit_rule(ONE, CreateRule("rule other on sensors when t > 1")).wait()
+        await trio.sleep(500)
+    assert steps(store) == [("opened", 625.5)]
+    silence = store.transitions[0].opening.silence  # type: ignore[union-attr]
+    assert silence is not None
+    assert (silence.since - START_US) / 1e6 == pytest.approx(25, abs=0.1)
+
+
+async def test_silence_goes_on_where_every_commit_is_slow(autojump_clock: MockClock) -> None:
+    """Two seconds of each count: nobody can keep all others' alerts from opening."""
+    store = FaultyStore()
+    async with engine(store) as gate, trio.open_nursery() as nursery:
+        await gate.edit_rule(ONE, CreateRule(SILENT.replace("10m", "1m"))).wait()
+        await gate.submit(ONE, batch(sensor="s")).wait()
+        store.commit_s = 6.0
+
+        async def flood() -> None:
+            while True:
+                await gate.submit(TWO, batch(sensor="noisy")).wait()
+
+        nursery.start_soon(flood)
+        nursery.start_soon(flood)
+        await trio.sleep(250)
+        nursery.cancel_scope.cancel()
+    ((kind, at),) = steps(store)
+    assert kind == "opened"
+    assert 170 < at < 190
+
+
+class Failing(FaultyStore):
+    """What fails: the registering of a tenant's series, or everything."""
+
+    registering: dict[TenantNo, Exception]
+    down: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registering, self.down = {}, False
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnavailable("down")
+
+    async def register(
+        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+    ) -> tuple[list[SensorRow], list[SeriesRow]]:
+        self._check()
+        if tenant_no in self.registering:
+            raise self.registering[tenant_no]
+        return await super().register(tenant_no, names, now)
+
+    async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
+        self._check()
+        return await super().load_tenant(tenant_no)
+
+    async def waiting_tenants(self) -> list[TenantNo]:
+        self._check()
+        return await super().waiting_tenants()
+
+    async def commit_group(self, group_id: UUID, items: Sequence[CommitItem]) -> list[int]:
+        self._check()
+        return await super().commit_group(group_id, items)
+
+
+FAULTS = pytest.mark.parametrize("error", [ValueError("a bug"), StoreUnavailable("too slow")])
+
+
+@FAULTS
+async def test_who_crashes_is_deaf_for_himself(autojump_clock: MockClock, error: Exception) -> None:
+    """What happens to one tenant's actor is nothing to the others' silence."""
+    store = Failing()
+    store.registering[TWO] = error
+    with capture_logs():  # tracebacks are long
+        async with engine(store) as gate:
+            await watch(gate, "s")
+            for _ in range(40):
+                with pytest.raises(Unavailable):
+                    await gate.submit(TWO, batch(sensor="noisy")).wait()
+                await trio.sleep(20)
+    assert steps(store) == [("opened", 600.5)]
+
+
+@FAULTS
+async def test_who_is_refused_in_a_crash_is_not_silent(
+    autojump_clock: MockClock, error: Exception
+) -> None:
+    """A sensor sends, and we lose it; others of its tenant are silent all the same."""
+    store = Failing()
+    with capture_logs():
+        async with engine(store, crashes=1_000) as gate:
+            await watch(gate, "s", "other")
+            store.registering[ONE] = error
+            for n in range(40):
+                some = batch(2)
+                names = (SeriesName("s", "t"), SeriesName(f"new-{n}", "t"))
+                both = attrs.evolve(some, names=names, idx=np.arange(2, dtype=np.int32))
+                with pytest.raises(Unavailable):
+                    await gate.submit(ONE, both).wait()
+                await trio.sleep(20)
+            ((kind, at),) = steps(store)
+            assert kind == "opened"
+            assert 600 <= at <= 605  # until it was woken once
+            await trio.sleep(575)
+            assert len(steps(store)) == 1
+            await trio.sleep(10)
+            assert len(steps(store)) == 2
+
+
+async def test_after_an_outage_idle_tenants_wake_within_seconds(
+    autojump_clock: MockClock,
+) -> None:
+    """A tick was due in it, and the actor gave up. The outage itself is nobody's silence."""
+    store = Failing()
+    async with engine(store) as gate:
+        await trio.sleep(10)
+        await watch(gate, "s")
+        await trio.sleep(592)
+        store.down = True  # they were looked for at 600
+        await trio.sleep(28)
+        store.down = False
+        loads = store.loads
+        await trio.sleep(6)
+        assert store.loads > loads
+        assert store.transitions == []
+        await trio.sleep(20)
+    ((kind, at),) = steps(store)
+    assert kind == "opened"
+    assert 640 < at < 647  # eleven seconds after it answers again: it did last at 600
+
+
+async def test_who_is_turned_away_before_us_is_not_silent(autojump_clock: MockClock) -> None:
+    """While keys cannot be looked up nobody reaches the engine, and it does nothing itself."""
+    store = Failing()
+    async with engine(store) as gate:
+        await watch(gate, "s")
+        await trio.sleep(300)
+        store.down = True
+        await trio.sleep(1_000)
+        store.down = False
+        await trio.sleep(250)
+        assert store.transitions == []
+        await trio.sleep(120)  # it had answered a minute before it was missed
         assert [kind for kind, _ in steps(store)] == ["opened"]
 
 

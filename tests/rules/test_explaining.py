@@ -60,10 +60,11 @@ def subject(
     newest = {m: Micros(max(t for x, t, _ in rows if x == m)) for m in {m for m, _, _ in rows}}
     fields: dict[str, Any] = {
         "name": "r", "spec": parse_rule(text), "enabled": True, "active_from": Micros(0),
-        "sensor": "s1", "tags": {}, "registered_at": Micros(0), "newest": newest, "waits": False,
+        "sensor": "s1", "tags": {}, "newest": newest, "waits": False,
         "arrived": dict.fromkeys(newest, Micros(1)), "alert": "a", "left_out": False, "late": 0,
         "standing": find_standing(engine.dump(), RuleNo(1), 1, SensorNo(1)),
-        "measured": measure(text, groups)[0], "now": NOW, "listens_since": Micros(0),
+        "measured": measure(text, groups)[0], "now": NOW, "silent_since": Micros(1),
+        "deaf": False,
     }  # fmt: skip
     return Subject(**fields | more)
 
@@ -299,7 +300,7 @@ def test_a_silence_is_told_by_arrival() -> None:
     engine = build([text])
     second = 1_000_000
     heard = Micros(NOW - 240 * second)
-    more = {"measured": None, "arrived": {"a": heard}}
+    more: dict[str, Any] = {"measured": None, "arrived": {"a": heard}, "silent_since": heard}
     told = explain(subject(text, ONE, engine, **more))
     assert (told.silence, told.earliest) == (
         SilenceTold(heard, heard, Micros(NOW + 360 * second)),
@@ -310,9 +311,13 @@ def test_a_silence_is_told_by_arrival() -> None:
         f"No alert: the newest reading arrived at {moment(heard)}; it opens at "
         f"{moment(NOW + 360 * second)} if nothing arrives."
     )
-    woken = explain(subject(text, ONE, engine, **more, listens_since=Micros(NOW - 100 * second)))
+    later = more | {"silent_since": Micros(NOW - 100 * second)}
+    woken = explain(subject(text, ONE, engine, **later))
     assert woken.earliest == NOW + 500 * second
     assert "its silence counts from" in woken.summary
+    deaf = explain(subject(text, ONE, engine, **later, deaf=True))
+    assert (codes(deaf), deaf.earliest) == (["not_heard"], woken.earliest)
+    assert deaf.summary.endswith(f"it opens at {moment(NOW + 500 * second)} at the earliest.")
     (step,) = engine.tick(NOW, NOW)
     opened = explain(subject(text, ONE, engine, **more))
     assert (codes(opened), step.kind) == (["already_open"], "opened")

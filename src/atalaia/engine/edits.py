@@ -26,14 +26,20 @@ class TenantStatus:
     retry_after_s: int | None = None
 
 
+class Hears(Protocol):
+    """`Hearing`, as questions see it."""
+
+    @property
+    def deaf(self) -> bool: ...
+
+    def silent_since(self, sensor: str, heard: Micros) -> Micros: ...
+
+
 class Edits(Protocol):
     """`Gate`, as the routes see it."""
 
     @property
     def retention_us(self) -> int | None: ...
-
-    @property
-    def listens_since(self) -> Micros: ...
 
     @property
     def commits(self) -> bool: ...
@@ -63,6 +69,8 @@ class Edits(Protocol):
 
     def status(self, tenant_no: TenantNo) -> TenantStatus: ...
 
+    def hearing(self, tenant_no: TenantNo) -> Hears: ...
+
     def observe(self) -> None: ...
 
 
@@ -75,11 +83,6 @@ class NoEngine:
 
     retention_us: int | None
     quotas: Quotas
-
-    @property
-    def listens_since(self) -> Micros:
-        """Nobody listens here; what the engine has heard is all that is known."""
-        return Micros(0)
 
     @property
     def commits(self) -> bool:
@@ -121,6 +124,17 @@ class NoEngine:
     def status(self, tenant_no: TenantNo) -> TenantStatus:
         """Raises Conflict."""
         self._refuse()
+
+    def hearing(self, tenant_no: TenantNo) -> "NoEngine":
+        """Nobody listens here; what the engine has heard is all that is known."""
+        return self
+
+    @property
+    def deaf(self) -> bool:
+        return False
+
+    def silent_since(self, sensor: str, heard: Micros) -> Micros:
+        return heard
 
     def observe(self) -> None:
         """There is nothing to see."""

@@ -19,7 +19,7 @@ from atalaia.engine.flush import Flusher
 from atalaia.engine.group import Queue
 from atalaia.engine.inbox import Budget, Inbox
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.listening import Listening
+from atalaia.engine.listening import Hearing, Listening
 from atalaia.engine.messages import (
     CreateRule,
     LatenessRequest,
@@ -42,7 +42,7 @@ from atalaia.engine.tenant import TenantActor
 from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Unavailable
-from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.ids import TenantNo
 from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
@@ -77,6 +77,8 @@ class Gate:
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
+    _lost: trio.Event = attrs.field(factory=trio.Event)
+    """Set when an actor ended that nobody meant to end."""
 
     def max_rules(self, quota: Quota) -> int:
         """How many rules a tenant may have."""
@@ -88,10 +90,9 @@ class Gate:
         """How long readings are kept; None: for ever."""
         return self._limits.retention_us
 
-    @property
-    def listens_since(self) -> Micros:
-        """Nobody's silence began before."""
-        return self._listening.since
+    def hearing(self, tenant_no: TenantNo) -> Hearing:
+        """From when silence counts, and whether the tenant is heard at all just now."""
+        return self._listening.look(tenant_no)
 
     def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None:
         """Whether a batch may come, asked before it is read and parsed: a refusal is to be cheap.
@@ -189,9 +190,20 @@ class Gate:
 
         Raises StoreUnavailable, StoreRefused.
         """
-        for tenant_no in await self._store.waiting_tenants():
+        self._lost = trio.Event()
+        try:
+            waiting = await self._store.waiting_tenants()
+        except StoreUnavailable:
+            self._listening.unanswered()
+            raise
+        self._listening.answered()
+        for tenant_no in waiting:
             if not self._closing and tenant_no not in self._tenants:
                 self._start(tenant_no)
+
+    async def lost(self) -> None:
+        """Wait until there may be somebody to wake who was awake at the last look."""
+        await self._lost.wait()
 
     def status(self, tenant_no: TenantNo) -> TenantStatus:
         """What there is to say of a tenant's processing."""
@@ -261,6 +273,8 @@ class Gate:
         finally:
             # The inbox is closed by now; a submission from here on starts a new actor.
             del self._tenants[supervisor.tenant_no]
+            if supervisor.gave_up:
+                self._lost.set()
             if self._closing and not self._tenants:
                 self._empty.set()
 
@@ -304,6 +318,7 @@ async def open_engine(
 
         nursery.start_soon(flush)
         nursery.start_soon(flusher.tally.run)
+        nursery.start_soon(_look_for_waiting, gate)
         nursery.start_soon(_keep_house, gate, store, clock, limits)
         try:
             yield gate
@@ -318,16 +333,28 @@ async def open_engine(
             nursery.cancel_scope.cancel()
 
 
+async def _look_for_waiting(gate: Gate) -> None:
+    """At the start, every minute, and when an actor gave up, until the database answers again."""
+    while True:
+        until = trio.current_time() + HOUSEKEEPING_S
+        try:
+            await gate.wake_waiting()
+        except (StoreUnavailable, StoreRefused) as error:
+            log.warning("waking_failed", error=str(error))
+            until = trio.current_time()
+        await trio.sleep(RETRY_S)
+        with trio.move_on_at(until):
+            await gate.lost()
+
+
 async def _keep_house(
     gate: Gate, store: EngineStore, clock: WallClock, limits: EngineLimits
 ) -> None:
     while True:
+        await trio.sleep(HOUSEKEEPING_S)
         try:
-            await gate.wake_waiting()
-            await trio.sleep(HOUSEKEEPING_S)
             gate.quotas.forget_full(trio.current_time())
             now = clock.now_us()
             await store.housekeep(now, limits.keep_groups_us, limits.oldest(now))
         except (StoreUnavailable, StoreRefused) as error:
             log.warning("housekeeping_failed", error=str(error))
-            await trio.sleep(RETRY_S)

@@ -15,6 +15,7 @@ import numpy as np
 import trio
 
 from atalaia.engine.clock import SystemClock, WallClock
+from atalaia.engine.edits import Hears
 from atalaia.engine.feed import MOST_ROWS, Feed, Rows, as_rows
 from atalaia.model.errors import Invalid, NotFound, RuleInvalid
 from atalaia.model.ids import Micros, TenantNo
@@ -45,10 +46,10 @@ class Explained:
 
 @attrs.define(eq=False)
 class Explainer:
-    """Answers questions. listens_since: from when silence counts."""
+    """Answers questions. hearing: of a tenant, from when silence counts."""
 
     _queries: Queries
-    _listens_since: Callable[[], Micros]
+    _hearing: Callable[[TenantNo], Hears]
     _clock: WallClock = attrs.field(factory=SystemClock)
     _one: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
@@ -66,6 +67,8 @@ class Explainer:
         alert = None
         if standing.phase in ("open", "clearing") and standing.opened is not None:
             alert = alert_id(tenant_id, rule, image.sensor.sensor_id, standing.opened)
+        hearing = self._hearing(tenant_no)
+        heard = max(image.arrived.values(), default=image.sensor.registered_at)
         measured, late = None, 0
         if rule.spec.silence is None:
             measured, late = await self._measure(tenant_no, rule, image)
@@ -76,7 +79,6 @@ class Explainer:
             active_from=stored.active_from,
             sensor=sensor,
             tags=image.sensor.tags,
-            registered_at=image.sensor.registered_at,
             newest=image.judged,
             waits=image.newest != image.judged,
             arrived=image.arrived,
@@ -86,7 +88,8 @@ class Explainer:
             left_out=await self._left_out(tenant_no, rule, image),
             late=late,
             now=self._clock.now_us(),
-            listens_since=self._listens_since(),
+            silent_since=hearing.silent_since(sensor, heard),
+            deaf=hearing.deaf,
         )
         return Explained(standing, alert, explain(subject))
 

@@ -6,7 +6,7 @@ duplicate, which only the store can tell apart, and never judged. Where sensors 
 readings out of order may be fresh too, and fresh ones wait before they are judged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -17,7 +17,9 @@ from atalaia.model.batch import Batch, Bools, Floats, Int32s, Int64s, Reject, Se
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow
 from atalaia.rules.cost import most_ns_per_reading
-from atalaia.rules.reorder import Reorder
+from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, Share
+from atalaia.rules.reorder import Reorder, waiting_bytes
+from atalaia.rules.syntax import duration_text
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 _NO_TIMES: Int64s = np.empty(0, np.int64)
@@ -50,8 +52,12 @@ class TenantState:
     @property
     def held_bytes(self) -> int:
         """Memory of windows, states, and readings that wait; room to grow left out."""
-        waiting = 0 if self.reorder is None else self.reorder.used_bytes
-        return self.rules.held_bytes + waiting
+        return self.rules.held_bytes + self.waiting_bytes
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of the readings that wait."""
+        return 0 if self.reorder is None else self.reorder.used_bytes
 
     @property
     def is_full(self) -> bool:
@@ -85,6 +91,12 @@ class TenantState:
                 return sensor_no, slot
         return None
 
+    def slots_of(self, times: Mapping[str, Micros]) -> tuple[Int64s, Int64s]:
+        """The slots of those of these sensors that are known, and the time of each."""
+        found = [(slot, times[name]) for slot, name in self._sensors.values() if name in times]
+        slots, at = np.array(found, np.int64).reshape(-1, 2).T
+        return slots, at
+
     def knows_sensor(self, name: str) -> bool:
         return name in self._names
 
@@ -101,6 +113,32 @@ class TenantState:
     def lateness_of(self, sensor_no: SensorNo | None) -> int | None:
         """As it was set for a sensor, or for the tenant."""
         return self.lateness_us if sensor_no is None else self._own_lateness.get(sensor_no)
+
+    def forecast(
+        self,
+        plan: Plan = AS_IT_IS,
+        *,
+        retagged: tuple[int, Mapping[str, str]] | None = None,
+        delayed: tuple[SensorNo | None, int | None] | None = None,
+    ) -> Forecast:
+        """What will be held, by how often readings come. plan, retagged: as TenantRules.forecast.
+
+        delayed: the lateness that a sensor is to have, or (no sensor) the tenant.
+        """
+        interval_us = self.table.interval_us()
+        lateness_us = self._lateness_with(delayed)
+        size = waiting_bytes(lateness_us, self.table.sensor, interval_us)
+        some = lateness_us[lateness_us > 0]
+        longest = duration_text(int(some.max(initial=0)))
+        what = f"readings that wait for a lateness of up to {longest} at {len(some):,} sensors"
+        return self.rules.forecast(interval_us, plan, waiting=Share(what, size), retagged=retagged)
+
+    def _lateness_with(self, delayed: tuple[SensorNo | None, int | None] | None) -> Int64s:
+        """Per sensor, in the order of slots."""
+        changed, us = delayed or (None, self.lateness_us)
+        tenants = self.lateness_us if changed is not None else us or 0
+        own = (us if no == changed else self._own_lateness.get(no) for no in self._sensors)
+        return np.array([tenants if mine is None else mine for mine in own], np.int64)
 
     def judge_waiting(self, sensor: int | None, arrived: Micros) -> tuple[list[Transition], Int64s]:
         """Judge now what waits at a sensor, or everywhere; and the series that were judged."""

@@ -21,11 +21,11 @@ from atalaia.engine.messages import (
 from atalaia.engine.recover import active_rules
 from atalaia.model.alert import CloseReason
 from atalaia.model.errors import Conflict, NotFound
-from atalaia.model.ids import Micros, RuleNo, uuid7
+from atalaia.model.ids import Micros, RuleNo, SensorNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.changes import check_count
-from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, mib
+from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, cures, mib
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec
 from atalaia.rules.tenant_state import ActiveRule
@@ -135,18 +135,14 @@ def check_rules(
     found = state.rules.crowded(was, will)
     if found is not None:
         raise too_many_metrics(found[1])
-    interval_us = state.table.interval_us()
-    now = state.rules.forecast(interval_us, was)
-    _check_growth(state, now, state.rules.forecast(interval_us, will))
+    _check_growth(state, state.forecast(was), state.forecast(will))
 
 
 def check_tags(state: TenantState, sensor: int, tags: Mapping[str, str]) -> None:
     """The same of a sensor's new tags."""
     if state.rules.crowds(sensor, tags):
         raise too_many_metrics(state.rules.name_of(sensor))
-    interval_us = state.table.interval_us()
-    now = state.rules.forecast(interval_us)
-    _check_growth(state, now, state.rules.forecast(interval_us, retagged=(sensor, tags)))
+    _check_growth(state, state.forecast(), state.forecast(retagged=(sensor, tags)))
 
 
 def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:
@@ -157,6 +153,12 @@ def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:
         f"{MAX_METRICS} of its metrics; let one of them watch fewer sensors or metrics first.",
         code="too_many_metrics",
     )
+
+
+def check_lateness(state: TenantState, sensor: SensorNo | None, lateness_us: int | None) -> None:
+    """The same of a new lateness, of a sensor or (none) of the tenant: what waits takes memory."""
+    after = state.forecast(delayed=(sensor, lateness_us))
+    _check_growth(state, state.forecast(), after)
 
 
 def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[RuleSpec]) -> Outlook:
@@ -171,8 +173,7 @@ def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[Rul
     crowded = state.rules.crowded(AS_IT_IS, coming)
     if crowded is not None:
         refusals.append(too_many_metrics(crowded[1], crowded[0]))
-    interval_us = state.table.interval_us()
-    now, after = state.rules.forecast(interval_us), state.rules.forecast(interval_us, coming)
+    now, after = state.forecast(), state.forecast(coming)
     try:
         _check_growth(state, now, after)
     except Conflict as error:
@@ -184,10 +185,11 @@ def _check_growth(state: TenantState, now: Forecast, after: Forecast) -> None:
     """Raises Conflict; whoever holds too much already may make it less, step by step."""
     if after.total <= now.total or (after.total <= state.most_bytes and not state.is_full):
         return
+    cure = cures(after.total, after.waiting).capitalize()
     raise Conflict(
-        f"The windows of this tenant's rules would take {mib(after.total)}, and may take "
-        f"{mib(state.most_bytes)}. Most of it: {after}. Shorten these windows or watch fewer "
-        "sensors by them, or ask for more (ATALAIA_TENANT_MEMORY).",
+        "The windows of this tenant's rules, and the readings that wait for their lateness, would "
+        f"take {mib(after.total)}, and may take {mib(state.most_bytes)}. Most of it: {after}. "
+        f"{cure}, or ask for more (ATALAIA_TENANT_MEMORY).",
         code="too_much_memory",
     )
 

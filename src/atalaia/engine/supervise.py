@@ -12,8 +12,8 @@ import trio
 
 from atalaia.engine.inbox import Inbox
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.listening import Listening
-from atalaia.engine.messages import Message
+from atalaia.engine.listening import DEAF_S, Listening
+from atalaia.engine.messages import Message, Submission
 from atalaia.engine.tenant import TenantActor
 from atalaia.model.errors import AtalaiaError, Closing, Unavailable
 from atalaia.model.ids import TenantNo
@@ -47,6 +47,8 @@ class Supervisor:
     new_actor: Callable[[], TenantActor]
     listening: Listening
     quarantine: Quarantine | None = None
+    gave_up: bool = False
+    """Whether it ended because there was nothing to load: rules of silence may wait for nobody."""
     _crashes: deque[float] = attrs.field(factory=deque)
     _closed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -65,13 +67,15 @@ class Supervisor:
             try:
                 with actor.incarnation.scope:
                     await actor.run()
+                    self.listening.forget(self.tenant_no)
                     return
-                _fail(actor.current, Unavailable())  # a commit failed: rebuild
+                self._fail(actor.current, Unavailable())  # a commit failed: rebuild
                 await actor.incarnation.settled()
             except StoreUnavailable as error:
                 # Loading or registering failed: the outside world's fault, so no crash counts.
                 await self._give_up(actor, Unavailable(), error=str(error))
                 if self.inbox.close_if_empty():
+                    self.gave_up = True
                     return
             except Exception as error:
                 ACTOR_CRASHES.inc()
@@ -84,14 +88,21 @@ class Supervisor:
 
     async def _give_up(self, actor: TenantActor, answer: AtalaiaError, *, error: str) -> None:
         log.warning("actor_stopped", error=error)
-        self.listening.restart()
-        _fail(actor.current, answer)
+        # What came since is refused, and until an actor serves again nobody is heard.
+        actor.hearing.own.begin(actor.took_at + DEAF_S)
+        self._fail(actor.current, answer)
         await actor.incarnation.settled()
         self._refuse(answer)
 
     def _refuse(self, answer: AtalaiaError) -> None:
         for message in self.inbox.drain():
-            _fail(message, answer)
+            self._fail(message, answer)
+
+    def _fail(self, message: Message | None, error: AtalaiaError) -> None:
+        if message is not None:
+            message.receipt.fail(error)
+        if isinstance(message, Submission):
+            self.listening.of(self.tenant_no).refuse(message.batch.sensors)
 
     async def _pause(self, reason: str) -> None:
         """Between a crash and the next try; long when crashes repeat.
@@ -117,8 +128,3 @@ class Supervisor:
             QUARANTINED.dec()
             self.quarantine = None
             log.warning("quarantine_ended")
-
-
-def _fail(message: Message | None, error: AtalaiaError) -> None:
-    if message is not None:
-        message.receipt.fail(error)

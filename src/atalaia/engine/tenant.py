@@ -18,7 +18,7 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.inbox import Inbox
 from atalaia.engine.judge import NS_PER_STEP, TenantState, check_times, judge, refuse, rule_states
 from atalaia.engine.limits import EngineLimits
-from atalaia.engine.listening import DEAF_S, Listening
+from atalaia.engine.listening import DEAF_S, Hearing, Listening
 from atalaia.engine.messages import (
     Incarnation,
     LatenessRequest,
@@ -37,6 +37,7 @@ from atalaia.engine.rule_edits import (
     apply_edit,
     apply_write,
     at_work,
+    check_lateness,
     check_rules,
     check_tags,
     foresee,
@@ -56,8 +57,7 @@ from atalaia.ports import (
     TenantImage,
 )
 from atalaia.rules.absence import GRID_US
-from atalaia.rules.forecast import mib
-from atalaia.rules.tenant_state import LONG_AGO
+from atalaia.rules.forecast import Forecast, cures, mib
 
 log = structlog.get_logger()
 
@@ -89,9 +89,14 @@ class TenantActor:
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
     """The message being worked on and not yet handed over; whoever buries us fails it."""
-    _full: dict[bool, str] = attrs.field(factory=dict)
-    """Why batches are refused while the tenant holds more memory than it may; True: new sensors."""
-    _refused_at: Micros = LONG_AGO
+    _full: dict[bool, Forecast] = attrs.field(factory=dict)
+    """What takes most while the tenant holds more memory than it may; True: with new sensors."""
+    hearing: Hearing = attrs.field(init=False)
+    took_at: float = attrs.field(factory=trio.current_time)
+    """When it took what it is working on: what came since has not been heard."""
+
+    def __attrs_post_init__(self) -> None:
+        self.hearing = self.listening.of(self.tenant_no)
 
     async def run(self) -> None:
         """Serve until the inbox is closed and empty, or idle: then nothing is left in memory.
@@ -101,12 +106,15 @@ class TenantActor:
         """
         rates: SeriesTable | None = None
         while True:
+            self.hearing.own.begin(trio.current_time() + DEAF_S)
             async with self.recoveries:
                 await self.outcomes.settle()
                 state, image = await recover(
                     self.store, self.tenant_no, self.threads, rates, self.limits.tenant_bytes
                 )
             self._full.clear()
+            if not state.is_full:
+                self.hearing.own.end()
             if not await self._serve(state, image):
                 return
             rates = state.table
@@ -126,7 +134,9 @@ class TenantActor:
                 try:
                     with trio.fail_after(patience_s):
                         self.current = await self.inbox.receive()
+                        self.took_at = trio.current_time()
                 except trio.TooSlowError:
+                    self.took_at = trio.current_time()
                     if stale_since is not None:
                         return True
                     if state.rules.waits:
@@ -172,53 +182,65 @@ class TenantActor:
 
     def _patience_s(self, state: TenantState) -> float:
         """How long to wait for a message; what has arrived goes before what is due."""
-        if state.rules.waits and (self.listening.deaf or state.is_full):
-            return DEAF_S
+        if state.rules.waits and (self.hearing.deaf or state.is_full):
+            return DEAF_S / 2  # the next commit may stall too, but not at once
         if not state.rules.waits or not self.inbox.empty():
             return self.limits.idle_s
         return min(max(0.0, -self._overdue_s(state)), self.limits.idle_s)
 
     async def _tick(self, state: TenantState) -> None:
         """Commit the alerts of silence that are due now, if any."""
-        if self.listening.deaf or state.is_full:
+        if self.hearing.deaf or state.is_full:
             return
-        state.rules.listen_from(self.listening.since)
-        state.rules.listen_from(self._refused_at)
+        state.rules.listen_from(self.hearing.since)
+        if self.hearing.refused:
+            state.rules.listen_to(*state.slots_of(self.hearing.refused))
+        state.rules.pass_over(self.hearing.spans())
         arrived = state.next_arrival(self.clock.now_us())
         line = Micros(arrived // GRID_US * GRID_US)
-        transitions = state.rules.tick(line, arrived)
-        if not transitions:
-            return
-        item = self._bare_item(
-            arrived, rule_states=rule_states(state.rules, snapshot=False), transitions=transitions
-        )
-        state.deltas += 1
-        await self._hand_over(item, Receipt(), lambda _: None)
+        while transitions := state.rules.tick(line, arrived, self.limits.item_steps):
+            item = self._bare_item(
+                arrived,
+                rule_states=rule_states(state.rules, snapshot=False),
+                transitions=transitions,
+            )
+            state.deltas += 1
+            await self._send(item, Receipt(), lambda _: None)
+            await self.incarnation.eased(self.limits.unsettled_steps)
+            arrived = state.next_arrival(arrived)
 
     def _check_room(self, state: TenantState, joining: int = 0) -> None:
-        """Raises Overloaded when the tenant holds what it may: only an edit of its rules helps.
+        """Raises Overloaded when the tenant holds what it may: only an edit of its rules or
+        lateness helps.
 
-        joining: bytes of sensors that are to be added.
+        joining: bytes of sensors that are to be added; those that are there go on without them.
         """
-        limit = state.most_bytes
-        if state.held_bytes + joining <= limit:
+        limit, held = state.most_bytes, state.held_bytes + joining
+        if held <= limit:
             return
-        # What we refuse is nobody's silence.
-        self._refused_at = self.clock.now_us()
-        why = self._full.get(joining > 0)
-        if why is None:
-            found = state.rules.forecast(state.table.interval_us())
-            held = state.held_bytes + joining
-            cause = "with the sensors that are new in this batch " if joining else ""
-            most = f" Most of it: {found}." if found.costliest else ""
-            why = self._full[joining > 0] = (
-                f"The windows and states of this tenant's rules {cause}take {mib(held)}, and may "
-                f"take {mib(limit)}: nothing more is taken until a rule is changed.{most} Shorten "
-                "windows, or disable a rule; then send the same batch again."
-            )
-            log.warning("tenant_memory_full", held_bytes=held, limit_bytes=limit,
-                        costliest=str(found))  # fmt: skip
-        raise Overloaded(why, code="too_much_memory", retry_after_s=FULL_RETRY_S)
+        if not joining:
+            self.hearing.own.begin(trio.current_time())
+        found = self._full.get(joining > 0)
+        if found is None:
+            found = self._full[joining > 0] = state.forecast()
+            log.warning("tenant_memory_full", held_bytes=held, waiting_bytes=state.waiting_bytes,
+                        limit_bytes=limit, costliest=str(found))  # fmt: skip
+        parts = "The windows and states of this tenant's rules"
+        if state.waiting_bytes:
+            parts += f", and readings that wait for their lateness ({mib(state.waiting_bytes)}),"
+        if joining:
+            parts += " with the sensors that are new in this batch"
+        then = "nothing more is taken until they take less"
+        if joining:
+            then = "a batch with new sensors is taken when they take less, others are as before"
+        most = f" Most of it: {found}." if found.costliest else ""
+        raise Overloaded(
+            f"{parts} take {mib(held)}, and may take {mib(limit)}: {then}.{most} "
+            f"{cures(held, state.waiting_bytes).capitalize()}, or ask for more "
+            "(ATALAIA_TENANT_MEMORY); then send the same batch again.",
+            code="too_much_memory",
+            retry_after_s=FULL_RETRY_S,
+        )
 
     async def _admit(self, state: TenantState, submission: Submission) -> None:
         batch = submission.batch
@@ -233,6 +255,7 @@ class TenantActor:
             batch = await self._cover(batch)
             batch, slots = await self._register(state, batch)
         except Overloaded as error:
+            self.hearing.refuse(submission.batch.sensors)
             submission.receipt.fail(error)
             return
         if not len(batch):
@@ -407,6 +430,14 @@ class TenantActor:
                     "Change a rule first: its windows take too much memory.", code="too_much_memory"
                 )
             )
+            return False
+        await learn_pace(self.store, state)
+        try:
+            await self.threads.run(
+                state.rules.ns_to_foresee, check_lateness, state, sensor_no, request.lateness_us
+            )
+        except Conflict as error:
+            request.receipt.fail(error)
             return False
         arrived = state.next_arrival(self.clock.now_us())
         most = 0 if state.reorder is None else state.reorder.used_bytes // BYTES_PER_ROW

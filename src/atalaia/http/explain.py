@@ -19,7 +19,7 @@ from atalaia.wire.rows import check_name
 def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     """`/v1/rules/<rule>/explain`."""
     routes = Blueprint("explain", __name__, url_prefix="/v1/rules")
-    explainer = Explainer(queries, lambda: gate.listens_since)
+    explainer = Explainer(queries, gate.hearing)
 
     @routes.get("/<rule>/explain")
     async def explain_rule(rule: str) -> dict[str, Any]:

@@ -55,3 +55,8 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+    @property
+    def sensors(self) -> set[str]:
+        """The names of those that are in it."""
+        return {name.sensor for name in self.names}

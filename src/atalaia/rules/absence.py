@@ -2,8 +2,9 @@
 
 Event time plays no part: a device that delivers what it kept is heard. A deadline lies a rule's
 time after the newest arrival at a sensor, or after it was registered, or after we began to
-listen, whatever is latest: our own absence is nobody's silence. Time is looked at on a grid of a
-second, at ticks that the caller commits.
+listen, whatever is latest: our own absence is nobody's silence. Nor are times at which we were
+deaf: they are passed over. Time is looked at on a grid of a second, at ticks that the caller
+commits.
 """
 
 from collections.abc import Sequence
@@ -23,13 +24,28 @@ FOREVER = Micros(1 << 62)
 
 # Columns: the sensor's slot, its state, how long it may be silent.
 A_SENSOR, A_STATE, A_AFTER = range(3)
+# Of a sensor: when it was heard of, and that with the deaf times after it passed over.
+H_HEARD, H_SINCE = range(2)
 
 Times = TypeVar("Times", int, Int64s)
+Span = tuple[Micros, Micros]
 
 
 def on_grid(at: Times) -> Times:
     """The first line of the grid that is not before a time."""
     return -(-at // GRID_US) * GRID_US
+
+
+def passed_over(heard: Int64s, spans: Sequence[Span]) -> Int64s:
+    """Each as much later as these spans, in order and apart, lasted after it."""
+    if not spans:
+        return heard
+    began, ended = np.array(spans, np.int64).T
+    after = np.append(np.cumsum((ended - began)[::-1])[::-1], 0)  # of a span and those that follow
+    first = np.searchsorted(ended, heard, side="right")
+    within = np.maximum(0, heard - np.append(began, FOREVER)[first])
+    later: Int64s = heard + after[first] - within
+    return later
 
 
 @attrs.define(eq=False)
@@ -38,7 +54,7 @@ class Absence:
 
     _states: States
     _watched: Table = attrs.field(factory=lambda: Table(3))
-    _heard: Table = attrs.field(factory=lambda: Table(1))
+    _heard: Table = attrs.field(factory=lambda: Table(2))
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -46,20 +62,29 @@ class Absence:
     def add_sensor(self, heard: Micros, rules: Sequence[ActiveRule], first_state: int) -> None:
         """The next sensor; the states of its rules of silence follow one another."""
         sensor = len(self._heard)
-        self._heard.add((heard,))
+        self._heard.add((heard, heard))
         for n, rule in enumerate(rules):
             if rule.spec.silence is not None:
                 self._watched.add((sensor, first_state + n, rule.spec.silence.after_us))
 
-    def heard(self, sensor: int) -> int:
-        return int(self._heard.rows[sensor, 0])
+    def since(self, sensor: int) -> int:
+        """From when its silence counts."""
+        return int(self._heard.rows[sensor, H_SINCE])
 
     def listen_from(self, since: Micros) -> None:
         np.maximum(self._heard.rows, since, out=self._heard.rows)
 
+    def listen_to(self, sensors: Int64s, since: Int64s) -> None:
+        rows = self._heard.rows
+        rows[sensors] = np.maximum(rows[sensors], since[:, None])
+
+    def pass_over(self, spans: Sequence[Span]) -> None:
+        rows = self._heard.rows
+        rows[:, H_SINCE] = passed_over(rows[:, H_HEARD], spans)
+
     def hear(self, sensors: Int64s, at: Micros) -> list[int]:
         """Readings of these sensors arrived; returns their states of silence that are open."""
-        self._heard.rows[sensors, 0] = at
+        self._heard.rows[sensors] = at
         watched = self._watched.rows
         mine = watched[np.isin(watched[:, A_SENSOR], sensors), A_STATE]
         return mine[self._states.is_open(mine)].tolist()  # type: ignore[no-any-return]
@@ -77,4 +102,4 @@ class Absence:
 
     def _deadlines(self) -> Int64s:
         watched = self._watched.rows
-        return on_grid(self._heard.rows[watched[:, A_SENSOR], 0] + watched[:, A_AFTER])
+        return on_grid(self._heard.rows[watched[:, A_SENSOR], H_SINCE] + watched[:, A_AFTER])

@@ -243,7 +243,7 @@ def _state_of(clause: Clause) -> str:
 def _explain_silence(subject: Subject, after_us: int) -> Explanation:
     """By arrival: the condition is how long nothing came."""
     heard = max(subject.arrived.values(), default=None)
-    since = max(heard or subject.registered_at, subject.listens_since)
+    since = subject.silent_since
     deadline = Micros(on_grid(since + after_us))
     said = Comparison(
         clause="when",
@@ -271,10 +271,19 @@ def _explain_silence(subject: Subject, after_us: int) -> Explanation:
             f"arrived since {moment(since)}."
         )
     else:
+        if subject.deaf:
+            obstacles.append(
+                Obstacle(
+                    "not_heard",
+                    "Nothing of this tenant can be taken just now, and no alert of silence opens "
+                    "meanwhile; that time is left out of the silence.",
+                )
+            )
+            note = "If readings are taken again at once, and none arrives before."
         what = "the newest reading arrived" if heard == since else "its silence counts"
         summary = (
             f"No alert: {what} {'at' if heard == since else 'from'} {moment(since)}; it opens at "
-            f"{moment(deadline)} if nothing arrives."
+            f"{moment(deadline)} {'at the earliest' if subject.deaf else 'if nothing arrives'}."
         )
     return Explanation(
         judged_at=subject.now,

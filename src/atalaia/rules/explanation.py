@@ -18,7 +18,8 @@ class Subject:
     newest, arrived: of the sensor's metrics, event time and arrival of their newest reading; the
     newest that was judged, where lateness lets some wait. waits: some do.
     left_out: the rule matches and does not watch, since the sensor has rules over too many metrics.
-    late: readings in the rule's windows that came late. listens_since: of this process.
+    late: readings in the rule's windows that came late. silent_since: from when its silence counts;
+    deaf: nothing of its tenant can be heard just now.
     """
 
     name: str
@@ -27,7 +28,6 @@ class Subject:
     active_from: Micros
     sensor: str
     tags: Mapping[str, str]
-    registered_at: Micros
     newest: Mapping[str, Micros]
     waits: bool
     arrived: Mapping[str, Micros]
@@ -37,7 +37,8 @@ class Subject:
     left_out: bool
     late: int
     now: Micros
-    listens_since: Micros
+    silent_since: Micros
+    deaf: bool
 
     @property
     def clock(self) -> Micros | None:

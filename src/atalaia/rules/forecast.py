@@ -19,6 +19,7 @@ STATE_BYTES = WORD + 130
 """Of a rule at a sensor: its word, and what Python keeps of it (measured)."""
 
 SHOWN = 3
+MUCH = 0.1
 
 
 @attrs.frozen
@@ -32,15 +33,31 @@ class Share:
         return f"{self.what}, {mib(self.size)}"
 
 
+NOTHING = Share("nothing", 0.0)
+
+
 @attrs.frozen
 class Forecast:
-    """total: in bytes. costliest: what takes most of it, the first most."""
+    """total: in bytes, those of readings that wait for their lateness included. costliest: what
+    takes most of it, the first most.
+    """
 
     total: float
+    waiting: float
     costliest: tuple[Share, ...]
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.costliest))
+
+
+def cures(total: float, waiting: float) -> str:
+    """What makes it less, where so much of it is readings that wait."""
+    found = []
+    if waiting > MUCH * total:
+        found.append("set a smaller lateness")
+    if total - waiting > MUCH * total:
+        found.append("shorten windows, or watch fewer sensors by them")
+    return ", ".join(found)
 
 
 def mib(size: float) -> str:
@@ -87,9 +104,10 @@ def forecast(
     metrics: Sequence[str],
     interval_us: Floats,
     fixed: float,
+    waiting: Share,
 ) -> Forecast:
     """group_of, metric_of, interval_us: of every series. fixed: what does not depend on rules."""
-    total, states = fixed, 0.0
+    total, states = fixed + waiting.size, 0.0
     shares: dict[tuple[str, str], list[float]] = {}
     order = np.lexsort((metric_of, group_of))
     pairs = np.stack([group_of[order], metric_of[order]])
@@ -122,9 +140,11 @@ def forecast(
         Share(f'{window} of the rule "{rule}" at {count:,.0f} sensors', size)
         for (window, rule), (count, size) in shares.items()
     ]
-    found.append(Share("what is kept of every rule at every sensor", states))
+    found += (Share("what is kept of every rule at every sensor", states), waiting)
     found.sort(key=lambda share: -share.size)
-    return Forecast(total, tuple(share for share in found[:SHOWN] if share.size > 0.02 * total))
+    return Forecast(
+        total, waiting.size, tuple(share for share in found[:SHOWN] if share.size > 0.02 * total)
+    )
 
 
 def _asked(rules: Sequence[ActiveRule]) -> dict[str, dict[Window, tuple[str, str]]]:

@@ -25,10 +25,24 @@ from atalaia.rules.chains import (
     put_back,
     take,
 )
+from atalaia.rules.cost import WORD
 from atalaia.rules.growing import Table
-from atalaia.rules.memory import Memory
+from atalaia.rules.memory import BLOCK, Memory
 
 FIRST_ROOM = 64
+
+
+def waiting_bytes(lateness_us: Int64s, sensor: Int32s, interval_us: Floats) -> float:
+    """What waits at sensors of these latenesses once they have sent for as long.
+
+    sensor, interval_us: of every series its sensor, and from one reading to the next.
+    """
+    if not (lateness_us > 0).any():
+        return 0.0
+    rows = np.bincount(sensor, lateness_us[sensor] / interval_us, len(lateness_us))
+    blocks = np.where(rows > 0, np.ceil(rows / ROWS) + 1, 0)
+    fixed = SENSOR * len(lateness_us) + len(sensor)
+    return WORD * (BLOCK * float(blocks.sum()) + fixed)
 
 
 @attrs.define(eq=False)

@@ -18,10 +18,19 @@ from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
 from atalaia.rules import windows as w
-from atalaia.rules.absence import Absence, on_grid
+from atalaia.rules.absence import Absence, Span, on_grid
 from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
-from atalaia.rules.forecast import AS_IT_IS, STATE_BYTES, Forecast, Group, Plan, forecast
+from atalaia.rules.forecast import (
+    AS_IT_IS,
+    NOTHING,
+    STATE_BYTES,
+    Forecast,
+    Group,
+    Plan,
+    Share,
+    forecast,
+)
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
@@ -197,9 +206,10 @@ class TenantRules:
         interval_us: Floats,
         plan: Plan = AS_IT_IS,
         *,
+        waiting: Share = NOTHING,
         retagged: tuple[int, Mapping[str, str]] | None = None,
     ) -> Forecast:
-        """What all of this will take once windows are full.
+        """What all of this will take once windows are full, and what waits before them.
 
         interval_us: from one reading to the next, of every series. retagged: a sensor and its
         tags to be.
@@ -213,6 +223,7 @@ class TenantRules:
             list(self._metrics),
             interval_us,
             fixed + STATE_BYTES * len(self._absence),
+            waiting,
         )
 
     def _regroup(
@@ -368,23 +379,32 @@ class TenantRules:
         """Nobody's silence began before this."""
         self._absence.listen_from(since)
 
-    def tick(self, now: Micros, arrived: Micros) -> list[Transition]:
-        """Open the alerts of silence that are due at `now`, a line of the grid.
+    def listen_to(self, sensors: Int64s, since: Int64s) -> None:
+        """The silence of these sensors began no sooner than then."""
+        self._absence.listen_to(sensors, since)
+
+    def pass_over(self, spans: Sequence[Span]) -> None:
+        """All times when nobody could be heard, in order and apart: they are nobody's silence."""
+        self._absence.pass_over(spans)
+
+    def tick(self, now: Micros, arrived: Micros, most: int | None = None) -> list[Transition]:
+        """Open the alerts of silence that are due at `now`, a line of the grid: no more than so
+        many.
 
         arrived: the received_at under which this is committed.
         """
         found = []
-        for place in self._absence.due(now):
+        for place in self._absence.due(now)[:most]:
             slot, _, rule = self._states.owner(place)
             silence = rule.spec.silence
             if silence is None:
                 raise AssertionError("only rules of silence are watched")
             level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
             self._states.open(place, level, now)
-            heard = self._absence.heard(slot)
-            deadline = on_grid(heard + silence.after_us)
-            evidence = (Evidence(str(silence), (now - heard) / 1e6),)
-            opening = Opening(rule.spec.text, silence=Silence(Micros(heard), Micros(deadline)))
+            since = self._absence.since(slot)
+            deadline = on_grid(since + silence.after_us)
+            evidence = (Evidence(str(silence), (now - since) / 1e6),)
+            opening = Opening(rule.spec.text, silence=Silence(Micros(since), Micros(deadline)))
             found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
