@@ -517,7 +517,7 @@ MUTANTS = (
         LATENESS + "test_a_sensor_is_heard_when_its_reading_arrives",
     ),
     Mutant(
-        "a-change-leaves-what-waits", FOLD, "engine/judge.py",
+        "a-change-leaves-what-waits", FOLD, "engine/state.py",
         "ready = self.reorder.drain(sensor)", "ready = self.reorder.drain(-1)",
         LATENESS + "test_a_change_of_lateness_judges_what_waits",
     ),

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from atalaia.engine.engine import open_engine
-from atalaia.engine.judge import Part, TenantState, judge
+from atalaia.engine.judge import Part, judge
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.receipt import Answer
 from atalaia.engine.recover import recover
+from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Int64s, SeriesName

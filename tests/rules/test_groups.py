@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.engine.judge import TenantState, judge
+from atalaia.engine.judge import judge
+from atalaia.engine.state import TenantState
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo

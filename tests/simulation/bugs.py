@@ -66,7 +66,7 @@ BUGS = (
     Bug("a resting actor's snapshot leaves out what is closed", "atalaia.engine.tenant",
         "rule_states=rule_states(state.rules, snapshot=True)",
         "rule_states=rule_states(state.rules, snapshot=False)"),
-    Bug("received_at follows the clock back", "atalaia.engine.judge",
+    Bug("received_at follows the clock back", "atalaia.engine.state",
         "max(now, Micros(self.last_received + 1))", "now"),
     Bug("a lost lease still commits", "atalaia.storage.memory",
         "if epoch != self.epoch:", "if epoch > self.epoch:"),

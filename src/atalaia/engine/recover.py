@@ -12,8 +12,8 @@ import numpy as np
 import structlog
 import trio
 
-from atalaia.engine.judge import TenantState
 from atalaia.engine.series_table import NEVER, TELLING, SeriesTable
+from atalaia.engine.state import TenantState
 from atalaia.engine.threads import TURN_NS, Threads
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import RuleInvalid

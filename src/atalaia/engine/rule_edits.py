@@ -9,7 +9,6 @@ from uuid import UUID
 
 import attrs
 
-from atalaia.engine.judge import TenantState
 from atalaia.engine.messages import (
     CreateRule,
     DeleteRule,
@@ -19,6 +18,7 @@ from atalaia.engine.messages import (
     SwitchRule,
 )
 from atalaia.engine.recover import active_rules
+from atalaia.engine.state import TenantState
 from atalaia.model.alert import CloseReason
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, uuid7

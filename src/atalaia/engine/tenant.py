@@ -16,7 +16,7 @@ import trio
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.inbox import Inbox
-from atalaia.engine.judge import NS_PER_STEP, TenantState, check_times, judge, refuse, rule_states
+from atalaia.engine.judge import NS_PER_STEP, check_times, judge, refuse, rule_states
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Hearing, Listening
 from atalaia.engine.messages import (
@@ -43,6 +43,7 @@ from atalaia.engine.rule_edits import (
     foresee,
 )
 from atalaia.engine.series_table import SeriesTable
+from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
