@@ -6,6 +6,7 @@ errors below.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -116,6 +117,11 @@ class LatenessWrite:
     lateness_us: int | None
 
 
+_no_series = partial(np.empty, 0, np.int32)
+_no_times = partial(np.empty, 0, np.int64)
+_no_values = partial(np.empty, 0, np.float64)
+
+
 @attrs.frozen(eq=False)
 class CommitItem:
     """One batch (or one change of rules, tags or lateness) of one tenant, judged and ready to be
@@ -133,20 +139,20 @@ class CommitItem:
 
     tenant_no: TenantNo
     received_at: Micros
-    fresh_series: Int32s
-    fresh_ts: Int64s
-    fresh_value: Floats
-    old_series: Int32s
-    old_ts: Int64s
-    old_value: Floats
-    touched: Int32s
-    newest: Int64s
     rule_states: bytes
+    fresh_series: Int32s = attrs.field(factory=_no_series)
+    fresh_ts: Int64s = attrs.field(factory=_no_times)
+    fresh_value: Floats = attrs.field(factory=_no_values)
+    old_series: Int32s = attrs.field(factory=_no_series)
+    old_ts: Int64s = attrs.field(factory=_no_times)
+    old_value: Floats = attrs.field(factory=_no_values)
+    touched: Int32s = attrs.field(factory=_no_series)
+    newest: Int64s = attrs.field(factory=_no_times)
+    judged: Int64s = attrs.field(factory=_no_times)
     transitions: Sequence[Transition] = ()
     rule_write: RuleWrite | None = None
     tags_write: TagsWrite | None = None
     lateness_write: LatenessWrite | None = None
-    judged: Int64s = attrs.field(factory=lambda: np.empty(0, np.int64))
     snapshot: bool = False
     following: Sequence[tuple[Int32s, Int64s, Floats]] = ()
 

@@ -25,13 +25,9 @@ LIMITS = EngineLimits(group_rows=100, group_items=6, turn_rows=40)
 def work(
     tenant: int, rows: int, arrival: int, incarnation: Incarnation | None = None, steps: int = 0
 ) -> Work:
-    none = np.empty(0, np.int64)
     item = CommitItem(
-        tenant_no=TenantNo(tenant), received_at=Micros(arrival),
-        fresh_series=np.zeros(rows, np.int32), fresh_ts=np.zeros(rows, np.int64),
-        fresh_value=np.zeros(rows), old_series=none.astype(np.int32), old_ts=none,
-        old_value=none.astype(np.float64), touched=none.astype(np.int32), newest=none,
-        rule_states=b"", transitions=[STEP] * steps,
+        TenantNo(tenant), Micros(arrival), b"", fresh_series=np.zeros(rows, np.int32),
+        fresh_ts=np.zeros(rows, np.int64), fresh_value=np.zeros(rows), transitions=[STEP] * steps,
     )  # fmt: skip
     return Work(item, Receipt(), lambda _: None, incarnation or Incarnation())
 

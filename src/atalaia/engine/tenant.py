@@ -46,14 +46,13 @@ from atalaia.engine.series_table import SeriesTable
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Batch, Floats, Int32s, Int64s, Reject
+from atalaia.model.batch import Batch, Int64s, Reject
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded, Unavailable
 from atalaia.model.ids import Micros, RuleNo, TenantNo
 from atalaia.ports import (
     CommitItem,
     EngineStore,
     LatenessWrite,
-    RuleWrite,
     TagsWrite,
     TenantImage,
 )
@@ -200,7 +199,8 @@ class TenantActor:
         arrived = state.next_arrival(self.clock.now_us())
         line = Micros(arrived // GRID_US * GRID_US)
         while transitions := state.rules.tick(line, arrived, self.limits.item_steps):
-            item = self._bare_item(
+            item = CommitItem(
+                self.tenant_no,
                 arrived,
                 rule_states=rule_states(state.rules, snapshot=False),
                 transitions=transitions,
@@ -379,7 +379,8 @@ class TenantActor:
         closings: list[Transition] = []
         if edited.closes is not None:
             closings = state.rules.close(rule.rule_no, arrived=arrived, reason=edited.closes)
-        return self._bare_item(
+        return CommitItem(
+            self.tenant_no,
             arrived,
             rule_states=rule_states(state.rules, snapshot=False),
             transitions=closings,
@@ -401,7 +402,8 @@ class TenantActor:
             return False
         arrived = state.next_arrival(self.clock.now_us())
         closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
-        item = self._bare_item(
+        item = CommitItem(
+            self.tenant_no,
             arrived,
             rule_states=rule_states(state.rules, snapshot=False),
             transitions=closings,
@@ -445,7 +447,8 @@ class TenantActor:
         transitions, touched = await self.threads.run(
             state.ns_per_row * most, state.judge_waiting, slot, arrived
         )
-        item = self._bare_item(
+        item = CommitItem(
+            self.tenant_no,
             arrived,
             rule_states=rule_states(state.rules, snapshot=False),
             touched=state.table.series_no[touched],
@@ -473,7 +476,8 @@ class TenantActor:
         """Leave a snapshot; False when a message came meanwhile and life goes on."""
         if state.deltas:
             everything = state.table.seen()
-            item = self._bare_item(
+            item = CommitItem(
+                self.tenant_no,
                 state.next_arrival(self.clock.now_us()),
                 rule_states=rule_states(state.rules, snapshot=True),
                 touched=state.table.series_no[everything],
@@ -485,44 +489,6 @@ class TenantActor:
             state.deltas = 0
         await self.incarnation.settled()
         return self.inbox.close_if_empty()
-
-    def _bare_item(
-        self,
-        arrived: Micros,
-        *,
-        rule_states: bytes,
-        touched: Int32s | None = None,
-        newest: Int64s | None = None,
-        judged: Int64s | None = None,
-        transitions: list[Transition] | None = None,
-        rule_write: RuleWrite | None = None,
-        tags_write: TagsWrite | None = None,
-        lateness_write: LatenessWrite | None = None,
-        snapshot: bool = False,
-    ) -> CommitItem:
-        """An item without readings."""
-        no_series: Int32s = np.empty(0, np.int32)
-        no_times: Int64s = np.empty(0, np.int64)
-        no_values: Floats = np.empty(0, np.float64)
-        return CommitItem(
-            tenant_no=self.tenant_no,
-            received_at=arrived,
-            fresh_series=no_series,
-            fresh_ts=no_times,
-            fresh_value=no_values,
-            old_series=no_series,
-            old_ts=no_times,
-            old_value=no_values,
-            touched=no_series if touched is None else touched,
-            newest=no_times if newest is None else newest,
-            judged=no_times if judged is None else judged,
-            rule_states=rule_states,
-            transitions=transitions or [],
-            rule_write=rule_write,
-            tags_write=tags_write,
-            lateness_write=lateness_write,
-            snapshot=snapshot,
-        )
 
     async def _hand_over(
         self, item: CommitItem, receipt: Receipt[Any], settle: Callable[[int], None]
