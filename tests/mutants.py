@@ -344,8 +344,8 @@ MUTANTS = (
         SILENCE + "test_who_is_refused_in_a_crash_is_not_silent",
     ),
     Mutant(
-        "what-is-refused-for-new-sensors-counts-as-silence", RESTART, "engine/tenant.py",
-        "            self.hearing.refuse(submission.batch.sensors)\n", "",
+        "what-is-refused-for-new-sensors-counts-as-silence", RESTART, "engine/admission.py",
+        "            self.hearing.refuse(batch.sensors)\n", "",
         MEMORY + "test_only_what_is_refused_is_not_silent",
     ),
     Mutant(
@@ -420,7 +420,7 @@ MUTANTS = (
         SILENT + "test_an_older_reading_is_no_sign_of_life",
     ),
     Mutant(
-        "full-tenants-go-on-growing", "5 bounded", "engine/tenant.py",
+        "full-tenants-go-on-growing", "5 bounded", "engine/admission.py",
         "        if held <= limit:", "        if joining <= limit:",
         MEMORY + "test_a_return_from_rest_stays_within_the_bound",
     ),
@@ -430,7 +430,7 @@ MUTANTS = (
         MEMORY + "test_a_return_from_rest_stays_within_the_bound",
     ),
     Mutant(
-        "refusals-count-as-silence", RESTART, "engine/tenant.py",
+        "refusals-count-as-silence", RESTART, "engine/admission.py",
         "            self.hearing.own.begin(trio.current_time())\n", "            pass\n",
         MEMORY + "test_what_a_question_is_told_while_nothing_is_taken",
     ),

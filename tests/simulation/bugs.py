@@ -57,7 +57,7 @@ BUGS = (
     Bug("states lost at a tick", "atalaia.engine.tenant",
         "rule_states=rule_states(state.rules, snapshot=False),\n                transitions=tr",
         "rule_states=b\"\",\n                transitions=tr"),
-    Bug("states lost when tags change", "atalaia.engine.tenant",
+    Bug("states lost when tags change", "atalaia.engine.editor",
         "rule_states=rule_states(state.rules, snapshot=False),\n            transitions=closings,\n"
         "            tags_write",
         "rule_states=b\"\",\n            transitions=closings,\n            tags_write"),

@@ -1,0 +1,177 @@
+"""Edits of rules, tags and lateness, and questions about rules that may be saved: each after every
+batch before it, committed as an item of its own.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import structlog
+
+from atalaia.engine.clock import WallClock
+from atalaia.engine.judge import rule_states
+from atalaia.engine.messages import (
+    Incarnation,
+    LatenessRequest,
+    OutlookRequest,
+    RuleRequest,
+    TagsRequest,
+)
+from atalaia.engine.receipt import Receipt
+from atalaia.engine.recover import learn_pace
+from atalaia.engine.rule_edits import (
+    Edited,
+    apply_edit,
+    apply_write,
+    check_lateness,
+    check_rules,
+    check_tags,
+    foresee,
+)
+from atalaia.engine.state import TenantState
+from atalaia.engine.threads import Threads
+from atalaia.model.alert import Transition
+from atalaia.model.errors import AtalaiaError, Conflict, NotFound
+from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TagsWrite, TenantImage
+
+log = structlog.get_logger()
+
+HandOver = Callable[[CommitItem, Receipt[Any], Callable[[int], None]], Awaitable[None]]
+
+BYTES_PER_ROW = 16  # of a reading that waits, at least
+
+
+@attrs.frozen(eq=False)
+class Editor:
+    """Of one life of a tenant's actor, which alone calls it."""
+
+    tenant_no: TenantNo
+    store: EngineStore
+    clock: WallClock
+    threads: Threads
+    incarnation: Incarnation
+    hand_over: HandOver
+
+    async def edit_rule(
+        self, state: TenantState, image: TenantImage, request: RuleRequest
+    ) -> TenantImage | None:
+        """Commit the edit after everything before it; the image with it when it was made."""
+        await self.incarnation.settled()
+        arrived = state.next_arrival(self.clock.now_us())
+        try:
+            edited = apply_edit(
+                image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+            )
+            rule, rules = edited.write.rule, apply_write(image.rules, edited.write)
+            if rule.enabled and rule.active_from == arrived:
+                await learn_pace(self.store, state)
+                await self.threads.run(
+                    state.rules.ns_to_foresee, check_rules, state, image.rules, rules
+                )
+        except AtalaiaError as error:
+            request.receipt.fail(error)
+            return None
+        item = self._edit_item(state, edited, arrived)
+        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(rule))
+        await self.incarnation.settled()
+        log.info("rule_committed", rule_id=str(rule.rule_id), revision=rule.revision)
+        next_no = max(image.next_rule_no, RuleNo(rule.rule_no + 1))
+        return attrs.evolve(image, rules=rules, next_rule_no=next_no)
+
+    def _edit_item(self, state: TenantState, edited: Edited, arrived: Micros) -> CommitItem:
+        rule = edited.write.rule
+        closings: list[Transition] = []
+        if edited.closes is not None:
+            closings = state.rules.close(rule.rule_no, arrived=arrived, reason=edited.closes)
+        return CommitItem(
+            self.tenant_no,
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            transitions=closings,
+            rule_write=edited.write,
+        )
+
+    async def tag(self, state: TenantState, request: TagsRequest) -> bool:
+        """Commit the tags after everything before them; True when they were changed."""
+        await self.incarnation.settled()
+        found = state.find_sensor(request.sensor)
+        if found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
+            return False
+        sensor_no, slot = found
+        try:
+            await self.threads.run(state.rules.ns_to_foresee, check_tags, state, slot, request.tags)
+        except Conflict as error:
+            request.receipt.fail(error)
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
+        item = CommitItem(
+            self.tenant_no,
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            transitions=closings,
+            tags_write=TagsWrite(sensor_no, request.tags),
+        )
+        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
+        return True
+
+    async def set_lateness(self, state: TenantState, request: LatenessRequest) -> bool:
+        """Judge what waits there, and commit the lateness with it; True when it was changed.
+
+        So nothing waits under one lateness and is judged, or not, under another.
+        """
+        await self.incarnation.settled()
+        found = None if request.sensor is None else state.find_sensor(request.sensor)
+        if request.sensor is not None and found is None:
+            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
+            return False
+        sensor_no, slot = found or (None, None)
+        if request.lateness_us == state.lateness_of(sensor_no):
+            request.receipt.settle(None)
+            return False
+        if state.rules.held_bytes > state.most_bytes:  # nobody can judge by windows left incomplete
+            request.receipt.fail(
+                Conflict(
+                    "Change a rule first: its windows take too much memory.", code="too_much_memory"
+                )
+            )
+            return False
+        await learn_pace(self.store, state)
+        try:
+            await self.threads.run(
+                state.rules.ns_to_foresee, check_lateness, state, sensor_no, request.lateness_us
+            )
+        except Conflict as error:
+            request.receipt.fail(error)
+            return False
+        arrived = state.next_arrival(self.clock.now_us())
+        most = 0 if state.reorder is None else state.reorder.used_bytes // BYTES_PER_ROW
+        transitions, touched = await self.threads.run(
+            state.ns_per_row * most, state.judge_waiting, slot, arrived
+        )
+        item = CommitItem(
+            self.tenant_no,
+            arrived,
+            rule_states=rule_states(state.rules, snapshot=False),
+            touched=state.table.series_no[touched],
+            newest=state.table.newest[touched],
+            transitions=transitions,
+            lateness_write=LatenessWrite(sensor_no, request.lateness_us),
+        )
+        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.incarnation.settled()
+        return True
+
+    async def foresee(
+        self, state: TenantState, image: TenantImage, request: OutlookRequest
+    ) -> None:
+        """In a thread: a text may hold hundreds of rules, a tenant thousands of sensors."""
+        await learn_pace(self.store, state)
+        found = await self.threads.run(
+            state.rules.ns_to_foresee * (1 + len(request.specs)),
+            foresee, state, image.rules, request.specs,
+        )  # fmt: skip
+        request.receipt.settle(found)
