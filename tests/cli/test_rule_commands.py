@@ -54,7 +54,8 @@ async def test_a_check_says_what_would_be_refused(cli: Runner, tmp_path: Path) -
     file.write_text("rule long on sensors when avg(t, 30d) > 30")
     code, said = await cli("rules", "check", file)
     assert code == 1
-    assert "would be refused: The windows of this tenant's rules would take 4," in said
+    assert "would be refused: The windows of this tenant's rules, and " in said
+    assert "would take 4," in said
     assert "and may take 256.0 MiB" in said
     assert said.endswith("[too_much_memory]")
 
