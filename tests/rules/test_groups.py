@@ -168,7 +168,7 @@ def judged(
         account["sent"] += len(rows)
         for part in judge(state, batch, slots, arrived, snapshot=False, most_steps=most_steps):
             item = part.item
-            assert len(item.transitions) < most_steps + 2 * len(texts)
+            assert len(item.transitions) < most_steps + len(texts)
             # That a batch came in parts may be seen in its arrival alone.
             steps += (attrs.evolve(step, arrived=arrived) for step in item.transitions)
             fresh = zip(item.fresh_series.tolist(), item.fresh_ts.tolist(), strict=True)

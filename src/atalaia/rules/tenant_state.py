@@ -6,6 +6,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
@@ -302,19 +303,20 @@ class TenantRules:
     def _fold_on(
         self, series: Int64s, ts: Int64s, value: Floats, *, most: int | None = None
     ) -> Iterator[tuple[int, Int64s, Floats]]:
-        """Yields how many rows are judged, and the steps since. With `most`, that are no more than
-        about so many, and nothing was judged after an opening.
+        """Yields how many rows are judged, and the steps since. With `most` it stops where so many
+        have been found, and behind every opening.
         """
         shapes, states, memory = self._shapes, self._states, self._memory
         hours = shapes.hours
-        row, end, room = 0, 0, FIRST_ROOM
-        most_room = MOST_ROOM if most is None else min(MOST_ROOM, max(most, FIRST_ROOM))
+        row, end, room, least = 0, 0, FIRST_ROOM, 1
+        left = sys.maxsize if most is None else most
         if hours.schedules:
             self._cover(series, ts)
         counts = np.array([0, states.dirty_count, most is not None], np.int64)
         while row < len(series):
             if row == end:
                 end = self._next_turn(series, ts, row)
+            room = min(room, max(left, least))
             out = np.empty((room, k.TRANSITION), np.int64)
             out_values = np.empty((room, shapes.most_atoms), np.float64)
             counts[0] = 0
@@ -330,9 +332,11 @@ class TenantRules:
             )  # fmt: skip
             states.dirty_count = int(counts[1])
             if counts[0]:
+                left -= int(counts[0])
                 yield row, out[: counts[0]], out_values[: counts[0]]
             if why == k.OUTPUT_FULL:
-                room = min(2 * room, most_room) + int(what)
+                least = int(what)
+                room = min(2 * room, MOST_ROOM) + least
             self._make_room(why, int(what))
 
     def take_turns(self, rows: int, rest: Callable[[], None]) -> None:
