@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
-PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_management", "rabbitmq_mqtt")
+PLUGINS = ("rabbitmq_management", "rabbitmq_mqtt")
 INSTALL = "no rabbitmq-server: ./atalaia test --install-deps, or apt-get install rabbitmq-server"
 # The one on Debian's PATH changes to another user; elsewhere the PATH has the real one.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -15,7 +15,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.ports import StoreUnavailable
 from tests.amqp.stack import QUICK, Road, plain, ready, until
 from tests.broker import Node
-from tests.stack import START_MS, open_stack, row
+from tests.stack import START_MS, make_tenant, open_stack, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
 
@@ -140,6 +140,25 @@ async def test_a_long_outage_lets_the_messages_go_and_comes_back(
         outage.down = False
         await road.holds(1)
     assert await road.waiting() == 0
+
+
+async def test_a_broker_that_starts_again_sends_nobody_to_another_queue(
+    road: Road, private: Node
+) -> None:
+    """What waits there is not overtaken by what comes now, whoever sends it."""
+    bridge, url = road.stack.bridge, road.stack.database_url
+    tenants = [await road.tenant_id(await make_tenant(bridge, url, f"t{n}")) for n in range(8)]
+    await trio.sleep(3)
+    for life in range(3):
+        await road.publish(
+            *(plain(tenant, body(10 * life + n)) for n in range(10) for tenant in tenants)
+        )
+        if life < 2:
+            await trio.to_thread.run_sync(private.kill)
+            await trio.to_thread.run_sync(private.start)
+    async with road.consumer():
+        await road.holds(30 * len(tenants))
+    assert await late(road) == 0
 
 
 async def test_the_broker_killed_and_back(road: Road, private: Node) -> None:

@@ -98,7 +98,9 @@ class Consumer:
     async def _open_session(self) -> AsyncIterator[Session]:
         letters = await self.bridge.call(open_outlet_aio, self.url, DEAD, "dead letters")
         try:
-            feed = await self.bridge.call(open_feed_aio, self.url, self.limits.prefetch)
+            feed = await self.bridge.call(
+                open_feed_aio, self.url, self.limits.prefetch, self.limits.mqtt_prefetch
+            )
             try:
                 yield Session(
                     bridge=self.bridge,

@@ -20,7 +20,7 @@ from atalaia.amqp.link import (
     translate,
 )
 from atalaia.amqp.messages import Delivery
-from atalaia.amqp.topology import find_shards_aio, shard_name
+from atalaia.amqp.topology import MQTT_QUEUE, NO_QUEUES, find_shards_aio, shard_name
 from atalaia.amqp.wiring import incoming
 
 
@@ -69,8 +69,8 @@ class Feed:
         self._changed.set()
 
 
-async def open_feed_aio(url: str, prefetch: int) -> Feed:
-    """Consume every shard, `prefetch` deliveries of each at a time.
+async def open_feed_aio(url: str, prefetch: int, mqtt_prefetch: int) -> Feed:
+    """Consume every shard, `prefetch` deliveries of each at a time, and the queue of MQTT.
 
     Raises BrokerUnavailable; BrokerRefused, also when there is no shard (yet).
     """
@@ -79,17 +79,20 @@ async def open_feed_aio(url: str, prefetch: int) -> Feed:
     try:
         shards = await find_shards_aio(connection)
         if not shards:
-            raise BrokerRefused("There are no queues in RabbitMQ. Run: atalaia broker setup")
+            raise BrokerRefused(NO_QUEUES)
         channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=prefetch)
         driver = await channel.get_underlay_channel()
         made = Feed(shards, connection, channel)
         connection.close_callbacks.add(made.end)
         channel.close_callbacks.add(made.end)
         driver.on_consumer_cancel_callbacks.add(made.end)  # a queue was deleted
+        await channel.set_qos(prefetch_count=prefetch)  # of each consumer from here on
         for number in range(shards):
             queue = await channel.get_queue(shard_name(number), ensure=False)
             await queue.consume(made.receive_aio)
+        await channel.set_qos(prefetch_count=mqtt_prefetch)
+        devices = await channel.get_queue(MQTT_QUEUE)
+        await devices.consume(made.receive_aio)
         feed = made
     except DRIVER_ERRORS as error:
         translate(error)

@@ -11,9 +11,8 @@ MIB = 1024 * 1024
 class AmqpLimits:
     """Defaults fit one small machine."""
 
-    # Per shard. What is held in memory is at most prefetch x shards messages; the largest of them
-    # is the broker's max_message_size.
-    prefetch: int = 16
+    prefetch: int = 16  # messages of each shard
+    mqtt_prefetch: int = 256  # of the one queue of all devices, whose messages are small
     max_body_bytes: int = 8 * MIB
     max_rows: int = 50_000
     poison_per_minute: int = 100  # beyond it something is wrong with us, not with a message

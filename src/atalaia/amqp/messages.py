@@ -1,7 +1,8 @@
 """Messages as they travel: routing keys, headers, and how they become bodies and dead letters.
 
 Pure. A message's tenant and, from MQTT, its sensor come from the routing key, which the broker's
-permissions guard; never from the payload.
+permissions guard; never from the payload. What we publish ourselves travels under the key of its
+queue, and its own in a header.
 
     <tenant>                          from our HTTP face, whose payload names its sensors
     v1.<tenant>.<sensor>.readings     from MQTT: the topic with / as .
@@ -23,6 +24,7 @@ from atalaia.wire.readings import WireOptions
 from atalaia.wire.times import Precision
 
 MESSAGE_ID = "x-atalaia-id"
+ADDRESS = "x-atalaia-address"
 PRECISION = "x-atalaia-precision"
 BOOL = "x-atalaia-bool"
 FIRST_SEEN = "x-atalaia-first-seen"
