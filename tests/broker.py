@@ -88,8 +88,9 @@ class Node:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                self.api("GET", "/api/overview")  # the API comes first, MQTT last
-                socket.create_connection(("127.0.0.1", self.mqtt_port), 1).close()
+                self.api("GET", "/api/overview")  # the API comes first
+                for port in (self.mqtt_port, urlsplit(self.amqp_url).port):
+                    socket.create_connection(("127.0.0.1", port or 0), 1).close()
             except (httpx.HTTPError, OSError):
                 time.sleep(0.1)
             else:

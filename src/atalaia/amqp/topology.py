@@ -3,6 +3,8 @@
     atalaia.readings (direct; the key is a shard's number)  → atalaia.readings.00 … (quorum queues)
     atalaia.readings (mqtt), and amq.topic (v1.<tenant>.<sensor>.readings) → atalaia.readings.mqtt
     atalaia.dead (fanout) → atalaia.dead (a quorum queue), which nothing consumes by itself
+    atalaia.later, a message for each queue atalaia.later.<tenant>, which the consumer makes when
+    a quota is used up; atalaia.turn, whose message is with the one consumer whose turn it is
 
 Which shard is a tenant's the publisher says, and no hash of the broker's: RabbitMQ makes the ring
 of a consistent-hash exchange anew when it starts, in another order each time, and what waits in
@@ -15,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 import attrs
+from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelNotFoundEntity
 
@@ -22,6 +25,8 @@ from atalaia.amqp.link import DRIVER_ERRORS, BrokerRefused, connection_aio, tran
 
 READINGS = "atalaia.readings"
 DEAD = "atalaia.dead"
+LATER = "atalaia.later"
+TURN = "atalaia.turn"
 MQTT_EXCHANGE = "amq.topic"  # where RabbitMQ's MQTT plugin publishes
 MQTT_KEYS = "v1.*.#.readings"
 MQTT_QUEUE = f"{READINGS}.mqtt"
@@ -51,6 +56,12 @@ class Topology:
             "x-dead-letter-exchange": DEAD,
             "x-dead-letter-strategy": "at-least-once",
         }
+
+    def later_arguments(self) -> dict[str, Any]:
+        return {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
+
+    def turn_arguments(self) -> dict[str, Any]:
+        return self.later_arguments() | {"x-single-active-consumer": True, "x-max-length": 1}
 
     def dead_arguments(self) -> dict[str, Any]:
         return {
@@ -85,8 +96,12 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
                 f"with --shards {found}, or stop the publishers, let the engine drain the queues, "
                 f"delete {READINGS} and its queues, and run this again."
             )
+        await _queue_aio(connection, LATER, topology.later_arguments())
+        await _queue_aio(connection, TURN, topology.turn_arguments())
         readings = await _exchange_aio(connection, READINGS)
         channel = await connection.channel()
+        token = Message(b"", delivery_mode=DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(token, TURN)
         dead = await channel.declare_exchange(DEAD, "fanout", durable=True)
         letters = await _queue_aio(connection, DEAD, topology.dead_arguments())
         await letters.bind(dead)
@@ -106,6 +121,7 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
             f"queues {shard_name(0)} to {shard_name(topology.shards - 1)}: "
             f"{topology.shard_bytes // MIB} MiB each, {DELIVERY_LIMIT} deliveries at most",
             f"exchange {MQTT_EXCHANGE}: {MQTT_KEYS} goes to {MQTT_QUEUE}, as large",
+            f"queue {LATER}: who sent more than a quota, and has a queue {LATER}.<tenant>",
             f"queue {DEAD}: dead letters, {topology.dead_bytes // MIB} MiB",
         ]
 

@@ -5,7 +5,7 @@ from hashlib import blake2b
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, Delivery, Message
+from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, PAID, Delivery, Message
 
 
 def outgoing(message: Message) -> aio_pika.Message:
@@ -23,19 +23,22 @@ def outgoing(message: Message) -> aio_pika.Message:
 
 def incoming(message: AbstractIncomingMessage) -> Delivery:
     """A message from MQTT has no id of ours: its contents are one. Whose it is, its topic alone
-    says: a device may write headers, too.
+    says, and nothing that it has paid: a device may write headers, too.
 
     x-delivery-count: what a quorum queue counts.
     """
     headers = dict(message.headers)
     before = headers.pop("x-delivery-count", 0)
     key, named = message.routing_key or "", headers.pop(ADDRESS, None)
-    if isinstance(named, str) and not key.startswith("v1."):
+    if key.startswith("v1."):
+        headers.pop(PAID, None)
+    elif isinstance(named, str):
         key = named
     known = headers.pop(MESSAGE_ID, None)
     return Delivery(
         tag=message.delivery_tag or 0,
         before=before if isinstance(before, int) else 0,
+        paid=headers.get(PAID) is True,
         message=Message(
             routing_key=key,
             body=message.body,
