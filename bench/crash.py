@@ -1,6 +1,6 @@
 """Killed with -9 again and again under load: nothing acknowledged is lost, no alert differs.
 
-    .venv/bin/python bench/crash.py [--kills 200] [--seed 1] [--quick] [--json FILE]
+    .venv/bin/python bench/crash.py [--broker] [--kills 200] [--seed 1] [--quick] [--json FILE]
 
 Clients send small batches as gateways do: the same one again until it is answered, a tenth of
 the answered ones once more. Meanwhile the process is killed, alone, or with every process of its
@@ -9,31 +9,38 @@ answer. A copy of the data directory then takes the same batches undisturbed. Re
 value, late or not) and alert rows (ids, event times, values, history; arrival left out) of both
 are compared; whatever an answer promised must be there.
 
+With --broker the readings go through the role http, RabbitMQ and the role engine, and at random one
+of the three is killed, or all of them and Postgres at once; a quarter of the kills within 4 ms of
+an answer (202), a quarter within 4 ms of an acknowledgement, as it goes over the wire to RabbitMQ.
+The copy takes its batches without a broker: both roads must end with the same rows.
+
 kill -9 leaves the page cache alone: it says nothing of fsync, which the server refuses to run
 without.
 
 JSON keys: `headline` {kills, near_ack, acked (readings), batches, resent, lost, doubled, wrong,
-alerts, alert_diff, recovery_p50_s, recovery_max_s (from the kill to the next answered batch)}.
+readings_diff, alerts, alert_diff, recovery_p50_s, recovery_max_s (from the kill to the next
+answered batch; with --broker until one is acknowledged, too)} and with --broker {near_answer,
+dead_letters}; `scopes` {name: [kills, recovery p50 s, max s]}.
 """
 
 import argparse
-import http.client
 import json
 import math
-import os
 import random
 import shutil
-import signal
+import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+from gateways import Account, Gateway, finish
+from road import Road, kill_all, open_road, postgres_pids
 from server import Server, say
 from twins import ALERTS, copy_directory
 
@@ -75,151 +82,156 @@ def batch(client: int, n: int) -> list[dict[str, object]]:
     return rows
 
 
-@dataclass
-class Account:
-    """What the answers said, of all clients. One lock: they are threads."""
+class Alone:
+    """One process with its Postgres."""
 
-    acked: int = 0
-    batches: int = 0
-    resent: int = 0
-    lost: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    answered: threading.Condition = field(default_factory=threading.Condition)
-    last_answer: float = 0.0
+    scopes = ("process", "group", "postgres first", "process first")
 
-    def answer_after(self, moment: float) -> float:
-        """Wait for the first answer after this moment; returns when it came."""
-        with self.answered:
-            if not self.answered.wait_for(lambda: self.last_answer > moment, 60):
-                raise AssertionError("nothing was answered for a minute after a restart")
-            return self.last_answer
+    def __init__(self, server: Server, account: Account) -> None:
+        self.face = self.engine = server
+        self.account = account
+        self.near: Counter[str] = Counter()
 
+    def aim(self, n: int, dice: random.Random) -> str:
+        """Wait for the moment of the nth kill; returns what is to be killed."""
+        if n % 4 == 0:
+            beside(self.account.answered, dice)
+            self.near["near_ack"] += 1
+        return self.scopes[n // 4 % len(self.scopes)]
 
-class Client(threading.Thread):
-    """One gateway: a connection, a batch at a time, until `ends` and the last one is answered."""
+    def strike(self, scope: str, gap_s: float) -> None:
+        """Kill what the scope names and start again, as a platform would."""
+        postgres = list(postgres_pids(self.engine)) if scope != "process" else []
+        if scope == "postgres first":
+            kill_all(postgres)
+            time.sleep(gap_s)
+        self.engine.process.kill()
+        if scope == "process first":
+            time.sleep(gap_s)
+        if scope != "postgres first":
+            kill_all(postgres)
+        self.engine.process.wait()
+        self.engine.start()
 
-    def __init__(self, number: int, server: Server, account: Account, seed: int) -> None:
-        super().__init__(name=f"client-{number}")
-        self.number, self.server, self.account = number, server, account
-        self.random = random.Random(f"{seed}/{number}")
-        self.ends = threading.Event()
-        self.upto: int | None = None
-        self.sent = 0
-        self._connection: http.client.HTTPConnection | None = None
-
-    def run(self) -> None:
-        while not self.ends.is_set() and (self.upto is None or self.sent < self.upto):
-            rows = batch(self.number, self.sent)
-            answer = self._send(rows)
-            if answer["accepted"] + answer["duplicates"] != len(rows):
-                raise AssertionError(f"the account of a batch is not exact: {answer}")
-            self.sent += 1
-            with self.account.lock:
-                self.account.acked += len(rows)
-                self.account.batches += 1
-            if self.upto is None and self.random.random() < 0.1:
-                again = self._send(rows)
-                with self.account.lock:
-                    self.account.resent += 1
-                    self.account.lost += again["accepted"]  # it had been answered before
-
-    def _send(self, rows: list[dict[str, object]]) -> dict[str, int]:
-        """As a gateway does: the same batch again until it is answered."""
-        body = json.dumps(rows)
-        headers = {
-            "X-API-Key": self.server.credentials["api_key"],
-            "Content-Type": "application/json",
-        }
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                if self._connection is None:
-                    self._connection = http.client.HTTPConnection(*self.server.address, timeout=15)
-                self._connection.request("POST", "/v1/readings", body, headers)
-                response = self._connection.getresponse()
-                text = response.read()
-                if response.status == 200:
-                    with self.account.answered:
-                        self.account.last_answer = time.monotonic()
-                        self.account.answered.notify_all()
-                    found: dict[str, int] = json.loads(text)
-                    return found
-                if response.status not in (429, 503):
-                    raise AssertionError(f"{response.status}: {text[:300]!r}")
-            except (OSError, http.client.HTTPException):
-                self._connection = None
-            time.sleep(0.02)
-        raise AssertionError("no answer within two minutes")
+    def recovered(self, since: float) -> float:
+        return self.account.answer_after(since)
 
 
-def postgres_pids(server: Server) -> Iterator[int]:
-    """The postmaster of the data directory, and then its children."""
-    file = server.directory / "postgres" / "data" / "postmaster.pid"
-    if not file.exists():
-        return
-    postmaster = int(file.read_text().split()[0])
-    yield postmaster
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
-    if children.exists():
-        yield from map(int, children.read_text().split())
+class Through:
+    """The road through the broker."""
 
+    scopes = ("http", "engine", "broker", "all")
 
-def kill_all(pids: list[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    def __init__(self, road: Road, account: Account) -> None:
+        self.road, self.account = road, account
+        self.near: Counter[str] = Counter()
 
+    def aim(self, n: int, dice: random.Random) -> str:
+        """As Alone's."""
+        if n % 4 == 0:
+            beside(self.account.answered, dice)
+            self.near["near_answer"] += 1
+        elif n % 4 == 2:
+            beside(self.road.acks.came, dice)
+            self.near["near_ack"] += 1
+        return dice.choice(self.scopes)
 
-def strike(server: Server, scope: str, gap_s: float) -> None:
-    """Kill what the scope names and start again, as a platform would."""
-    postgres = list(postgres_pids(server)) if scope != "process" else []
-    if scope == "postgres first":
+    def strike(self, scope: str, gap_s: float) -> None:
+        """Kill what the scope names; it is started again a moment later."""
+        road = self.road
+        postgres = list(postgres_pids(road.engine)) if scope == "all" else []
+        if scope in ("broker", "all"):
+            road.broker.kill()
+        if scope in ("engine", "all"):
+            road.engine.kill()
         kill_all(postgres)
+        if scope in ("http", "all"):
+            road.face.kill()
         time.sleep(gap_s)
-    server.process.kill()
-    if scope == "process first":
-        time.sleep(gap_s)
-    if scope != "postgres first":
-        kill_all(postgres)
-    server.process.wait()
-    server.start()
+        if scope in ("broker", "all"):
+            road.broker.start()
+        if scope in ("engine", "all"):
+            road.engine.start()
+        if scope in ("http", "all"):
+            road.face.start()
+
+    def recovered(self, since: float) -> float:
+        return max(self.account.answer_after(since), self.road.acks.after(since))
 
 
-SCOPES = ("process", "group", "postgres first", "process first")
+def beside(came: threading.Condition, dice: random.Random) -> None:
+    """Return within 4 ms of the next one."""
+    with came:
+        came.wait(30)
+    time.sleep(dice.uniform(0, 0.004))
 
 
-def disturb(
-    server: Server, account: Account, kills: int, dice: random.Random
-) -> tuple[list[float], int]:
-    """Returns the seconds from each kill to the next answer, and how many fell beside one."""
-    recoveries, near = [], 0
+def disturb(scene: Alone | Through, kills: int, dice: random.Random) -> dict[str, list[float]]:
+    """Returns the seconds from each kill until it goes on again, by what was killed."""
+    recoveries: dict[str, list[float]] = {}
     for n in range(kills):
         time.sleep(dice.uniform(0.15, 0.9))
-        if n % 4 == 0:
-            near += 1
-            with account.answered:
-                account.answered.wait(30)
-            time.sleep(dice.uniform(0, 0.004))
+        scope = scene.aim(n, dice)
         struck = time.monotonic()
-        strike(server, SCOPES[n // 4 % len(SCOPES)], dice.uniform(0, 0.02))
-        recovered = account.answer_after(time.monotonic())
-        recoveries.append(recovered - struck)
+        scene.strike(scope, dice.uniform(0, 0.02))
+        took = scene.recovered(time.monotonic()) - struck
+        recoveries.setdefault(scope, []).append(took)
         if n % 10 == 9:
             say(
-                f"{n + 1} kills, {account.batches:,} batches, last back after"
-                f" {recoveries[-1]:.1f} s"
+                f"{n + 1} kills, {scene.account.batches:,} batches, {scope} back after {took:.1f} s"
             )
-    return recoveries, near
+    return recoveries
 
 
-def run_clients(server: Server, seed: int, upto: list[int] | None) -> tuple[Account, list[Client]]:
+def gateways(
+    server: Server, account: Account, seed: int, upto: list[int] | None = None
+) -> list[Gateway]:
+    """Started. upto: how many batches each is to send, without sending any of them twice."""
+    made = []
+    for n in range(CLIENTS):
+        resend = random.Random(f"{seed}/{n}") if upto is None else None
+        most = None if upto is None else upto[n]
+        made.append(Gateway(n, server, account, batch, again_s=0.02, resend=resend, upto=most))
+        made[-1].start()
+    return made
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a disturbed run ended with."""
+
+    account: Account
+    sent: list[int]
+    recoveries: dict[str, list[float]]
+    near: Counter[str]
+    readings: str
+    alerts: str
+    letters: int = 0
+
+
+def run_alone(directory: Path, kills: int, seed: int) -> Outcome:
+    server, account = Server(directory), Account()
+    scene = Alone(server, account)
+    running = gateways(server, account, seed)
+    recoveries = disturb(scene, kills, random.Random(seed))
+    sent = finish(running)
+    readings, alerts = server.sql(READINGS), server.sql(ALERTS)
+    server.stop()
+    return Outcome(account, sent, recoveries, scene.near, readings, alerts)
+
+
+def run_through(directory: Path, scratch: Path, kills: int, seed: int) -> Outcome:
     account = Account()
-    clients = [Client(n, server, account, seed) for n in range(CLIENTS)]
-    for client in clients:
-        if upto is not None:
-            client.upto = upto[client.number]
-        client.start()
-    return account, clients
+    with open_road(directory, scratch) as road:
+        scene = Through(road, account)
+        running = gateways(road.face, account, seed)
+        recoveries = disturb(scene, kills, random.Random(seed))
+        sent = finish(running)
+        road.drained(len(promised(sent)))
+        time.sleep(1)  # for what would be stored twice
+        readings, alerts = road.engine.sql(READINGS), road.engine.sql(ALERTS)
+        letters = road.letters()
+    return Outcome(account, sent, recoveries, scene.near, readings, alerts, letters)
 
 
 def promised(sent: list[int]) -> dict[tuple[str, int], float]:
@@ -232,6 +244,10 @@ def promised(sent: list[int]) -> dict[tuple[str, int], float]:
     }
 
 
+def differing(one: str, other: str) -> int:
+    return len(set(one.splitlines()) ^ set(other.splitlines()))
+
+
 def stored(dump: str) -> list[tuple[str, int, float]]:
     found = []
     for line in dump.splitlines():
@@ -242,12 +258,13 @@ def stored(dump: str) -> list[tuple[str, int, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--broker", action="store_true")
+    parser.add_argument("--kills", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    kills = 8 if options.quick else options.kills
+    kills = options.kills or (8 if options.quick else 100 if options.broker else 200)
     scratch = Path(tempfile.mkdtemp(prefix="atl-crash-"))
     scratch.chmod(0o755)
     try:
@@ -259,50 +276,51 @@ def main() -> None:
         server.stop()
         copy_directory(scratch / "calm", scratch / "killed")
 
-        server = Server(scratch / "killed")
-        account, clients = run_clients(server, options.seed, None)
-        recoveries, near = disturb(server, account, kills, random.Random(options.seed))
-        for client in clients:
-            client.ends.set()
-        for client in clients:
-            client.join()
-        sent = [client.sent for client in clients]
-        readings, alerts = server.sql(READINGS), server.sql(ALERTS)
-        server.stop()
+        if options.broker:
+            found = run_through(scratch / "killed", scratch, kills, options.seed)
+        else:
+            found = run_alone(scratch / "killed", kills, options.seed)
 
-        say(f"the same {sum(sent):,} batches undisturbed")
+        say(f"the same {sum(found.sent):,} batches undisturbed")
         server = Server(scratch / "calm")
-        _, calm_clients = run_clients(server, options.seed, sent)
-        for client in calm_clients:
-            client.join()
+        finish(gateways(server, Account(), options.seed, found.sent), at_once=False)
         calm_readings, calm_alerts = server.sql(READINGS), server.sql(ALERTS)
         server.stop()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
-    wanted, found = promised(sent), stored(readings)
-    values = {(name, ts): value for name, ts, value in found}
-    recoveries.sort()
+    account, wanted, rows = found.account, promised(found.sent), stored(found.readings)
+    values = {(name, ts): value for name, ts, value in rows}
+    recoveries = sorted(chain.from_iterable(found.recoveries.values()))
     headline = {
         "kills": kills,
-        "near_ack": near,
+        **found.near,
         "acked": account.acked,
         "batches": account.batches,
         "resent": account.resent,
         "lost": account.lost + len(wanted.keys() - values.keys()),
-        "doubled": len(found) - len(values) + len(values.keys() - wanted.keys()),
+        "doubled": len(rows) - len(values) + len(values.keys() - wanted.keys()),
         "wrong": sum(values[key] != value for key, value in wanted.items() if key in values),
-        "readings_diff": len(set(readings.splitlines()) ^ set(calm_readings.splitlines())),
-        "alerts": len(alerts.splitlines()),
-        "alert_diff": len(set(alerts.splitlines()) ^ set(calm_alerts.splitlines())),
+        "readings_diff": differing(found.readings, calm_readings),
+        "alerts": len(found.alerts.splitlines()),
+        "alert_diff": differing(found.alerts, calm_alerts),
         "recovery_p50_s": round(recoveries[len(recoveries) // 2], 2),
         "recovery_max_s": round(recoveries[-1], 2),
     }
+    if options.broker:
+        headline["dead_letters"] = found.letters
+    scopes = {
+        scope: (len(took), round(statistics.median(took), 2), round(max(took), 2))
+        for scope, took in found.recoveries.items()
+    }
     for name, figure in headline.items():
         print(f"{name:>16} {figure:>12,}")
+    for scope, (count, middle, most) in scopes.items():
+        print(f"{scope:>16} {count:>4} kills, back after {middle} s (p50), {most} s (max)")
     if options.json:
-        options.json.write_text(json.dumps({"headline": headline}, indent=2))
-    if any(headline[k] for k in ("lost", "doubled", "wrong", "readings_diff", "alert_diff")):
+        options.json.write_text(json.dumps({"headline": headline, "scopes": scopes}, indent=2))
+    wrong = ("lost", "doubled", "wrong", "readings_diff", "alert_diff", "dead_letters")
+    if any(headline.get(k) for k in wrong):
         sys.exit("the runs differ, or an answer's promise was not kept")
 
 

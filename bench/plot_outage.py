@@ -13,24 +13,31 @@ import matplotlib.pyplot as plt
 
 CALM_S = 5
 TITLES = {
-    "frozen": "frozen (SIGSTOP)",
-    "stopped": "shut down",
-    "killed": "killed (-9)",
-    "cut": "cut off in silence",
-    "full": "with a full disk",
+    "frozen": "Postgres frozen (SIGSTOP)",
+    "stopped": "Postgres shut down",
+    "killed": "Postgres killed (-9)",
+    "cut": "Postgres cut off in silence",
+    "full": "Postgres with a full disk",
+    "broker frozen": "RabbitMQ frozen (SIGSTOP)",
+    "broker killed": "RabbitMQ killed (-9)",
+    "broker cut": "RabbitMQ cut off in silence",
+    "broker memory": "RabbitMQ with its memory alarm",
+    "broker disk": "RabbitMQ with its disk alarm",
 }
 ANSWERED, REFUSED, MEMORY = "#0072b2", "#d55e00", "#555555"
 
 with open(sys.argv[1]) as file:
     seconds = json.load(file)["seconds"]
 figure, panels = plt.subplots(
-    len(seconds), 1, figsize=(9, 1.7 * len(seconds)), sharex=True, constrained_layout=True
-)
+    len(seconds), 1, figsize=(9, 1.7 * len(seconds)), sharex=True, constrained_layout=True,
+    squeeze=False,
+)  # fmt: skip
+panels = panels[:, 0]
 for panel, (name, rows) in zip(panels, seconds.items(), strict=True):
     at, answered, refused, memory = zip(*rows[:-1], strict=True)
-    panel.step(at, answered, where="post", color=ANSWERED, label="batches committed per s")
+    panel.step(at, answered, where="post", color=ANSWERED, label="batches answered per s")
     panel.step(at, refused, where="post", color=REFUSED, label="refused with 503 per s")
-    panel.set_title(f"Postgres {TITLES[name]}", loc="left", fontsize=9)
+    panel.set_title(TITLES[name], loc="left", fontsize=9)
     panel.axvline(CALM_S, color=MEMORY, linewidth=0.6, linestyle=":")
     beside = panel.twinx()
     beside.plot(at, memory, color=MEMORY, linewidth=0.9, linestyle="--", label="memory, MiB")

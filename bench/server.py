@@ -32,23 +32,26 @@ class Server:
     """`atalaia up` on a data directory; may be killed and started again on the same port."""
 
     def __init__(
-        self, directory: Path, command: Sequence[str] = UP, database_url: str | None = None
+        self,
+        directory: Path,
+        command: Sequence[str] = UP,
+        database_url: str | None = None,
+        rabbitmq_url: str | None = None,
     ) -> None:
         """command: what Python runs; it takes --port and --data-dir as `atalaia up` does.
 
-        database_url: instead of a Postgres of its own.
+        database_url: instead of a Postgres of its own; rabbitmq_url: of roles that need it.
         """
         self.directory = directory
         self.command = command
-        self.given_url = database_url
+        self.given = {"DATABASE_URL": database_url, "RABBITMQ_URL": rabbitmq_url}
         self.port = 0
         self.start()
 
     def start(self) -> None:
-        environment = {k: v for k, v in os.environ.items() if k != "DATABASE_URL"}
+        environment = {k: v for k, v in os.environ.items() if k not in self.given}
         environment["NUMBA_CACHE_DIR"] = str(choose_cache(KERNELS))
-        if self.given_url is not None:
-            environment["DATABASE_URL"] = self.given_url
+        environment |= {name: url for name, url in self.given.items() if url is not None}
         self.process = subprocess.Popen(
             [sys.executable, *self.command, "--port", str(self.port),
              "--data-dir", self.directory],

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import attrs
 import httpx
 
-PLUGINS = ("rabbitmq_consistent_hash_exchange", "rabbitmq_management", "rabbitmq_mqtt")
+PLUGINS = ("rabbitmq_management", "rabbitmq_mqtt")
 INSTALL = "no rabbitmq-server: ./atalaia test --install-deps, or apt-get install rabbitmq-server"
 # The one on Debian's PATH changes to another user; elsewhere the PATH has the real one.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -88,8 +88,9 @@ class Node:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                self.api("GET", "/api/overview")  # the API comes first, MQTT last
-                socket.create_connection(("127.0.0.1", self.mqtt_port), 1).close()
+                self.api("GET", "/api/overview")  # the API comes first
+                for port in (self.mqtt_port, urlsplit(self.amqp_url).port):
+                    socket.create_connection(("127.0.0.1", port or 0), 1).close()
             except (httpx.HTTPError, OSError):
                 time.sleep(0.1)
             else:

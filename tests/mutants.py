@@ -181,6 +181,11 @@ MUTANTS = (
         "tests/engine/test_threads.py::test_slow_rules_of_one_tenant_stall_no_other",
     ),
     Mutant(
+        "quarantines-end-together", "4 apart", "engine/supervise.py",
+        "JITTER = 0.2", "JITTER = 0.0",
+        ENGINE + "test_many_that_crash_together_do_not_come_back_together",
+    ),
+    Mutant(
         "quarantine-of-all", "4 apart", "engine/engine.py",
         "        quarantine = None if supervisor is None else supervisor.quarantine\n",
         "        quarantine = next((s.quarantine for s in self._tenants.values()), None)\n",
@@ -533,6 +538,48 @@ MUTANTS = (
         '            self.session.done(delivery, "stored")',
         "tests/amqp/test_faults.py::"
         "test_a_consumer_killed_before_the_commit_gets_its_messages_again",
+    ),
+    Mutant(
+        "a-tenant-over-several-queues", "3 restart, 6 one fold", "amqp/topology.py",
+        "crc32(address.encode()) % shards", '__import__("random").randrange(shards)',
+        "tests/amqp/test_road.py::test_a_tenants_order_is_kept",
+    ),
+    Mutant(
+        "no-quota-over-mqtt", "4 apart", "amqp/lane.py",
+        "if not delivery.paid and self._debt_s(quota) > 0:", "if False:",
+        "tests/amqp/test_quotas.py::test_a_flood_through_the_broker_holds_up_nobody_else",
+    ),
+    Mutant(
+        "who-is-over-quota-keeps-the-queue", "4 apart", "amqp/lane.py",
+        "        if self.waiting:\n            self.backlog.add",
+        "        if False:\n            self.backlog.add",
+        "tests/amqp/test_quotas.py::test_a_flood_through_the_broker_holds_up_nobody_else",
+    ),
+    Mutant(
+        "what-was-put-off-is-forgotten", "1 durable", "amqp/session.py",
+        "                self.wake(backlog)\n", "",
+        "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
+    ),
+    Mutant(
+        "what-was-put-off-is-overtaken", "3 restart, 6 one fold", "amqp/lane.py",
+        "if not self.backlog.empty:", "if False:",
+        "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
+    ),
+    Mutant(
+        "held-without-a-bound-of-bytes", "5 bounded", "amqp/window.py",
+        "return not self.held or self.held + size <= self.limit", "return True",
+        "tests/amqp/test_faults.py::test_large_messages_are_held_by_their_bytes",
+    ),
+    Mutant(
+        "let-go-and-overtaken", "3 restart, 6 one fold", "amqp/window.py",
+        "if self._let_go or self._asked or not self._has_room(size):",
+        "if not self._has_room(size):",
+        "tests/amqp/test_pure.py::test_a_window_bounds_bytes_and_keeps_the_order",
+    ),
+    Mutant(
+        "the-role-http-answers-before-the-confirmation", "1 durable", "amqp/publisher.py",
+        "                await receipt.wait()\n", "                await trio.sleep(0)\n",
+        "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
         "poison-handed-back", "1 durable", "amqp/session.py",

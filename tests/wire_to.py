@@ -6,7 +6,7 @@ ones are taken, and not a byte passes; mended, everything goes on.
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,10 +15,14 @@ import attrs
 
 @attrs.define(eq=False)
 class Wire:
-    """Relays 127.0.0.1:port to a unix socket."""
+    """Relays 127.0.0.1:port to a unix socket, or to another host and port.
 
-    target: Path
+    heard: told what clients send, before it is passed on.
+    """
+
+    target: Path | tuple[str, int]
     port: int = 0
+    heard: Callable[[bytes], None] = lambda data: None
     _passes: threading.Event = attrs.field(factory=threading.Event)
     _open: list[socket.socket] = attrs.field(factory=list)
 
@@ -39,20 +43,29 @@ class Wire:
 
     def _connect(self, near: socket.socket) -> None:
         self._passes.wait()
-        far = socket.socket(socket.AF_UNIX)
         try:
-            far.connect(str(self.target))
+            far = self._reach()
         except OSError:
             near.close()
             return
         self._open.append(far)
-        threading.Thread(target=self._relay, args=(near, far), daemon=True).start()
-        self._relay(far, near)
+        threading.Thread(target=self._relay, args=(near, far, self.heard), daemon=True).start()
+        self._relay(far, near, lambda data: None)
 
-    def _relay(self, source: socket.socket, sink: socket.socket) -> None:
+    def _reach(self) -> socket.socket:
+        if isinstance(self.target, tuple):
+            return socket.create_connection(self.target)
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(str(self.target))
+        return far
+
+    def _relay(
+        self, source: socket.socket, sink: socket.socket, heard: Callable[[bytes], None]
+    ) -> None:
         try:
             while data := source.recv(65536):
                 self._passes.wait()
+                heard(data)
                 sink.sendall(data)
         except OSError:
             pass
@@ -72,8 +85,8 @@ def end_both_ways(end: socket.socket) -> None:
 
 
 @contextmanager
-def open_wire(target: Path) -> Iterator[Wire]:
-    """A wire to a unix socket, not cut; leaving closes everything."""
+def open_wire(target: Path | tuple[str, int]) -> Iterator[Wire]:
+    """A wire, not cut; leaving closes everything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire = Wire(target, listener.getsockname()[1])
         wire.mend()

@@ -16,6 +16,7 @@ import numpy as np
 from atalaia.model.alert import Transition
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
+from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
     AlertFilter,
@@ -264,6 +265,10 @@ class Queries(Protocol):
 
     async def find_tenant(self, tenant_id: UUID) -> TenantNo | None:
         """A tenant's inner number, for messages that name their tenant."""
+        ...
+
+    async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
+        """What is written beside a tenant."""
         ...
 
     async def ping(self) -> None:

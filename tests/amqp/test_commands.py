@@ -48,7 +48,7 @@ async def test_setup_says_what_stands_and_what_stands_in_the_way(
     with broker.vhost() as url:
         code, first = await command("broker", "setup", "--shards", 2, url=url)
         assert code == 0, first
-        assert "consistent hash over 2 queues" in first
+        assert "tenants over 2 queues" in first
         assert "256 MiB each" in first
         code, again = await command("broker", "setup", "--shards", 2, url=url)
         assert code == 0

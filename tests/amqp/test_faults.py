@@ -4,18 +4,20 @@ import json
 import random
 from collections.abc import AsyncIterator
 
+import attrs
 import pytest
 import trio
 from aio_pika.abc import AbstractIncomingMessage
 
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.messages import Delivery
+from atalaia.amqp.topology import MIB, Topology, queue_key
 from atalaia.amqp.wiring import incoming
 from atalaia.engine.limits import EngineLimits
 from atalaia.ports import StoreUnavailable
 from tests.amqp.stack import QUICK, Road, plain, ready, until
 from tests.broker import Node
-from tests.stack import START_MS, open_stack, row
+from tests.stack import START_MS, make_tenant, open_stack, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
 
@@ -142,6 +144,25 @@ async def test_a_long_outage_lets_the_messages_go_and_comes_back(
     assert await road.waiting() == 0
 
 
+async def test_a_broker_that_starts_again_sends_nobody_to_another_queue(
+    road: Road, private: Node
+) -> None:
+    """What waits there is not overtaken by what comes now, whoever sends it."""
+    bridge, url = road.stack.bridge, road.stack.database_url
+    tenants = [await road.tenant_id(await make_tenant(bridge, url, f"t{n}")) for n in range(8)]
+    await trio.sleep(3)
+    for life in range(3):
+        await road.publish(
+            *(plain(tenant, body(10 * life + n)) for n in range(10) for tenant in tenants)
+        )
+        if life < 2:
+            await trio.to_thread.run_sync(private.kill)
+            await trio.to_thread.run_sync(private.start)
+    async with road.consumer():
+        await road.holds(30 * len(tenants))
+    assert await late(road) == 0
+
+
 async def test_the_broker_killed_and_back(road: Road, private: Node) -> None:
     """503 within a second meanwhile, recovery within 5 s, and what was answered 202 is stored."""
     # RabbitMQ 3.10 finds no more a quorum queue that was declared just before it is killed.
@@ -177,3 +198,46 @@ async def test_the_broker_killed_and_back(road: Road, private: Node) -> None:
             await until(taken, 5)
             await road.holds(2)
             assert trio.current_time() - back < 5.0
+
+
+async def test_large_messages_are_held_by_their_bytes(broker: Node, road: Road) -> None:
+    """Of messages of 8 MiB two of a queue are in memory though sixteen are delivered; others pass
+    them in queues of their own, and all are stored, in order, for one delivery more each."""
+    large, room = 8 * MIB - 4096, 16 * MIB
+    with broker.vhost() as url:
+        wide = Road(road.stack, url, broker)
+        await wide.setup(Topology(shards=2, shard_bytes=512 * MIB))
+        tenant = await wide.tenant_id()
+        small = tenant
+        while queue_key(small, 2) == queue_key(tenant, 2):
+            small = await wide.tenant_id(
+                await make_tenant(road.stack.bridge, road.stack.database_url, "small")
+            )
+        for n in range(20):
+            await wide.publish(plain(tenant, body(n).ljust(large)))
+        async with wide.consumer(attrs.evolve(QUICK, queue_bytes=room)) as consumer:
+            held: list[int] = []
+
+            async def watch(task_status: trio.TaskStatus[None]) -> None:
+                task_status.started()
+                while True:
+                    if consumer._session is not None:
+                        held.append(consumer._session.feed.held_bytes)
+                    await trio.sleep(0.001)
+
+            async with trio.open_nursery() as nursery:
+                async with wide.locked():
+                    await nursery.start(watch)
+                    await wide.until_waiting(20 - QUICK.prefetch)
+
+                    async def two() -> bool:
+                        return held[-1:] == [2 * large]
+
+                    await until(two)
+                await wide.publish(*(plain(small, body(n)) for n in range(20)))
+                await wide.holds(40)
+                nursery.cancel_scope.cancel()
+        assert max(held) <= room + MIB
+        assert await wide.waiting() == 0
+        assert await wide.letters() == []
+    assert await late(road) == 0

@@ -41,7 +41,7 @@ async def test_a_message_without_a_queue_is_returned_and_not_lost(road: Road) ->
     async with road.face() as (client, publisher):
         await ready(publisher)
         for number in range(SMALL.shards):
-            path = f"/api/bindings/{vhost}/e/{READINGS}/q/{shard_name(number)}/1"
+            path = f"/api/bindings/{vhost}/e/{READINGS}/q/{shard_name(number)}/{number:02}"
             await trio.to_thread.run_sync(road.broker.api, "DELETE", path)
         assert await refused(client) == "unavailable"
         await road.setup()

@@ -1,5 +1,7 @@
-"""What needs no broker: acknowledgements, routing keys, bodies written anew, too much poison."""
+"""What needs no broker: acknowledgements, routing keys, bodies written anew, too much
+poison, what is held."""
 
+from collections import deque
 from uuid import UUID, uuid4
 
 import numpy as np
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from atalaia.amqp.acks import Acks
 from atalaia.amqp.messages import (
     Address,
+    Delivery,
     Fault,
+    Message,
     encode_rows,
     parse_address,
     rest_of,
@@ -22,6 +26,7 @@ from atalaia.amqp.messages import (
 )
 from atalaia.amqp.mqtt import management_url, topic_pattern
 from atalaia.amqp.poison import WINDOW_S, PoisonCount
+from atalaia.amqp.window import Window
 from atalaia.engine.ingest import Body, parse_body
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Invalid
@@ -167,3 +172,44 @@ def test_where_the_management_api_is_and_what_a_topic_allows() -> None:
     assert management_url("amqp://u:p@h:5673/v") == "http://h:15672"
     assert management_url("amqps://[::1]/") == "https://[::1]:15671"
     assert topic_pattern(TENANT) == rf"^v1\.{TENANT}\..+\.readings$"
+
+
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 30), st.integers(1, 6),
+    st.data(),
+)  # fmt: skip
+def test_a_window_bounds_bytes_and_keeps_the_order(
+    sizes: list[int], limit: int, prefetch: int, data: st.DataObject
+) -> None:
+    """Against a queue that delivers as RabbitMQ does: what was given back first, in order, and so
+    many that are not acknowledged. Everything is handled once, in order, within the limit."""
+    window, queue, returned = Window(limit), deque(range(len(sizes))), deque[int]()
+    open_tags: dict[int, int] = {}
+    times, held, handled = [0] * len(sizes), deque[int](), list[int]()
+    tag = 0
+    while queue or returned or open_tags:
+        can_deliver = (queue or returned) and len(open_tags) < prefetch
+        if can_deliver and (not held or data.draw(st.booleans())):
+            n = returned.popleft() if returned else queue.popleft()
+            tag += 1
+            open_tags[tag] = n
+            message = Message("k", b"x" * sizes[n], "", "", {}, str(n))
+            before = times[n] + (45 if n % 7 == 6 else 0)
+            times[n] += 1
+            for each in window.arrive(Delivery(tag, message, before)):
+                handled.append(int(each.message.message_id))
+                held.append(each.tag)
+        else:
+            assert held
+            done = held.popleft()
+            del open_tags[done]
+            window.gone(done)
+            tags, kept = window.again()
+            returned.extend(open_tags.pop(each) for each in tags)
+            for each in kept:
+                handled.append(int(each.message.message_id))
+                held.append(each.tag)
+        assert window.held <= max(limit, *sizes)
+    assert handled == list(range(len(sizes)))
+    assert max(times) <= 2
+    assert window.held == 0

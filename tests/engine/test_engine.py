@@ -260,17 +260,34 @@ async def test_a_crashing_actor_is_rebuilt_then_quarantined_alone(
         with pytest.raises(Unavailable) as caught:
             gate.submit(ONE, batch())
         assert caught.value.code == "quarantined"
-        assert 0 < caught.value.retry_after_s <= 100
+        assert 0 < caught.value.retry_after_s <= 120
         assert "RuntimeError" in caught.value.detail
         seen = gate.status(ONE)
         assert (seen.reason, seen.retry_after_s) == ("RuntimeError", caught.value.retry_after_s)
         assert quarantined() == before + 1
         assert gate.status(TWO).reason is None
         assert (await gate.submit(TWO, batch()).wait()).accepted == 1
-        await trio.sleep(100)
+        await trio.sleep(120)
         assert gate.status(ONE).reason is None
         assert quarantined() == before
         assert (await gate.submit(ONE, batch()).wait()).accepted == 1
+
+
+async def test_many_that_crash_together_do_not_come_back_together(
+    autojump_clock: MockClock,
+) -> None:
+    """Each pause is longer by a share of its own, and none is shorter."""
+    store = FaultyStore(load_faults=[RuntimeError("a bug of a release")] * 3)
+    async with engine(store, crashes=1, quarantine_s=100.0) as gate:
+        tenants = [TenantNo(n) for n in range(1, 4)]
+        for tenant_no in tenants:
+            with pytest.raises(Unavailable):
+                await gate.submit(tenant_no, batch()).wait()
+        await trio.sleep(1)
+        lefts = [gate.status(tenant_no).retry_after_s or 0 for tenant_no in tenants]
+        assert min(lefts) >= 100 - 2
+        assert max(lefts) <= 120
+        assert max(lefts) - min(lefts) > 5
 
 
 async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock) -> None:

@@ -10,6 +10,10 @@ class Acks:
     _until: int = 0  # every tag up to this one has been acknowledged
     _beyond: set[int] = attrs.field(factory=set)
 
+    def gone(self, tags: list[int]) -> None:
+        """They were given back: nothing is to be acknowledged, and nothing is open there."""
+        self._beyond.update(tags)
+
     def done(self, tags: list[int]) -> list[tuple[int, bool]]:
         """(tag, and all before it) for tags that are done now and were not before.
 

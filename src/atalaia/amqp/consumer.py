@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from atalaia.amqp.feed import open_feed_aio
+from atalaia.amqp.later import Later, open_later_aio
 from atalaia.amqp.limits import AmqpLimits, backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.outlet import open_outlet_aio
@@ -97,13 +98,16 @@ class Consumer:
     @asynccontextmanager
     async def _open_session(self) -> AsyncIterator[Session]:
         letters = await self.bridge.call(open_outlet_aio, self.url, DEAD, "dead letters")
+        later: Later | None = None
         try:
-            feed = await self.bridge.call(open_feed_aio, self.url, self.limits.prefetch)
+            later = await self.bridge.call(open_later_aio, self.url)
+            feed = await self.bridge.call(open_feed_aio, self.url, self.limits)
             try:
                 yield Session(
                     bridge=self.bridge,
                     feed=feed,
                     letters=letters,
+                    later=later,
                     gate=self.gate,
                     tenants=Tenants(self.queries),
                     clock=self.clock,
@@ -116,6 +120,8 @@ class Consumer:
         finally:
             with trio.move_on_after(CLOSE_S, shield=True):
                 await self.bridge.call(letters.close_aio)
+                if later is not None:
+                    await self.bridge.call(later.close_aio)
 
     async def _recover(self, end: End) -> None:
         """Wait for what ended the session to pass."""

@@ -7,10 +7,14 @@ active simply waits. What is taken is acknowledged later, or comes again when th
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
 
 import attrs
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
+from atalaia.amqp.later import later_name
+from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.link import (
     DRIVER_ERRORS,
     BrokerRefused,
@@ -20,8 +24,30 @@ from atalaia.amqp.link import (
     translate,
 )
 from atalaia.amqp.messages import Delivery
-from atalaia.amqp.topology import find_shards_aio, shard_name
+from atalaia.amqp.topology import MQTT_QUEUE, NO_QUEUES, TURN, find_shards_aio, shard_name
+from atalaia.amqp.window import Window
 from atalaia.amqp.wiring import incoming
+
+RETURN_S = 0.3  # what a connection had goes back to each queue by itself
+FETCH_S = 1.0
+
+
+@attrs.define(eq=False)
+class Fetched:
+    """What has come of a tenant's queue for later and nobody has taken yet."""
+
+    consumer: str = ""
+    some: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _waiting: list[Delivery] = attrs.field(factory=list)
+
+    async def receive_aio(self, message: AbstractIncomingMessage) -> None:
+        self._waiting.append(attrs.evolve(incoming(message), fetched=True))
+        self.some.set()
+
+    def take(self) -> list[Delivery]:
+        taken, self._waiting = self._waiting, []
+        self.some.clear()
+        return taken
 
 
 @attrs.define(eq=False)
@@ -29,11 +55,39 @@ class Feed:
     """Made by `open_feed_aio`. After the first error only `close_aio` is of use."""
 
     shards: int
+    queue_bytes: int
     _connection: AbstractConnection
     _channel: AbstractChannel
     _waiting: deque[Delivery] = attrs.field(factory=deque)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _windows: list[Window] = attrs.field(factory=list)
+    _given_back: list[int] = attrs.field(factory=list)
     _broken: bool = False
+    _has_turn: bool = False
+    _fetched: dict[UUID, Fetched] = attrs.field(factory=dict)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of bodies, over all queues."""
+        return sum(window.held for window in self._windows)
+
+    async def turn_aio(self) -> None:
+        """Wait until no other consumer has its turn, nor anything in hand that it has fetched.
+
+        Queues of one active consumer see to it by themselves; those for later are not consumed, and
+        a connection that leads nowhere any more keeps what it has for seconds. Raises
+        BrokerUnavailable.
+        """
+        while not self._has_turn:
+            if self._broken:
+                raise BrokerUnavailable("the connection or the consumer has ended")
+            self._changed.clear()
+            await self._changed.wait()
+        await asyncio.sleep(RETURN_S)
+
+    async def take_turn_aio(self, message: AbstractIncomingMessage) -> None:
+        self._has_turn = True
+        self._changed.set()
 
     async def take_aio(self) -> list[Delivery]:
         """Every delivery that waits, at least one. Raises BrokerUnavailable at its end."""
@@ -46,13 +100,75 @@ class Feed:
         self._waiting.clear()
         return taken
 
-    async def ack_aio(self, acks: Sequence[tuple[int, bool]]) -> None:
-        """(tag, and all before it), at least one. Raises BrokerUnavailable."""
+    async def ack_aio(self, acks: Sequence[tuple[int, bool]]) -> list[int]:
+        """(tag, and all before it), at least one. Returns the tags of what was let go for want of
+        room and asked for again since the last time. Raises BrokerUnavailable.
+        """
         try:
             driver = await self._channel.get_underlay_channel()
             for tag, multiple in acks[:-1]:
                 await driver.basic_ack(tag, multiple, wait=False)
             await driver.basic_ack(*acks[-1])  # the last one has left when this returns
+            for window in self._windows:
+                for tag, multiple in acks:
+                    window.gone(tag, before_too=multiple)
+                await self._ask_again_aio(window)
+        except DRIVER_ERRORS as error:
+            translate(error)
+        given_back, self._given_back = self._given_back, []
+        return given_back
+
+    async def _ask_again_aio(self, window: Window) -> None:
+        tags, kept = window.again()
+        self._hand_over(kept)
+        if tags:
+            await self.give_back_aio(tags)
+            self._given_back += tags
+
+    async def fetch_aio(self, tenant_id: UUID, most: int) -> list[Delivery]:
+        """The oldest of a tenant's queue for later, none when none comes for a while.
+
+        Consumed and not asked for one by one: a quorum queue puts those back in any order. Raises
+        BrokerUnavailable.
+        """
+        try:
+            store = self._fetched.get(tenant_id)
+            if store is None:
+                store = self._fetched[tenant_id] = Fetched()
+                await self._channel.set_qos(prefetch_count=most)
+                queue = await self._channel.get_queue(later_name(tenant_id), ensure=False)
+                store.consumer = await queue.consume(store.receive_aio)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FETCH_S):
+                    await store.some.wait()
+        except DRIVER_ERRORS as error:
+            translate(error)
+        return store.take()
+
+    async def return_aio(self, tenant_id: UUID, tags: Sequence[int]) -> list[int]:
+        """What was fetched to its queue, and fetch no more until asked again; returns all tags.
+
+        Raises BrokerUnavailable.
+        """
+        store = self._fetched.pop(tenant_id)
+        try:
+            queue = await self._channel.get_queue(later_name(tenant_id), ensure=False)
+            await queue.cancel(store.consumer)
+        except DRIVER_ERRORS as error:
+            translate(error)
+        everything = [*tags, *(delivery.tag for delivery in store.take())]
+        await self.give_back_aio(everything)
+        return everything
+
+    async def give_back_aio(self, tags: Sequence[int]) -> None:
+        """To their queue, in order; it costs each one of its deliveries.
+
+        Raises BrokerUnavailable.
+        """
+        try:
+            driver = await self._channel.get_underlay_channel()
+            for tag in tags:
+                await driver.basic_nack(tag, requeue=True, wait=False)
         except DRIVER_ERRORS as error:
             translate(error)
 
@@ -60,17 +176,29 @@ class Feed:
         """What was not acknowledged goes back to its queue, in its place."""
         await close_aio(self._connection)
 
-    async def receive_aio(self, message: AbstractIncomingMessage) -> None:
-        self._waiting.append(incoming(message))
-        self._changed.set()
+    async def consume_aio(self, name: str) -> None:
+        """Take what comes of a queue, bounded in bytes."""
+        window = Window(self.queue_bytes)
+        self._windows.append(window)
+
+        async def receive_aio(message: AbstractIncomingMessage) -> None:
+            self._hand_over(window.arrive(incoming(message)))
+
+        queue = await self._channel.get_queue(name)
+        await queue.consume(receive_aio)
+
+    def _hand_over(self, deliveries: Sequence[Delivery]) -> None:
+        self._waiting.extend(deliveries)
+        if deliveries:
+            self._changed.set()
 
     def end(self, *_: object) -> None:
         self._broken = True
         self._changed.set()
 
 
-async def open_feed_aio(url: str, prefetch: int) -> Feed:
-    """Consume every shard, `prefetch` deliveries of each at a time.
+async def open_feed_aio(url: str, limits: AmqpLimits) -> Feed:
+    """Consume every shard and the queue of MQTT.
 
     Raises BrokerUnavailable; BrokerRefused, also when there is no shard (yet).
     """
@@ -79,17 +207,20 @@ async def open_feed_aio(url: str, prefetch: int) -> Feed:
     try:
         shards = await find_shards_aio(connection)
         if not shards:
-            raise BrokerRefused("There are no queues in RabbitMQ. Run: atalaia broker setup")
+            raise BrokerRefused(NO_QUEUES)
         channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=prefetch)
         driver = await channel.get_underlay_channel()
-        made = Feed(shards, connection, channel)
+        made = Feed(shards, limits.queue_bytes, connection, channel)
         connection.close_callbacks.add(made.end)
         channel.close_callbacks.add(made.end)
         driver.on_consumer_cancel_callbacks.add(made.end)  # a queue was deleted
+        await channel.set_qos(prefetch_count=limits.prefetch)  # of each consumer from here on
         for number in range(shards):
-            queue = await channel.get_queue(shard_name(number), ensure=False)
-            await queue.consume(made.receive_aio)
+            await made.consume_aio(shard_name(number))
+        await channel.set_qos(prefetch_count=limits.mqtt_prefetch)
+        await made.consume_aio(MQTT_QUEUE)
+        apart = await connection.channel(publisher_confirms=False)  # its tag is never acknowledged
+        await (await apart.get_queue(TURN)).consume(made.take_turn_aio)
         feed = made
     except DRIVER_ERRORS as error:
         translate(error)

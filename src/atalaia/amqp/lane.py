@@ -3,6 +3,9 @@
 What waits is handed to the engine as one wave, each message after the one before it, and the wave
 is waited for; when one fails for the store's fault those behind it fail too, and all of them go
 first in the next wave. So a retry never overtakes.
+
+What comes over MQTT is held to the tenant's quota here. Beyond it most of what came waits in a
+queue of the tenant's (`backlog.py`), where it holds up nobody.
 """
 
 from collections import deque
@@ -12,7 +15,9 @@ import attrs
 import structlog
 import trio
 
+from atalaia.amqp.backlog import Backlog
 from atalaia.amqp.limits import backoff_s
+from atalaia.amqp.link import BrokerUnavailable, told
 from atalaia.amqp.messages import (
     Delivery,
     Fault,
@@ -22,11 +27,12 @@ from atalaia.amqp.messages import (
     rest_of,
     to_body,
 )
-from atalaia.engine.ingest import count, parse_body
+from atalaia.engine.ingest import count, parse_body, parse_paid
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
-from atalaia.model.errors import AtalaiaError, Overloaded, Unavailable
+from atalaia.model.errors import AtalaiaError, Overloaded, QuotaUsedUp, Unavailable
 from atalaia.model.ids import TenantNo
+from atalaia.model.quota import Quota
 
 if TYPE_CHECKING:
     from atalaia.amqp.session import Session
@@ -49,30 +55,95 @@ class Lane:
 
     session: "Session"
     tenant_no: TenantNo
+    backlog: Backlog
     waiting: deque[Delivery] = attrs.field(factory=deque)
     _tries: int = 0
     _failing_since: float | None = None
+    _paying: bool = False
+    _paid_off_at: float = 0.0  # when the debts of the quota will be
+
+    def add(self, delivery: Delivery) -> None:
+        """Behind what waits already."""
+        if not self.backlog.empty:
+            self.backlog.add([delivery])
+            return
+        self.waiting.append(delivery)
+        if self._paying:
+            self._put_off()
 
     async def run(self) -> None:
         """Until nothing waits, or the session leaves."""
-        while self.waiting and not self.session.leaving:
-            sent = await self._hand_over()
+        while not self.session.leaving and await self._any_waits():
+            quota = await self.session.tenants.quota(self.tenant_no)
+            sent = await self._hand_over(quota)
             failed = await self._settle(sent)
             self.waiting.extendleft(reversed(failed))
-            if failed or not sent:
+            if not failed and self._paid_off_at > trio.current_time():
+                await self._pay_off(quota)
+            elif failed or not sent:
                 await self._hold(failed=bool(failed))
             else:
                 self._tries, self._failing_since = 0, None
                 self.session.hold(self.tenant_no, held=False)
 
-    async def _hand_over(self) -> list[Sent]:
-        """What waits, as far as the engine takes it."""
+    async def _any_waits(self) -> bool:
+        """What was put off is fetched when nothing is before it."""
+        if not self.waiting and self.backlog.stored:
+            try:
+                self.waiting.extend(await self.backlog.fetch(self.session.limits.fetch))
+            except (BrokerUnavailable, OSError) as error:
+                log.warning("broker_lost", error=told(error))
+                self.session.end_lost()
+        return bool(self.waiting or self.backlog.stored)
+
+    async def _pay_off(self, quota: Quota) -> None:
+        """Wait for the quota, and keep nobody else's place meanwhile."""
+        limits = self.session.limits
+        if self.backlog.empty:
+            self._put_off()
+        elif self._is_long() and self.waiting and all(each.fetched for each in self.waiting):
+            # The broker does not wait for ever for an acknowledgement.
+            await self.session.give_back(self.backlog, list(self.waiting))
+            self.waiting.clear()
+        self._paying = True
+        while not self.session.leaving and self._debt_s(quota) > 0:
+            await trio.sleep(min(self._debt_s(quota), limits.last_retry_s))
+            quota = await self.session.tenants.quota(self.tenant_no)
+        self._paying = False
+
+    def _put_off(self) -> None:
+        """What waits goes to the tenant's queue, all of it: what went back to the shard when we are
+        killed would be overtaken by what is there. So nothing may be in flight either.
+        """
+        if self.waiting:
+            self.backlog.add(list(self.waiting))
+            self.waiting.clear()
+
+    def _is_long(self) -> bool:
+        return self._paid_off_at - trio.current_time() > self.session.limits.put_off_s
+
+    def _debt_s(self, quota: Quota) -> float:
+        """Until the tenant may send again."""
+        now = trio.current_time()
+        try:
+            self.session.gate.quotas.check(self.tenant_no, quota, now)
+        except QuotaUsedUp as used_up:
+            self._paid_off_at = now + used_up.wait_s
+            return used_up.wait_s
+        self._paid_off_at = 0.0
+        return 0.0
+
+    async def _hand_over(self, quota: Quota) -> list[Sent]:
+        """What waits, as far as the engine and the quota take it."""
         sent: list[Sent] = []
         while self.waiting:
             delivery = self.waiting[0]
             await trio.lowlevel.checkpoint()  # a wave of large bodies must not stall the others
+            if not delivery.paid and self._debt_s(quota) > 0:
+                return sent
             try:
-                batch = self._parse(delivery)
+                batch = self._parse(delivery, quota)
+                delivery = self.waiting[0] = attrs.evolve(delivery, paid=True)  # once is enough
             except AtalaiaError as error:
                 self.waiting.popleft()
                 await self._bury(delivery, fault_of(error, "parse"))
@@ -83,7 +154,7 @@ class Lane:
                 continue
             after = sent[-1].receipt if sent else None
             try:
-                receipt = self.session.gate.submit(self.tenant_no, batch, after=after)
+                receipt = self.session.gate.submit(self.tenant_no, batch, None, after=after)
             except (Overloaded, Unavailable) as error:
                 if error.code != "quarantined":
                     return sent  # no room, or closing: when what was sent is settled, again
@@ -94,10 +165,15 @@ class Lane:
             sent.append(Sent(delivery, batch, receipt))
         return sent
 
-    def _parse(self, delivery: Delivery) -> Batch:
-        limits, message = self.session.limits, delivery.message
+    def _parse(self, delivery: Delivery, quota: Quota) -> Batch:
+        """Its readings, paid for, good or bad."""
+        limits, message, gate = self.session.limits, delivery.message, self.session.gate
         body = to_body(message, parse_address(message.routing_key), limits.max_rows)
-        return parse_body(body, max_bytes=limits.max_body_bytes)
+        if delivery.paid:
+            return parse_body(body, max_bytes=limits.max_body_bytes)
+        batch = parse_paid(gate, self.tenant_no, body, limits.max_body_bytes, quota)
+        gate.pay(self.tenant_no, quota, readings=batch.sent)
+        return batch
 
     async def _settle(self, sent: list[Sent]) -> list[Delivery]:
         """Wait for all; returns those to be tried again, in order."""

@@ -11,9 +11,9 @@ MIB = 1024 * 1024
 class AmqpLimits:
     """Defaults fit one small machine."""
 
-    # Per shard. What is held in memory is at most prefetch x shards messages; the largest of them
-    # is the broker's max_message_size.
-    prefetch: int = 16
+    prefetch: int = 16  # messages of each shard
+    mqtt_prefetch: int = 256  # of the one queue of all devices, whose messages are small
+    queue_bytes: int = 16 * MIB  # of each of them, or one message that is larger
     max_body_bytes: int = 8 * MIB
     max_rows: int = 50_000
     poison_per_minute: int = 100  # beyond it something is wrong with us, not with a message
@@ -21,6 +21,10 @@ class AmqpLimits:
     # Unacknowledged messages are let go long before the broker's acknowledgement timeout
     # (30 minutes) closes the channel; an outage costs one delivery of the limit.
     hold_s: float = 300.0
+    # What was put off and fetched is given back when the quota takes longer: the broker does not
+    # wait for ever for an acknowledgement.
+    put_off_s: float = 30.0
+    fetch: int = 8  # messages from there at once, of each such tenant
     first_retry_s: float = 0.05
     last_retry_s: float = 5.0
     reconnect_s: float = 2.0

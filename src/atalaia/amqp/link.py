@@ -56,11 +56,6 @@ def translate(error: Exception) -> NoReturn:
         ) from error
     if isinstance(error, ChannelPreconditionFailed):
         raise BrokerRefused(f"RabbitMQ refuses: {error}") from error
-    if "unknown exchange type" in str(error):
-        raise BrokerRefused(
-            "RabbitMQ lacks the consistent-hash exchange. "
-            "Run: rabbitmq-plugins enable rabbitmq_consistent_hash_exchange"
-        ) from error
     if "Connection.OpenOk" in str(error):  # the driver says no more of it
         raise BrokerRefused(
             "RabbitMQ has no such virtual host as RABBITMQ_URL names, or its user may not use it. "

@@ -1,7 +1,8 @@
 """Messages as they travel: routing keys, headers, and how they become bodies and dead letters.
 
 Pure. A message's tenant and, from MQTT, its sensor come from the routing key, which the broker's
-permissions guard; never from the payload.
+permissions guard; never from the payload. What we publish ourselves travels under the key of its
+queue, and its own in a header.
 
     <tenant>                          from our HTTP face, whose payload names its sensors
     v1.<tenant>.<sensor>.readings     from MQTT: the topic with / as .
@@ -23,6 +24,8 @@ from atalaia.wire.readings import WireOptions
 from atalaia.wire.times import Precision
 
 MESSAGE_ID = "x-atalaia-id"
+ADDRESS = "x-atalaia-address"
+PAID = "x-atalaia-paid"  # its quota was held to before it was published
 PRECISION = "x-atalaia-precision"
 BOOL = "x-atalaia-bool"
 FIRST_SEEN = "x-atalaia-first-seen"
@@ -62,11 +65,16 @@ class Message:
 
 @attrs.frozen(eq=False)
 class Delivery:
-    """What a shard delivers. tag: for its acknowledgement; before: earlier deliveries of it."""
+    """What a shard delivers. tag: for its acknowledgement; before: earlier deliveries of it.
+
+    paid: its tenant's quota was asked for it; fetched: out of the tenant's queue for later.
+    """
 
     tag: int
     message: Message
     before: int = 0
+    paid: bool = False
+    fetched: bool = False
 
 
 @attrs.frozen
@@ -122,7 +130,7 @@ def to_body(message: Message, address: Address, max_rows: int) -> Body:
 
 def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Message:
     """The accepted rows of a batch: its body as it came, or written anew when rows are missing."""
-    headers = {FIRST_SEEN: time_text(now_us), PRECISION: body.options.precision}
+    headers = {FIRST_SEEN: time_text(now_us), PRECISION: body.options.precision, PAID: True}
     if body.options.bool_as_number:
         headers[BOOL] = "number"
     if batch.rejects:
@@ -174,7 +182,7 @@ def to_letter(message: Message, fault: Fault, attempts: int, now_us: int) -> Mes
 
 def to_replay(letter: Message) -> Message:
     """A dead letter as it was before, but for when it was first seen and how often it was tried."""
-    kept = {PRECISION, BOOL, FIRST_SEEN, ATTEMPTS}
+    kept = {PRECISION, BOOL, PAID, FIRST_SEEN, ATTEMPTS}
     headers = {name: value for name, value in letter.headers.items() if name in kept}
     return attrs.evolve(letter, headers=headers)
 

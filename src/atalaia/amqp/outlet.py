@@ -4,15 +4,17 @@ RabbitMQ confirms what it could not route, after returning it: the channel raise
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 
 import attrs
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import DeliveryError, PublishError
 
-from atalaia.amqp.link import DRIVER_ERRORS, close_aio, connect_aio, translate
+from atalaia.amqp.link import DRIVER_ERRORS, BrokerRefused, close_aio, connect_aio, translate
 from atalaia.amqp.messages import Message
+from atalaia.amqp.topology import NO_QUEUES, READINGS, find_shards_aio, queue_key
 from atalaia.amqp.wiring import outgoing
 
 BLOCKED_AFTER_S = 0.02
@@ -34,6 +36,7 @@ class Outlet:
     _connection: AbstractConnection
     _channel: AbstractChannel
     _exchange: AbstractExchange
+    _key: Callable[[str], str]
 
     async def publish_aio(self, messages: Sequence[Message], within_s: float) -> list[Fate]:
         """The fate of each, in order. They are sent in order too. Never raises."""
@@ -42,7 +45,7 @@ class Outlet:
     async def _one_aio(self, message: Message, within_s: float) -> Fate:
         try:
             await self._exchange.publish(
-                outgoing(message), message.routing_key, mandatory=True, timeout=within_s
+                outgoing(message), self._key(message.routing_key), mandatory=True, timeout=within_s
             )
         except PublishError:
             return Fate.RETURNED
@@ -79,12 +82,21 @@ class Outlet:
 
 
 async def open_outlet_aio(url: str, exchange: str, name: str) -> Outlet:
-    """Raises BrokerUnavailable, BrokerRefused, also when there is no such exchange."""
+    """To the readings or to the dead letters.
+
+    Raises BrokerUnavailable, BrokerRefused, also when there is no such exchange.
+    """
     connection = await connect_aio(url, name)
     outlet: Outlet | None = None
     try:
         channel = await connection.channel(on_return_raises=True)
-        outlet = Outlet(connection, channel, await channel.get_exchange(exchange))
+        key: Callable[[str], str] = str
+        if exchange == READINGS:
+            shards = await find_shards_aio(connection)
+            if not shards:
+                raise BrokerRefused(NO_QUEUES)
+            key = partial(queue_key, shards=shards)
+        outlet = Outlet(connection, channel, await channel.get_exchange(exchange), key)
     except DRIVER_ERRORS as error:
         translate(error)
     finally:

@@ -5,7 +5,8 @@ never handed back while the process lives: whatever fails for the world's fault 
 again, and comes anew after a lost connection.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
 from uuid import UUID
 
@@ -14,10 +15,12 @@ import structlog
 import trio
 
 from atalaia.amqp.acks import Acks
+from atalaia.amqp.backlog import Backlog
 from atalaia.amqp.feed import Feed
 from atalaia.amqp.lane import Lane
+from atalaia.amqp.later import Later
 from atalaia.amqp.limits import AmqpLimits, backoff_s
-from atalaia.amqp.link import BrokerUnavailable
+from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.messages import Delivery, Fault, Message, fault_of, parse_address, to_letter
 from atalaia.amqp.outlet import Fate, Outlet
 from atalaia.amqp.poison import PoisonCount
@@ -51,6 +54,7 @@ class Session:
     bridge: Bridge
     feed: Feed
     letters: Outlet
+    later: Later
     gate: Gate
     tenants: Tenants
     clock: WallClock
@@ -60,7 +64,9 @@ class Session:
     _end: End = End.LEFT
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _beside: trio.Nursery = attrs.field(init=False)
     _lanes: dict[TenantNo, Lane] = attrs.field(factory=dict)
+    _backlogs: dict[TenantNo, Backlog] = attrs.field(factory=dict)
     _holding: set[TenantNo] = attrs.field(factory=set)
     _done: list[int] = attrs.field(factory=list)
     _acks: Acks = attrs.field(factory=Acks)
@@ -76,8 +82,10 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._acknowledge)
                 async with trio.open_nursery() as lanes:
+                    self._beside = lanes
                     with self._reading:
-                        await self._read(lanes.start_soon)
+                        await self._find_backlogs()
+                        await self._read()
                     lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
                 self._scope.cancel()
         if self._done and self._end is not End.LOST:
@@ -96,6 +104,32 @@ class Session:
     def give_up(self) -> None:
         """The store has been away for too long."""
         self.end(End.OUTAGE)
+
+    def end_lost(self) -> None:
+        self.end(End.LOST)
+
+    def start_soon(self, work: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Beside the lanes."""
+        self._beside.start_soon(work, *args)
+
+    def wake(self, backlog: Backlog) -> Lane:
+        """The tenant's lane, begun when there is none."""
+        lane = self._lanes.get(backlog.tenant_no)
+        if lane is None:
+            lane = self._lanes[backlog.tenant_no] = Lane(self, backlog.tenant_no, backlog)
+            self.start_soon(self._live, lane)
+        return lane
+
+    async def give_back(self, backlog: Backlog, deliveries: list[Delivery]) -> None:
+        """To the tenant's queue, whose oldest they are."""
+        tags = [delivery.tag for delivery in deliveries]
+        try:
+            tags = await self.bridge.call(self.feed.return_aio, backlog.tenant_id, tags)
+        except (BrokerUnavailable, OSError) as error:
+            log.warning("broker_lost", error=told(error))
+            self.end(End.LOST)
+        self._acks.gone(tags)
+        backlog.given_back(deliveries)
 
     def hold(self, tenant_no: TenantNo, *, held: bool) -> None:
         """Whether a tenant's messages wait for the store."""
@@ -143,7 +177,28 @@ class Session:
             )
             self.end(End.POISON)
 
-    async def _read(self, start_soon: Callable[..., None]) -> None:
+    async def _find_backlogs(self) -> None:
+        """What was put off in an earlier life goes before what comes now."""
+        try:
+            await self.bridge.call(self.feed.turn_aio)
+            found = await self.bridge.call(self.later.find_aio)
+        except (BrokerUnavailable, BrokerRefused, OSError) as error:
+            log.warning("broker_lost", error=told(error))
+            self.end(End.LOST)
+            return
+        for tenant_id, stored in found.items():
+            with suppress(Invalid):  # a tenant that is gone: nobody asks for it
+                backlog = self._backlog(tenant_id, await self._tenant(tenant_id))
+                backlog.stored, backlog.made = stored, True
+                self.wake(backlog)
+
+    def _backlog(self, tenant_id: UUID, tenant_no: TenantNo) -> Backlog:
+        backlog = self._backlogs.get(tenant_no)
+        if backlog is None:
+            backlog = self._backlogs[tenant_no] = Backlog(self, tenant_id, tenant_no)
+        return backlog
+
+    async def _read(self) -> None:
         while True:
             try:
                 deliveries = await self.bridge.call(self.feed.take_aio)
@@ -152,11 +207,11 @@ class Session:
                 self.end(End.LOST)
                 return
             for delivery in deliveries:
-                lane = await self._lane(delivery, start_soon)
+                lane = await self._lane(delivery)
                 if lane is not None:
-                    lane.waiting.append(delivery)
+                    lane.add(delivery)
 
-    async def _lane(self, delivery: Delivery, start_soon: Callable[..., None]) -> Lane | None:
+    async def _lane(self, delivery: Delivery) -> Lane | None:
         """Its tenant's lane, begun when there is none; None when it was buried."""
         tenant_id: UUID | None = None
         try:
@@ -168,11 +223,7 @@ class Session:
             await self.bury(delivery.message, fault, tenant_id, delivery.before + 1)
             self.done(delivery, "poison")
             return None
-        lane = self._lanes.get(tenant_no)
-        if lane is None:
-            lane = self._lanes[tenant_no] = Lane(self, tenant_no)
-            start_soon(self._live, lane)
-        return lane
+        return self.wake(self._backlog(tenant_id, tenant_no))
 
     async def _tenant(self, tenant_id: UUID) -> TenantNo:
         """Raises Invalid for an unknown one. Holds on while the store is away."""
@@ -199,6 +250,8 @@ class Session:
         finally:
             del self._lanes[lane.tenant_no]
             self._holding.discard(lane.tenant_no)
+            if not lane.backlog.used:
+                self._backlogs.pop(lane.tenant_no, None)
 
     async def _acknowledge(self) -> None:
         while True:
@@ -211,7 +264,8 @@ class Session:
         tags, self._done = self._done, []
         try:
             with trio.move_on_after(LAST_ACKS_S, shield=True):
-                await self.bridge.call(self.feed.ack_aio, self._acks.done(tags))
+                given_back = await self.bridge.call(self.feed.ack_aio, self._acks.done(tags))
+                self._acks.gone(given_back)
         except (BrokerUnavailable, OSError) as error:
             log.warning("broker_lost", error=str(error))
             self.end(End.LOST)

@@ -1,4 +1,4 @@
-"""Tenants by their public id, kept for a while: a message costs no query."""
+"""Tenants by their public id and their quotas, kept for a while: a message costs no query."""
 
 from uuid import UUID
 
@@ -6,9 +6,11 @@ import attrs
 import trio
 
 from atalaia.model.ids import TenantNo
-from atalaia.ports import Queries
+from atalaia.model.quota import NO_QUOTA, Quota
+from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 
 KEEP_MISS_S = 5.0
+KEEP_QUOTA_S = 5.0
 KEEP = 20_000
 
 
@@ -19,6 +21,7 @@ class Tenants:
     _queries: Queries
     _known: dict[UUID, TenantNo] = attrs.field(factory=dict)
     _unknown: dict[UUID, float] = attrs.field(factory=dict)
+    _quotas: dict[TenantNo, tuple[Quota, float]] = attrs.field(factory=dict)
 
     async def find(self, tenant_id: UUID) -> TenantNo | None:
         """Raises StoreUnavailable, StoreRefused."""
@@ -37,3 +40,18 @@ class Tenants:
                 self._known.clear()
             self._known[tenant_id] = found
         return found
+
+    async def quota(self, tenant_no: TenantNo) -> Quota:
+        """As it was some seconds ago; while the store is away, as it is remembered."""
+        quota, until = self._quotas.get(tenant_no, (NO_QUOTA, 0.0))
+        now = trio.current_time()
+        if until > now:
+            return quota
+        try:
+            quota = await self._queries.tenant_quota(tenant_no)
+        except (StoreUnavailable, StoreRefused):
+            return quota
+        if len(self._quotas) >= KEEP:
+            self._quotas.clear()
+        self._quotas[tenant_no] = quota, now + KEEP_QUOTA_S
+        return quota

@@ -1,26 +1,37 @@
 """What must exist in RabbitMQ, and making it: declared by us, the same however often.
 
-    atalaia.readings (consistent hash of the routing key) → atalaia.readings.00 … (quorum queues)
-    amq.topic (v1.<tenant>.<sensor>.readings, from MQTT)  → atalaia.readings
+    atalaia.readings (direct; the key is a shard's number)  → atalaia.readings.00 … (quorum queues)
+    atalaia.readings (mqtt), and amq.topic (v1.<tenant>.<sensor>.readings) → atalaia.readings.mqtt
     atalaia.dead (fanout) → atalaia.dead (a quorum queue), which nothing consumes by itself
+    atalaia.later, a message for each queue atalaia.later.<tenant>, which the consumer makes when
+    a quota is used up; atalaia.turn, whose message is with the one consumer whose turn it is
 
-A queue has one active consumer, so that a tenant's messages are taken in order; a full one
-refuses, so that its publisher is told; what the broker gives up on is kept by the source until
-the dead-letter queue has it.
+Which shard is a tenant's the publisher says, and no hash of the broker's: RabbitMQ makes the ring
+of a consistent-hash exchange anew when it starts, in another order each time, and what waits in
+one queue would be overtaken through another. A queue has one active consumer, so that a tenant's
+messages are taken in order; a full one refuses, so that its publisher is told; what the broker
+gives up on is kept by the source until the dead-letter queue has it.
 """
 
 from typing import Any
+from zlib import crc32
 
 import attrs
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from atalaia.amqp.link import DRIVER_ERRORS, BrokerRefused, connection_aio, translate
 
 READINGS = "atalaia.readings"
 DEAD = "atalaia.dead"
+LATER = "atalaia.later"
+TURN = "atalaia.turn"
 MQTT_EXCHANGE = "amq.topic"  # where RabbitMQ's MQTT plugin publishes
 MQTT_KEYS = "v1.*.#.readings"
+MQTT_QUEUE = f"{READINGS}.mqtt"
+
+NO_QUEUES = "There are no queues in RabbitMQ. Run: atalaia broker setup"
 
 DELIVERY_LIMIT = 50  # a kill -9 of the consumer and an outage of some minutes cost one each
 UNLIMITED = 2_147_483_647  # dead letters are looked at as often as somebody wishes
@@ -46,6 +57,12 @@ class Topology:
             "x-dead-letter-strategy": "at-least-once",
         }
 
+    def later_arguments(self) -> dict[str, Any]:
+        return {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
+
+    def turn_arguments(self) -> dict[str, Any]:
+        return self.later_arguments() | {"x-single-active-consumer": True, "x-max-length": 1}
+
     def dead_arguments(self) -> dict[str, Any]:
         return {
             "x-queue-type": "quorum",
@@ -57,6 +74,11 @@ class Topology:
 
 def shard_name(number: int) -> str:
     return f"{READINGS}.{number:02}"
+
+
+def queue_key(address: str, shards: int) -> str:
+    """Under which key of `atalaia.readings` a message is published: one queue for an address."""
+    return "mqtt" if address.startswith("v1.") else f"{crc32(address.encode()) % shards:02}"
 
 
 async def setup_aio(url: str, topology: Topology) -> list[str]:
@@ -74,28 +96,47 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
                 f"with --shards {found}, or stop the publishers, let the engine drain the queues, "
                 f"delete {READINGS} and its queues, and run this again."
             )
+        await _queue_aio(connection, LATER, topology.later_arguments())
+        await _queue_aio(connection, TURN, topology.turn_arguments())
+        readings = await _exchange_aio(connection, READINGS)
         channel = await connection.channel()
+        token = Message(b"", delivery_mode=DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(token, TURN)
         dead = await channel.declare_exchange(DEAD, "fanout", durable=True)
         letters = await _queue_aio(connection, DEAD, topology.dead_arguments())
         await letters.bind(dead)
-        readings = await channel.declare_exchange(READINGS, "x-consistent-hash", durable=True)
         # The first shard last: whoever counts them from the first finds none, or all.
         numbers = range(topology.shards - 1, -1, -1)
         queues = [
             await _queue_aio(connection, shard_name(n), topology.shard_arguments()) for n in numbers
         ]
-        for queue in reversed(queues):
-            await queue.bind(readings, routing_key="1")  # the weight
-        mqtt = await channel.get_exchange(MQTT_EXCHANGE)
-        await readings.bind(mqtt, routing_key=MQTT_KEYS)
+        for number, queue in zip(numbers, queues, strict=True):
+            await queue.bind(readings, routing_key=f"{number:02}")
+        devices = await _queue_aio(connection, MQTT_QUEUE, topology.shard_arguments())
+        await devices.bind(readings, routing_key="mqtt")
+        await devices.bind(await channel.get_exchange(MQTT_EXCHANGE), routing_key=MQTT_KEYS)
         return [
-            f"exchange {READINGS}: consistent hash over {topology.shards} queues"
+            f"exchange {READINGS}: tenants over {topology.shards} queues"
             + (", which were there" if found else ""),
             f"queues {shard_name(0)} to {shard_name(topology.shards - 1)}: "
             f"{topology.shard_bytes // MIB} MiB each, {DELIVERY_LIMIT} deliveries at most",
-            f"exchange {MQTT_EXCHANGE}: {MQTT_KEYS} goes to {READINGS}",
+            f"exchange {MQTT_EXCHANGE}: {MQTT_KEYS} goes to {MQTT_QUEUE}, as large",
+            f"queue {LATER}: who sent more than a quota, and has a queue {LATER}.<tenant>",
             f"queue {DEAD}: dead letters, {topology.dead_bytes // MIB} MiB",
         ]
+
+
+async def _exchange_aio(connection: AbstractConnection, name: str) -> AbstractExchange:
+    channel: AbstractChannel = await connection.channel()
+    try:
+        return await channel.declare_exchange(name, "direct", durable=True)
+    except DRIVER_ERRORS as error:
+        if "inequivalent arg" not in str(error):
+            raise
+        raise BrokerRefused(
+            f"The exchange {name} exists with another type: {error}. Stop the publishers, let the "
+            f"engine drain the queues, delete {name} and its queues, and run this again."
+        ) from error
 
 
 async def find_shards_aio(connection: AbstractConnection) -> int:

@@ -5,15 +5,16 @@ from hashlib import blake2b
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from atalaia.amqp.messages import MESSAGE_ID, Delivery, Message
+from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, PAID, Delivery, Message
 
 
 def outgoing(message: Message) -> aio_pika.Message:
     """Persistent. Ours is not AMQP's message id: the driver makes one for each publishing, since
     it tells returned messages apart by it."""
+    ours = {ADDRESS: message.routing_key, MESSAGE_ID: message.message_id}
     return aio_pika.Message(
         message.body,
-        headers={**message.headers, MESSAGE_ID: message.message_id},
+        headers={**message.headers, **ours},
         content_type=message.content_type or None,
         content_encoding=message.encoding or None,
         delivery_mode=DeliveryMode.PERSISTENT,
@@ -21,17 +22,23 @@ def outgoing(message: Message) -> aio_pika.Message:
 
 
 def incoming(message: AbstractIncomingMessage) -> Delivery:
-    """A message from MQTT has no id of ours: its contents are one.
+    """A message from MQTT has no id of ours: its contents are one. Whose it is, its topic alone
+    says, and nothing that it has paid: a device may write headers, too.
 
     x-delivery-count: what a quorum queue counts.
     """
     headers = dict(message.headers)
     before = headers.pop("x-delivery-count", 0)
-    key = message.routing_key or ""
+    key, named = message.routing_key or "", headers.pop(ADDRESS, None)
+    if key.startswith("v1."):
+        headers.pop(PAID, None)
+    elif isinstance(named, str):
+        key = named
     known = headers.pop(MESSAGE_ID, None)
     return Delivery(
         tag=message.delivery_tag or 0,
         before=before if isinstance(before, int) else 0,
+        paid=headers.get(PAID) is True,
         message=Message(
             routing_key=key,
             body=message.body,

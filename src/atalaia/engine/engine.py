@@ -112,20 +112,23 @@ class Gate:
         self,
         tenant_no: TenantNo,
         batch: Batch,
-        quota: Quota = NO_QUOTA,
+        quota: Quota | None = NO_QUOTA,
         *,
         after: Receipt[Answer] | None = None,
     ) -> Receipt[Answer]:
         """Hand a batch to its tenant's actor, which is started if it rests.
 
         The receipt is settled after the commit. after: of the same tenant; unless it succeeds
-        this batch fails as Unavailable. Raises Overloaded, Unavailable, Closing.
+        this batch fails as Unavailable. quota: None when it was paid elsewhere. Raises Overloaded,
+        Unavailable, Closing.
         """
         inbox = self._supervisor(tenant_no).inbox
         rows, now = len(batch), trio.current_time()
-        self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
+        if quota is not None:
+            self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
         inbox.reserve(rows)
-        self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
+        if quota is not None:
+            self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
         receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
         inbox.put(Submission(batch, receipt, after))
         return receipt

@@ -35,7 +35,7 @@ async def ingest(
     Unavailable for ours. Cancellation drops only the wait.
     """
     gate.admit(tenant_no, quota)  # again: others of its bodies have come meanwhile
-    batch = _parse_paid(gate, tenant_no, body, max_bytes, quota)
+    batch = parse_paid(gate, tenant_no, body, max_bytes, quota)
     if not len(batch):
         gate.pay(tenant_no, quota, readings=batch.sent)
         answer = Answer(0, 0, 0, batch.rejects)
@@ -58,7 +58,7 @@ def count(answer: Answer) -> None:
     READINGS.labels("rejected").inc(len(answer.rejects))
 
 
-def _parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
+def parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
     """What was inflated is paid for, good or bad, and not kept while the commit is waited for."""
     gate.pay(tenant_no, quota, size=len(body.data))
     data = inflate(body.data, body.encoding, max_bytes=max_bytes)

@@ -23,6 +23,8 @@ from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
 log = structlog.get_logger()
 
 RESTART_DELAY_S = 0.1
+JITTER = 0.2  # of a quarantine: by so much it may be longer
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples lie evenly between whole numbers
 
 
 @attrs.frozen
@@ -117,8 +119,11 @@ class Supervisor:
             with trio.move_on_after(RESTART_DELAY_S):
                 await self._closed.wait()
             return
-        log.error("tenant_quarantined", reason=reason, s=self.limits.quarantine_s)
-        self.quarantine = Quarantine(reason, now + self.limits.quarantine_s)
+        # What makes one crash makes many: they shall not all come back, and recover, at once. By
+        # their numbers, and not by chance: a simulation is to run again as it ran.
+        pause_s = self.limits.quarantine_s * (1 + JITTER * (self.tenant_no * GOLDEN % 1))
+        log.error("tenant_quarantined", reason=reason, s=round(pause_s))
+        self.quarantine = Quarantine(reason, now + pause_s)
         self._crashes.clear()
         QUARANTINED.inc()
         try:

@@ -8,7 +8,7 @@ import attrs
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
-from atalaia.model.quota import Quota
+from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
     AlertFilter,
@@ -70,6 +70,15 @@ class PostgresQueries:
             NO_TENANT, lambda c: c.fetchval("SELECT find_tenant($1)", tenant_id)
         )
         return found
+
+    async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
+        async def work(connection: asyncpg.Connection) -> Quota:
+            row = await connection.fetchrow(
+                "SELECT readings_per_s, bytes_per_s, max_rules FROM tenants"
+            )
+            return NO_QUOTA if row is None else Quota(*row)
+
+        return await self._database.as_tenant(tenant_no, work)
 
     async def ping(self) -> None:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
