@@ -61,11 +61,11 @@ TAGGED = {n: {"k": "v"} for n in range(7)}
 def test_a_forecast_is_what_full_windows_hold() -> None:
     """Of rules that are there, before their windows are full and after."""
     engine = build(active(list(RULES)), TAGGED)
-    before = engine.forecast(intervals())
+    before = engine.foresight.forecast(intervals())
     assert engine.held_bytes < before.total / 4
     fill(engine)
     assert before.total == pytest.approx(engine.held_bytes, rel=0.05)
-    assert engine.forecast(intervals()) == before
+    assert engine.foresight.forecast(intervals()) == before
     assert 'max(a, 20m) of the rule "hot"' in str(before)
     assert before.costliest[0].size >= before.costliest[-1].size
 
@@ -77,21 +77,23 @@ def test_a_rule_that_is_to_come_is_foreseen(new: int) -> None:
     there = build(active(others), TAGGED)
     (coming,) = active([RULES[new]], first=9)
     with_it = build([*active(others), coming], TAGGED)
-    assert there.forecast(intervals(), Plan([coming])).total == pytest.approx(
-        with_it.forecast(intervals()).total
+    assert there.foresight.forecast(intervals(), Plan([coming])).total == pytest.approx(
+        with_it.foresight.forecast(intervals()).total
     )
     replaced = build(active([*others, "rule x on sensors when sum(c, 2h) > 1"]), TAGGED)
     instead = ActiveRule(RuleNo(len(RULES)), UUID(int=9), 2, coming.spec)
-    assert replaced.forecast(intervals(), Plan([instead])).total == pytest.approx(
-        with_it.forecast(intervals()).total
+    assert replaced.foresight.forecast(intervals(), Plan([instead])).total == pytest.approx(
+        with_it.foresight.forecast(intervals()).total
     )
 
 
 def test_a_rule_that_is_to_go_is_foreseen() -> None:
     """The forecast is that of the engine without it."""
     without = build(active(list(RULES[1:]), first=2), TAGGED)
-    found = build(active(list(RULES)), TAGGED).forecast(intervals(), Plan(gone=frozenset([1])))
-    assert found.total == pytest.approx(without.forecast(intervals()).total)
+    found = build(active(list(RULES)), TAGGED).foresight.forecast(
+        intervals(), Plan(gone=frozenset([1]))
+    )
+    assert found.total == pytest.approx(without.foresight.forecast(intervals()).total)
 
 
 def wide(metrics: range, sensors: str = "") -> str:
@@ -122,11 +124,11 @@ def test_who_has_too_many_metrics_may_have_less(text: str, number: int, fits: bo
     """Step by step; not more, and nothing that is looked at now may be left out."""
     there = build(active(THERE), {})
     edited = ActiveRule(RuleNo(number), UUID(int=99), 2, parse_rule(text))
-    found = there.crowded(AS_IT_IS, Plan([edited]))
+    found = there.foresight.crowded(AS_IT_IS, Plan([edited]))
     assert (found is None) == fits
     assert found is None or found[1] == "s0"
     beside = Plan([edited], gone=frozenset([1, 2, 3]) - {number})
-    assert there.crowded(AS_IT_IS, beside) is None
+    assert there.foresight.crowded(AS_IT_IS, beside) is None
 
 
 def test_tags_that_make_it_less_are_taken() -> None:
@@ -134,25 +136,25 @@ def test_tags_that_make_it_less_are_taken() -> None:
     tagged = [wide(range(40)), wide(range(30, 70), 'where k = "v"'), wide(range(80, 90))]
     there = build(active(tagged), {0: {"k": "v"}})
     assert [rule.rule_no for rule in there.left_out(0)] == [2, 3]
-    assert not there.crowds(0, {})
-    assert not there.crowds(0, {"k": "v", "l": "w"})
-    assert there.crowds(1, {"k": "v"})
+    assert not there.foresight.crowds(0, {})
+    assert not there.foresight.crowds(0, {"k": "v", "l": "w"})
+    assert there.foresight.crowds(1, {"k": "v"})
 
 
 def test_tags_that_are_to_come_are_foreseen() -> None:
     """More rules at one sensor."""
     there, with_it = build(active(list(RULES)), TAGGED), dict(TAGGED)
     with_it[20] = {"k": "v"}
-    found = there.forecast(intervals(), retagged=(20, {"k": "v"}))
-    assert found.total == build(active(list(RULES)), with_it).forecast(intervals()).total
-    assert found.total > there.forecast(intervals()).total
+    found = there.foresight.forecast(intervals(), retagged=(20, {"k": "v"}))
+    assert found.total == build(active(list(RULES)), with_it).foresight.forecast(intervals()).total
+    assert found.total > there.foresight.forecast(intervals()).total
 
 
 def test_sensors_that_join_are_counted_before() -> None:
     """What they take at once, without a reading."""
     engine = build(active(list(RULES[:3])), {})
     before = engine.held_bytes
-    said = engine.joining_bytes(["s3", "new"])  # s3 as if it were new
+    said = engine.foresight.joining_bytes(["s3", "new"])  # s3 as if it were new
     engine.add_sensor(SensorNo(90), UUID(int=90), "s3", {})
     engine.add_sensor(SensorNo(91), UUID(int=91), "new", {})
     assert said == engine.held_bytes - before
@@ -161,6 +163,6 @@ def test_sensors_that_join_are_counted_before() -> None:
 def test_rules_without_sensors_take_nothing() -> None:
     """And sizes are said so that people can read them."""
     engine = TenantRules(TENANT, active(list(RULES)))
-    assert engine.forecast(np.empty(0)).total == 0
+    assert engine.foresight.forecast(np.empty(0)).total == 0
     assert mib(300 << 20) == "300.0 MiB"
     assert STATE_BYTES > 100

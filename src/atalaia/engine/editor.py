@@ -67,7 +67,7 @@ class Editor:
             if rule.enabled and rule.active_from == arrived:
                 await learn_pace(self.store, state)
                 await self.threads.run(
-                    state.rules.ns_to_foresee, check_rules, state, image.rules, rules
+                    state.rules.foresight.cost_ns, check_rules, state, image.rules, rules
                 )
         except AtalaiaError as error:
             request.receipt.fail(error)
@@ -101,7 +101,9 @@ class Editor:
             return False
         sensor_no, slot = found
         try:
-            await self.threads.run(state.rules.ns_to_foresee, check_tags, state, slot, request.tags)
+            await self.threads.run(
+                state.rules.foresight.cost_ns, check_tags, state, slot, request.tags
+            )
         except Conflict as error:
             request.receipt.fail(error)
             return False
@@ -142,7 +144,7 @@ class Editor:
         await learn_pace(self.store, state)
         try:
             await self.threads.run(
-                state.rules.ns_to_foresee, check_lateness, state, sensor_no, request.lateness_us
+                state.rules.foresight.cost_ns, check_lateness, state, sensor_no, request.lateness_us
             )
         except Conflict as error:
             request.receipt.fail(error)
@@ -171,7 +173,7 @@ class Editor:
         """In a thread: a text may hold hundreds of rules, a tenant thousands of sensors."""
         await learn_pace(self.store, state)
         found = await self.threads.run(
-            state.rules.ns_to_foresee * (1 + len(request.specs)),
+            state.rules.foresight.cost_ns * (1 + len(request.specs)),
             foresee, state, image.rules, request.specs,
         )  # fmt: skip
         request.receipt.settle(found)

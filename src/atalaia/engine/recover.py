@@ -165,7 +165,7 @@ async def joining_bytes(state: TenantState, names: Collection[str]) -> int:
     turns = Turns(state.rules)
     for some in in_turns(list(names)):
         for name in some:
-            total += state.rules.joining_bytes([name])
+            total += state.rules.foresight.joining_bytes([name])
             await turns.pause_when_long()
         await trio.lowlevel.checkpoint()
     return total

@@ -132,7 +132,7 @@ def check_rules(
     take more memory than the tenant may; and more than those before it.
     """
     was, will = plan(state, rules), plan(state, after)
-    found = state.rules.crowded(was, will)
+    found = state.rules.foresight.crowded(was, will)
     if found is not None:
         raise too_many_metrics(found[1])
     _check_growth(state, state.forecast(was), state.forecast(will))
@@ -140,7 +140,7 @@ def check_rules(
 
 def check_tags(state: TenantState, sensor: int, tags: Mapping[str, str]) -> None:
     """The same of a sensor's new tags."""
-    if state.rules.crowds(sensor, tags):
+    if state.rules.foresight.crowds(sensor, tags):
         raise too_many_metrics(state.rules.name_of(sensor))
     _check_growth(state, state.forecast(), state.forecast(retagged=(sensor, tags)))
 
@@ -170,7 +170,7 @@ def foresee(state: TenantState, rules: Sequence[StoredRule], specs: Sequence[Rul
     ]
     refusals = []
     coming = Plan(new)
-    crowded = state.rules.crowded(AS_IT_IS, coming)
+    crowded = state.rules.foresight.crowded(AS_IT_IS, coming)
     if crowded is not None:
         refusals.append(too_many_metrics(crowded[1], crowded[0]))
     now, after = state.forecast(), state.forecast(coming)

@@ -127,7 +127,9 @@ class TenantState:
         some = lateness_us[lateness_us > 0]
         longest = duration_text(int(some.max(initial=0)))
         what = f"readings that wait for a lateness of up to {longest} at {len(some):,} sensors"
-        return self.rules.forecast(interval_us, plan, waiting=Share(what, size), retagged=retagged)
+        return self.rules.foresight.forecast(
+            interval_us, plan, waiting=Share(what, size), retagged=retagged
+        )
 
     def _lateness_with(self, delayed: tuple[SensorNo | None, int | None] | None) -> Int64s:
         """Per sensor, in the order of slots."""

@@ -7,14 +7,14 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
 import numpy as np
 
 from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transition, TransitionKind
-from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.model.batch import Floats, Int64s
 from atalaia.model.ids import Micros, RuleNo, SensorNo
 from atalaia.rules import judging as j
 from atalaia.rules import kernel as k
@@ -22,21 +22,12 @@ from atalaia.rules import windows as w
 from atalaia.rules.absence import Absence, Span, on_grid
 from atalaia.rules.cost import WORD
 from atalaia.rules.evidence import Witness
-from atalaia.rules.forecast import (
-    AS_IT_IS,
-    NOTHING,
-    STATE_BYTES,
-    Forecast,
-    Group,
-    Plan,
-    Share,
-    forecast,
-)
+from atalaia.rules.forecast import STATE_BYTES
+from atalaia.rules.foresight import Foresight, Sensor
 from atalaia.rules.growing import Table
 from atalaia.rules.language import parse_rule
 from atalaia.rules.memory import Memory
-from atalaia.rules.program import ActiveRule, Shape, crowding, fitting
-from atalaia.rules.selecting import Selectors
+from atalaia.rules.program import ActiveRule, fitting
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.states import STORED, States
 from atalaia.rules.syntax import SEVERITY_ORDER, Aggregate
@@ -48,16 +39,6 @@ KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 RESTORED = 4_096  # states from one halt to the next
 LONG_AGO = Micros(0)
-NS_TO_FORESEE = 10_000  # of each sensor, series and rule
-
-
-@attrs.frozen
-class _Sensor:
-    sensor_no: SensorNo
-    sensor_id: UUID
-    name: str
-    tags: Mapping[str, str]
-    shape: Shape
 
 
 @attrs.define(eq=False)
@@ -66,8 +47,9 @@ class TenantRules:
 
     tenant_id: UUID
     rules: Sequence[ActiveRule]
+    foresight: Foresight = attrs.field(init=False)
     _shapes: Shapes = attrs.field(init=False)
-    _sensors: list[_Sensor] = attrs.field(factory=list)
+    _sensors: list[Sensor] = attrs.field(factory=list)
     _sensor_table: Table = attrs.field(factory=lambda: Table(k.SENSOR))
     _series: Table = attrs.field(factory=lambda: Table(w.SERIES))
     _series_of: Table = attrs.field(factory=lambda: Table(1))
@@ -86,6 +68,10 @@ class TenantRules:
     def __attrs_post_init__(self) -> None:
         self._shapes = Shapes(self.rules)
         self._absence = Absence(self._states)
+        self.foresight = Foresight(
+            len(self.rules), self._shapes, self._sensors, self._sensor_table, self._series,
+            self._metric_of, self._metrics, self._absence,
+        )  # fmt: skip
 
     def add_sensor(
         self,
@@ -109,7 +95,7 @@ class TenantRules:
         looks = self._memory.take(w.LOOK * len(shape.windows))
         self._memory.words[looks : looks + w.LOOK * len(shape.windows)] = w.NEVER
         self._memory.words[looks + w.L_POS : looks + w.LOOK * len(shape.windows) : w.LOOK] = 0
-        self._sensors.append(_Sensor(sensor_no, sensor_id, name, tags, shape))
+        self._sensors.append(Sensor(sensor_no, sensor_id, name, tags, shape))
         self._sensor_table.add((index, w.NEVER, states, series, looks, 0))
         return slot
 
@@ -124,37 +110,6 @@ class TenantRules:
 
     def name_of(self, sensor: int) -> str:
         return self._sensors[sensor].name
-
-    def crowded(self, before: Plan, after: Plan) -> tuple[str, str] | None:
-        """The names of a rule and of a sensor where it would be left out, being too many metrics,
-        under one plan and not, or not as much, under the one before.
-        """
-        old, new = Selectors(before.new), Selectors(after.new)
-        seen = set()
-        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
-            sensor = self._sensors[slot]
-            was, will = old.find(sensor.name, sensor.tags), new.find(sensor.name, sensor.tags)
-            key = (shape, id(was), id(will))
-            if key in seen:
-                continue
-            seen.add(key)
-            there = self._shapes.matching[shape]
-            rule = crowding(before.of(there, was.judging), after.of(there, will.judging))
-            if rule is not None:
-                return rule.spec.name, sensor.name
-        return None
-
-    def crowds(self, sensor: int, tags: Mapping[str, str]) -> bool:
-        """Whether these tags leave out rules of a sensor that watch it now, or would then."""
-        matching = self._shapes.match(self._sensors[sensor].name, tags)
-        return crowding(self._shapes.matching[self._shape(sensor)], matching) is not None
-
-    @property
-    def ns_to_foresee(self) -> int:
-        """What `crowded` and two forecasts take, about, for a plan of few rules."""
-        return NS_TO_FORESEE * (
-            len(self._sensors) + len(self._series) + len(self._shapes.rules) + len(self.rules)
-        )
 
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
@@ -192,65 +147,6 @@ class TenantRules:
     def held_bytes(self) -> int:
         """As `used_bytes`, and what Python keeps of the states."""
         return self.used_bytes + (STATE_BYTES - WORD) * len(self._states)
-
-    def joining_bytes(self, names: Iterable[str]) -> int:
-        """What sensors of these names, which are not there yet, take at least."""
-        total = 0
-        for name in names:
-            shape = self._shapes[self._shapes.find(name, {})[0]]
-            total += WORD * (k.SENSOR + w.LOOK * len(shape.windows) + len(shape.metrics))
-            total += STATE_BYTES * len(shape.rules)
-        return total
-
-    def forecast(
-        self,
-        interval_us: Floats,
-        plan: Plan = AS_IT_IS,
-        *,
-        waiting: Share = NOTHING,
-        retagged: tuple[int, Mapping[str, str]] | None = None,
-    ) -> Forecast:
-        """What all of this will take once windows are full, and what waits before them.
-
-        interval_us: from one reading to the next, of every series. retagged: a sensor and its
-        tags to be.
-        """
-        group_of, groups = self._regroup(plan, retagged)
-        fixed = self._sensor_table.rows.nbytes + self._series.rows.nbytes
-        return forecast(
-            groups,
-            group_of[self._series.rows[:, w.R_SENSOR]],
-            self._metric_of.rows[:, 0],
-            list(self._metrics),
-            interval_us,
-            fixed + STATE_BYTES * len(self._absence),
-            waiting,
-        )
-
-    def _regroup(
-        self, plan: Plan, retagged: tuple[int, Mapping[str, str]] | None
-    ) -> tuple[Int32s, list[Group]]:
-        """Sensors by the rules that would watch them: the group of each, and the groups.
-
-        Rules of silence that are there already are left out.
-        """
-        new = Selectors(plan.new)
-        group_of = np.zeros(len(self._sensors), np.int32)
-        known: dict[tuple[object, ...], int] = {}
-        groups: list[Group] = []
-        for slot, shape in enumerate(self._sensor_table.rows[:, k.S_SHAPE].tolist()):
-            sensor = self._sensors[slot]
-            tags = retagged[1] if retagged is not None and retagged[0] == slot else None
-            found = new.find(sensor.name, sensor.tags)
-            number = known.setdefault((shape, tags is not None, id(found)), len(groups))
-            if number == len(groups):
-                there: Sequence[ActiveRule] = self._shapes.matching[shape]
-                if tags is not None:
-                    there = self._shapes.match(sensor.name, tags)
-                groups.append(Group([*plan.of(there, found.judging), *found.silence], slot))
-            groups[number].sensors += 1
-            group_of[slot] = number
-        return group_of, groups
 
     def windows_us(self, series: Int64s) -> Int64s:
         """How far before the newest judged reading of each its windows can reach; 0: none look."""
