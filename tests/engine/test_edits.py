@@ -17,8 +17,8 @@ from atalaia.engine.engine import Gate
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Conflict, NotFound
+from atalaia.rules.foresight import Foresight
 from atalaia.rules.language import parse_rule
-from atalaia.rules.tenant_state import TenantRules
 from tests.engine.store import FaultyStore
 from tests.engine.test_engine import ONE, batch, engine
 
@@ -142,13 +142,13 @@ async def test_checks_of_edits_run_beside_the_event_loop(monkeypatch: pytest.Mon
     """Of a tenant with many sensors: rules, tags, and questions about rules."""
     store, here, seen = FaultyStore(), threading.get_ident(), []
     for name in ("crowded", "crowds", "forecast"):
-        function = getattr(TenantRules, name)
+        function = getattr(Foresight, name)
 
         def noting(*args: Any, function: Any = function, **kwargs: Any) -> Any:
             seen.append(threading.get_ident())
             return function(*args, **kwargs)
 
-        monkeypatch.setattr(TenantRules, name, noting)
+        monkeypatch.setattr(Foresight, name, noting)
     rows = np.arange(300, dtype=np.int32)
     many = attrs.evolve(
         batch(300), names=tuple(SeriesName(f"s{n}", "t") for n in range(300)), idx=rows
