@@ -138,8 +138,23 @@ MUTANTS = (
     ),
     Mutant(
         "alerts-without-end-in-one-commit", "4 apart", "engine/judge.py",
-        "ready.value, arrived, most_steps)", "ready.value, arrived, 1_000_000)",
+        "left.value, arrived, most_steps)", "left.value, arrived, 1_000_000)",
         GROUPS + "test_parts_change_nothing",
+    ),
+    Mutant(
+        "waiting-rows-stored-before-what-is-judged", "3 restart, 6 one fold", "engine/judge.py",
+        "if done == len(ready):", "if True:",
+        "tests/engine/test_parts.py::test_a_commit_lost_between_parts_changes_nothing",
+    ),
+    Mutant(
+        "closings-without-end-in-one-commit", "4 apart", "engine/editor.py",
+        "reason=edited.closes, most=most", "reason=edited.closes",
+        "tests/engine/test_parts.py::test_many_alerts_are_cleared_and_closed_in_parts",
+    ),
+    Mutant(
+        "refused-at-the-gate-is-silence", RESTART, "engine/engine.py",
+        "            self._listening.of(tenant_no).refuse(batch.sensors)\n", "",
+        "tests/engine/test_silence.py::test_who_is_refused_at_the_gate_is_not_silent",
     ),
     Mutant(
         "repeats-before-their-reading", "2 stored once", "engine/judge.py",
@@ -518,7 +533,7 @@ MUTANTS = (
     ),
     Mutant(
         "heard-out-of-order", RESTART, "engine/judge.py",
-        "state.rules.hear(heard, arrived)", "state.rules.hear(stored.slot, arrived)",
+        "rules.hear(heard, arrived)", "rules.hear(stored.slot, arrived)",
         LATENESS + "test_a_sensor_is_heard_when_its_reading_arrives",
     ),
     Mutant(

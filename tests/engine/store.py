@@ -56,6 +56,8 @@ class FaultyStore:
     asked_series: int = 0
     snapshots: int = 0
     transitions: list[Transition] = attrs.field(factory=list)
+    steps: list[int] = attrs.field(factory=list)
+    """How many of them each item had."""
     landed: trio.Event = attrs.field(factory=trio.Event)
     """When every lost commit has come to its end."""
 
@@ -175,6 +177,7 @@ class FaultyStore:
         ):
             t.newest[s], t.judged[s] = newest, at
         self.transitions += item.transitions
+        self.steps.append(len(item.transitions))
         if item.snapshot:
             self.snapshots += 1
             t.states.clear()

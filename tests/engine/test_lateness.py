@@ -78,7 +78,7 @@ def live(
             enabled=True, active_from=Micros(0), created_at=Micros(0), updated_at=Micros(0),
         )  # fmt: skip
     answers: list[Answer] = []
-    limit = EngineLimits(idle_s=60.0, **limits)  # type: ignore[arg-type]
+    limit = EngineLimits(idle_s=60.0, tenant_bytes=1 << 40, **limits)  # type: ignore[arg-type]
 
     async def main() -> None:
         waiting = list(events)

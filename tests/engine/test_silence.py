@@ -348,3 +348,23 @@ async def test_an_alert_of_a_sensor_without_readings_can_be_closed(
     opened, closed = store.transitions
     assert (opened.kind, closed.kind, closed.reason) == ("opened", "cleared", "rule_deleted")
     assert closed.at == closed.arrived > opened.at
+
+
+async def test_who_is_refused_at_the_gate_is_not_silent(autojump_clock: MockClock) -> None:
+    """Its batches come, and there is no room for them: another tenant has it."""
+    store = FaultyStore()
+    async with engine(store, total_rows=1) as gate, trio.open_nursery() as nursery:
+        await watch(gate, "s")
+        store.commit_s = 1.0
+
+        async def flood() -> None:
+            while True:
+                await gate.submit(TWO, batch(sensor="t")).wait()
+
+        nursery.start_soon(flood)
+        for _ in range(150):
+            await trio.sleep(5.3)
+            with pytest.raises(Unavailable):
+                gate.submit(ONE, batch(sensor="s"))
+        assert steps(store) == []
+        nursery.cancel_scope.cancel()

@@ -176,7 +176,8 @@ def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: in
             steps += live.tick(Micros(at), Micros(at))
             continue
         batch = [row[1:3] for row in rows if row[4] == at]
-        steps += live.hear(np.array([series[metric] for metric, _ in batch]), Micros(at))
+        heard = live.hear(np.array([series[metric] for metric, _ in batch]), Micros(at))
+        steps += live.end_silence(heard, Micros(at))
     first = min([registered, *arrivals])
     wanted = oracle.listen(after_s * S, registered, arrivals, first, until)
     assert [(step.kind, step.at, step.value) for step in steps] == wanted

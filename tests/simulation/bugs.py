@@ -58,9 +58,7 @@ BUGS = (
         "rule_states=rule_states(state.rules, snapshot=False),\n                transitions=tr",
         "rule_states=b\"\",\n                transitions=tr"),
     Bug("states lost when tags change", "atalaia.engine.editor",
-        "rule_states=rule_states(state.rules, snapshot=False),\n            transitions=closings,\n"
-        "            tags_write",
-        "rule_states=b\"\",\n            transitions=closings,\n            tags_write"),
+        "states = rule_states(state.rules, snapshot=False)", "states = b\"\""),
     Bug("a snapshot forgets a series", "atalaia.engine.judge",
         "touched = table.seen()", "touched = table.seen()[1:]"),
     Bug("a resting actor's snapshot leaves out what is closed", "atalaia.engine.tenant",

@@ -24,6 +24,8 @@ from atalaia.rules.transitions import make_transition
 from atalaia.storage.memory import AlertRow, MemoryTenant, since_snapshot
 from tests.simulation.world import Entry, World
 
+MANY = 256  # steps in an item: more than a batch here makes
+
 
 @attrs.define(eq=False)
 class Reference:
@@ -42,6 +44,8 @@ class Reference:
     heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
     silent: dict[tuple[RuleNo, SensorNo], tuple[int, Micros]] = attrs.field(factory=dict)
     """Open alerts of silence: their level and when they opened."""
+    ending: set[tuple[RuleNo, SensorNo]] = attrs.field(factory=set)
+    """Of those, whose sensors have been heard of: they are cleared, of many some in later items."""
     _sensors: dict[SensorNo, int] = attrs.field(factory=dict)
     _series: dict[SeriesNo, int] = attrs.field(factory=dict)
 
@@ -63,8 +67,11 @@ class Reference:
             wanted += self._edit(item.rule_write, item.received_at)
         if item.tags_write is not None:
             wanted += self._tag(item.tags_write, item.received_at)
-        if not item.rows and item.rule_write is None and item.tags_write is None:
-            wanted += self._tick(item, entry)
+        if item.rule_write is None and item.tags_write is None:
+            wanted += self._close_ahead(item)
+            wanted += self._end_silences(item)
+            if not item.rows:
+                wanted += self._tick(item, entry)
         if _by_sensor(wanted) != _by_sensor(item.transitions):
             self.world.fail(
                 f"tenant {self.tenant_no} at {item.received_at}: the alerts differ\n"
@@ -133,7 +140,8 @@ class Reference:
             np.array([value for _, _, _, value in columns]),
             item.received_at,
         )
-        return found + self._hear({self._tenant.series[s].sensor_no for s, _ in fresh}, item)
+        self._hear({self._tenant.series[s].sensor_no for s, _ in fresh}, item)
+        return found
 
     def _know(self, series: SeriesNo) -> None:
         if series in self._series:
@@ -214,15 +222,40 @@ class Reference:
         self._rebuild()
         return closed
 
-    def _hear(self, sensors: set[SensorNo], item: CommitItem) -> list[Transition]:
+    def _hear(self, sensors: set[SensorNo], item: CommitItem) -> None:
         self.heard |= dict.fromkeys(sensors, item.received_at)
-        pairs = [pair for pair in self.silent if pair[1] in sensors]
-        return [self._end(pair, item.received_at, "condition") for pair in pairs]
+        self.ending |= {pair for pair in self.silent if pair[1] in sensors}
+
+    def _end_silences(self, item: CommitItem) -> list[Transition]:
+        """At once, but where items are so short that a batch comes in parts."""
+        ended = self.ending
+        if self.world.plan.limits.item_steps < MANY:
+            ended = ended & {(step.rule_no, step.sensor_no) for step in item.transitions}
+        self.ending = self.ending - ended
+        return [self._end(pair, item.received_at, "condition") for pair in sorted(ended)]
+
+    def _close_ahead(self, item: CommitItem) -> list[Transition]:
+        """Alerts of a rule whose edit follows, some of many; or it fails, and they stay closed."""
+        wanted: list[Transition] = []
+        if self.world.plan.limits.item_steps >= MANY:
+            return wanted
+        for step in item.transitions:
+            pair, reason = (step.rule_no, step.sensor_no), step.reason
+            if reason is None or reason == "condition":
+                continue
+            if pair in self.silent:
+                wanted.append(self._end(pair, item.received_at, reason))
+            else:
+                wanted += self.rules.close(
+                    step.rule_no, arrived=item.received_at, reason=reason, most=1
+                )
+        return wanted
 
     def _end(
         self, pair: tuple[RuleNo, SensorNo], arrived: Micros, reason: CloseReason
     ) -> Transition:
         level, opened = self.silent.pop(pair)
+        self.ending.discard(pair)
         rule = next(rule for rule in self._active() if rule.rule_no == pair[0])
         evidence = (Evidence(str(rule.spec.when), 0.0),) if reason == "condition" else ()
         step = self._step("cleared", rule, pair[1], level, opened, arrived, arrived, evidence)

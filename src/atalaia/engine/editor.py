@@ -10,6 +10,7 @@ import structlog
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.judge import rule_states
+from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import (
     Incarnation,
     LatenessRequest,
@@ -33,13 +34,13 @@ from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TagsWrite, TenantImage
+from atalaia.rules.tenant_state import NS_PER_STEP
 
 log = structlog.get_logger()
 
-HandOver = Callable[[CommitItem, Receipt[Any], Callable[[int], None]], Awaitable[None]]
-
-BYTES_PER_ROW = 16  # of a reading that waits, at least
+Send = Callable[[CommitItem, Receipt[Any], Callable[[int], None]], Awaitable[None]]
 
 
 @attrs.frozen(eq=False)
@@ -51,7 +52,8 @@ class Editor:
     clock: WallClock
     threads: Threads
     incarnation: Incarnation
-    hand_over: HandOver
+    limits: EngineLimits
+    send: Send
 
     async def edit_rule(
         self, state: TenantState, image: TenantImage, request: RuleRequest
@@ -72,25 +74,38 @@ class Editor:
         except AtalaiaError as error:
             request.receipt.fail(error)
             return None
-        item = self._edit_item(state, edited, arrived)
-        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(rule))
+        await self._send_edit(state, edited, arrived, request.receipt)
         await self.incarnation.settled()
         log.info("rule_committed", rule_id=str(rule.rule_id), revision=rule.revision)
         next_no = max(image.next_rule_no, RuleNo(rule.rule_no + 1))
         return attrs.evolve(image, rules=rules, next_rule_no=next_no)
 
-    def _edit_item(self, state: TenantState, edited: Edited, arrived: Micros) -> CommitItem:
-        rule = edited.write.rule
+    async def _send_edit(
+        self, state: TenantState, edited: Edited, arrived: Micros, receipt: Receipt[StoredRule]
+    ) -> None:
+        """With the alerts that it closes; of many some go before it."""
+        rule, most = edited.write.rule, self.limits.item_steps
         closings: list[Transition] = []
-        if edited.closes is not None:
-            closings = state.rules.close(rule.rule_no, arrived=arrived, reason=edited.closes)
-        return CommitItem(
-            self.tenant_no,
-            arrived,
-            rule_states=rule_states(state.rules, snapshot=False),
-            transitions=closings,
-            rule_write=edited.write,
-        )
+        while edited.closes is not None:
+            closings = state.rules.close(
+                rule.rule_no, arrived=arrived, reason=edited.closes, most=most
+            )
+            if len(closings) < most:
+                break
+            await self._send_part(state, self._item(state, arrived, transitions=closings), receipt)
+            arrived = state.next_arrival(arrived)
+        item = self._item(state, arrived, transitions=closings, rule_write=edited.write)
+        await self.send(item, receipt, lambda _: receipt.settle(rule))
+
+    async def _send_part(self, state: TenantState, item: CommitItem, receipt: Receipt[Any]) -> None:
+        """Of an edit; the next is made when few steps wait for their commit."""
+        state.deltas += 1
+        await self.send(item, receipt, lambda _: None)
+        await self.incarnation.eased(self.limits.unsettled_steps)
+
+    def _item(self, state: TenantState, arrived: Micros, **columns: Any) -> CommitItem:
+        states = rule_states(state.rules, snapshot=False)
+        return CommitItem(self.tenant_no, arrived, states, **columns)
 
     async def tag(self, state: TenantState, request: TagsRequest) -> bool:
         """Commit the tags after everything before them; True when they were changed."""
@@ -109,14 +124,10 @@ class Editor:
             return False
         arrived = state.next_arrival(self.clock.now_us())
         closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
-        item = CommitItem(
-            self.tenant_no,
-            arrived,
-            rule_states=rule_states(state.rules, snapshot=False),
-            transitions=closings,
-            tags_write=TagsWrite(sensor_no, request.tags),
+        item = self._item(
+            state, arrived, transitions=closings, tags_write=TagsWrite(sensor_no, request.tags)
         )
-        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        await self.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await self.incarnation.settled()
         return True
 
@@ -149,21 +160,28 @@ class Editor:
         except Conflict as error:
             request.receipt.fail(error)
             return False
+        write = LatenessWrite(sensor_no, request.lateness_us)
         arrived = state.next_arrival(self.clock.now_us())
-        most = 0 if state.reorder is None else state.reorder.used_bytes // BYTES_PER_ROW
-        transitions, touched = await self.threads.run(
-            state.ns_per_row * most, state.judge_waiting, slot, arrived
-        )
-        item = CommitItem(
-            self.tenant_no,
-            arrived,
-            rule_states=rule_states(state.rules, snapshot=False),
-            touched=state.table.series_no[touched],
-            newest=state.table.newest[touched],
-            transitions=transitions,
-            lateness_write=LatenessWrite(sensor_no, request.lateness_us),
-        )
-        await self.hand_over(item, request.receipt, lambda _: request.receipt.settle(None))
+        drained = state.drain(slot)
+        ns = state.ns_per_row * len(drained) + NS_PER_STEP * state.rules.most_rules
+        while True:
+            steps, touched = await self.threads.run(
+                ns, drained.judge, arrived, self.limits.item_steps
+            )
+            item = self._item(
+                state,
+                arrived,
+                transitions=steps,
+                touched=state.table.series_no[touched],
+                newest=state.table.newest[touched],
+                judged=drained.judged_of(touched),
+                lateness_write=None if len(drained) else write,
+            )
+            if not len(drained):
+                break
+            await self._send_part(state, item, request.receipt)
+            arrived = state.next_arrival(arrived)
+        await self.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await self.incarnation.settled()
         return True
 

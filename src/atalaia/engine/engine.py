@@ -41,7 +41,7 @@ from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch
-from atalaia.model.errors import Closing, Unavailable
+from atalaia.model.errors import Closing, Overloaded, Unavailable
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
@@ -124,9 +124,13 @@ class Gate:
         """
         inbox = self._supervisor(tenant_no).inbox
         rows, now = len(batch), trio.current_time()
-        if quota is not None:
-            self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
-        inbox.reserve(rows)
+        try:
+            if quota is not None:
+                self.quotas.check(tenant_no, quota, now, (READINGS,))  # bytes are paid for already
+            inbox.reserve(rows)
+        except (Overloaded, Unavailable):
+            self._listening.of(tenant_no).refuse(batch.sensors)
+            raise
         if quota is not None:
             self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
         receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))

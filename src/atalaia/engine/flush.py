@@ -7,7 +7,7 @@ the truth. A group refused for its data is tried in halves, and the culprit is b
 alone.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import chain
 
@@ -150,8 +150,9 @@ class Flusher:
         COMMITS.inc()
         COMMIT_SECONDS.observe(took_s)
         COMMIT_ROWS.observe(rows)
-        for step in chain.from_iterable(item.transitions for item in items):
-            ALERTS.labels(step.kind).inc()
+        kinds = Counter(step.kind for item in items for step in item.transitions)
+        for kind, count in kinds.items():
+            ALERTS.labels(kind).inc(count)
         tenants = {item.tenant_no for item in items}
         log.debug(
             "group_committed", rows=rows, tenants=len(tenants), took_ms=round(1e3 * took_s, 1)

@@ -19,8 +19,6 @@ from atalaia.ports import CommitItem
 from atalaia.rules.reorder import Reorder
 from atalaia.rules.tenant_state import TenantRules
 
-NS_PER_STEP = 40_000  # of an alert, mostly for what it is opened on
-
 
 @attrs.frozen(eq=False)
 class Part:
@@ -86,11 +84,12 @@ def judge(
     """Split fresh rows from old ones, judge what is to be judged now, and say what to commit.
 
     slots: the series of each row, in state.table. A batch that makes more than most_steps steps of
-    alerts comes in parts, each judged when it is asked for, as a batch of its own would be. The
-    repeats are in the last: within a batch none may be stored before its reading.
+    alerts comes in parts, each judged when it is asked for, as a batch of its own would be: a part
+    stores what it judges. What goes on waiting is stored when all is judged, and repeats are in the
+    last: within a batch none may be stored before its reading.
     Cost: two sorts of the batch and the fold; a third sort where readings may wait.
     """
-    table = state.table
+    table, rules = state.table, state.rules
     order = _stable_order(batch.ts, slots)
     rows = _Rows(slots[order], batch.ts[order], batch.value[order])
     fresh = rows.ts > table.newest[rows.slot]
@@ -98,39 +97,56 @@ def judge(
         fresh[1:] &= (rows.ts[1:] != rows.ts[:-1]) | (rows.slot[1:] != rows.slot[:-1])
     news = rows.where(fresh)
     last = _last_of_each(news.slot)
-    heard = news.slot[last]
-    if len(heard):
-        table.observe(heard, last, news.ts)
-    judged = None
-    if state.reorder is None:
-        table.newest[heard] = news.ts[last]
-        ready = news.where(_stable_order(news.ts, table.sensor[news.slot]))
+    if len(last):
+        table.observe(news.slot[last], last, news.ts)
+    waiting = None
+    if state.reorder is not None:
+        waiting = _Waiting(state.reorder, table.newest.copy(), state.reorder.judged.copy())
+    if waiting is None:
+        table.newest[news.slot[last]] = news.ts[last]
+        by_time = _stable_order(news.ts, table.sensor[news.slot])
+        ready = news.where(by_time)
     else:
-        judged = state.reorder.judged.copy()
-        fresh, ready = _reorder(state.reorder, table, rows)
+        fresh, ready = waiting.take(table, rows)
         news = rows.where(fresh)
+        by_time = None
     old = np.sort(order[~fresh])  # back to body order: the first of equal ones wins
     repeats = _Rows(slots[old], batch.ts[old], batch.value[old])
+    silent: list[int] = []
+    unstored = np.ones(len(news), np.bool_)
+    done = 0
     while True:
-        steps, count = state.rules.fold_some(ready.slot, ready.ts, ready.value, arrived, most_steps)
-        now, ready = ready.where(slice(count)), ready.where(slice(count, None))
-        is_last = len(ready) == 0
-        if judged is None:
-            stored = news if len(now) == len(news) else now.where(_stable_order(now.ts, now.slot))
-            last = _last_of_each(stored.slot)
-            heard = touched = stored.slot[last]
-            newest = stored.ts[last]
+        left = ready.where(slice(done, None))
+        steps, count = rules.fold_some(left.slot, left.ts, left.value, arrived, most_steps)
+        now = left.where(slice(count))
+        done += count
+        if done == len(ready):
+            stored = news if unstored.all() else news.where(unstored)
+            unstored = np.zeros(len(news), np.bool_)
         else:
-            judged[now.slot] = now.ts
-            stored, news = news, news.where(slice(0))  # what is not judged yet waits
-            touched = np.unique(np.concatenate([heard, now.slot]))
-            newest = table.newest[touched]
-        steps += state.rules.hear(heard, arrived)
-        heard = heard[:0]
+            if by_time is None:
+                by_time = _places_in(news, ready)
+            places = by_time[done - count : done]
+            places = np.sort(places[places >= 0])
+            unstored[places] = False
+            stored = news.where(places)
+        last = _last_of_each(stored.slot)
+        heard = touched = stored.slot[last]
+        newest, judged = stored.ts[last], NO_TIMES
+        if waiting is not None:
+            heard = waiting.note(heard, newest, now)
+            touched = np.unique(np.concatenate([touched, now.slot]))
+            newest, judged = waiting.times(touched)
+        # A sensor of which more is stored in a later part is heard of again.
+        silent = list(dict.fromkeys([*silent, *rules.hear(heard, arrived)]))
+        room = max(0, most_steps - len(steps))
+        steps += rules.end_silence(silent[:room], arrived)
+        silent = silent[room:]
+        is_last = done == len(ready) and not silent
+        olds = repeats if is_last else repeats.where(slice(0))
         if snapshot and is_last:
             touched = table.seen()
-            newest = table.newest[touched]
-        olds = repeats if is_last else repeats.where(slice(0))
+            newest, judged = table.newest[touched], state.judged_of(touched)
         item = CommitItem(
             tenant_no=state.tenant_no,
             received_at=arrived,
@@ -142,13 +158,13 @@ def judge(
             old_value=olds.value,
             touched=table.series_no[touched],
             newest=newest,
-            judged=NO_TIMES if judged is None else unless_equal(judged[touched], newest),
-            rule_states=rule_states(state.rules, snapshot=snapshot and is_last),
+            judged=judged,
+            rule_states=rule_states(rules, snapshot=snapshot and is_last),
             transitions=steps,
             snapshot=snapshot and is_last,
             following=[
                 (table.series_no[rows.slot], rows.ts, rows.value)
-                for rows in ((ready, repeats) if judged is None else (repeats,))
+                for rows in (news.where(unstored), repeats)
                 if not is_last
             ],
         )
@@ -158,22 +174,54 @@ def judge(
         arrived = state.next_arrival(arrived)
 
 
+@attrs.define(eq=False)
+class _Waiting:
+    """Where the series of a tenant with a lateness stand in the store, part by part."""
+
+    reorder: Reorder
+    newest: Int64s
+    judged: Int64s
+
+    def take(self, table: SeriesTable, rows: _Rows) -> tuple[Bools, _Rows]:
+        """Which rows are fresh, in the order given, and what is to be judged now."""
+        sensor = table.sensor[rows.slot].astype(np.int64)
+        order = np.lexsort((rows.slot, rows.ts, sensor))
+        found, ready = self.reorder.take(
+            sensor[order], sensor[order], rows.slot[order], rows.ts[order], rows.value[order],
+            table.newest,
+        )  # fmt: skip
+        fresh = np.empty(len(rows), np.bool_)
+        fresh[order] = found
+        return fresh, _Rows(ready.slot, ready.ts, ready.value)
+
+    def note(self, slot: Int64s, ts: Int64s, judged: _Rows) -> Int64s:
+        """The newest of what is stored of some series, and what is judged of any. Returns the
+        series whose newest that is.
+        """
+        moved = ts > self.newest[slot]
+        self.newest[slot[moved]] = ts[moved]
+        self.judged[judged.slot] = judged.ts  # of several of a series the last one stays
+        return slot[moved]
+
+    def times(self, slot: Int64s) -> tuple[Int64s, Int64s]:
+        newest = self.newest[slot]
+        return newest, unless_equal(self.judged[slot], newest)
+
+
+def _places_in(news: _Rows, ready: _Rows) -> Int64s:
+    """Where each row that is ready stands among the new ones; -1: it is stored already."""
+    slot = np.concatenate([news.slot, ready.slot])
+    ts = np.concatenate([news.ts, ready.ts])
+    order = np.lexsort((ts, slot))  # stable: the new one comes before it
+    same = (slot[order][1:] == slot[order][:-1]) & (ts[order][1:] == ts[order][:-1])
+    found = np.full(len(ready), -1, np.int64)
+    found[order[1:][same] - len(news)] = order[:-1][same]
+    return found
+
+
 def _last_of_each(slot: Int64s) -> Int64s:
     """Where the rows of each series end; sorted by series."""
     return np.flatnonzero(np.append(slot[1:] != slot[:-1], len(slot) > 0))
-
-
-def _reorder(reorder: Reorder, table: SeriesTable, rows: _Rows) -> tuple[Bools, _Rows]:
-    """Which rows are fresh, in the order given, and what is to be judged now."""
-    sensor = table.sensor[rows.slot].astype(np.int64)
-    order = np.lexsort((rows.slot, rows.ts, sensor))
-    found, ready = reorder.take(
-        sensor[order], sensor[order], rows.slot[order], rows.ts[order], rows.value[order],
-        table.newest,
-    )  # fmt: skip
-    fresh = np.empty(len(rows), np.bool_)
-    fresh[order] = found
-    return fresh, _Rows(ready.slot, ready.ts, ready.value)
 
 
 def rule_states(rules: TenantRules, *, snapshot: bool) -> bytes:

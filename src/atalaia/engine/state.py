@@ -10,7 +10,7 @@ import numpy as np
 
 from atalaia.engine.series_table import SeriesTable
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Int64s, SeriesName
+from atalaia.model.batch import Floats, Int64s, SeriesName
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.cost import most_ns_per_reading
@@ -138,12 +138,13 @@ class TenantState:
         own = (us if no == changed else self._own_lateness.get(no) for no in self._sensors)
         return np.array([tenants if mine is None else mine for mine in own], np.int64)
 
-    def judge_waiting(self, sensor: int | None, arrived: Micros) -> tuple[list[Transition], Int64s]:
-        """Judge now what waits at a sensor, or everywhere; and the series that were judged."""
+    def drain(self, sensor: int | None) -> "Drained":
+        """Take out what waits at a sensor, or everywhere, to be judged now."""
         if self.reorder is None:
-            return [], np.empty(0, np.int64)
+            return Drained(self.rules, self.table, NO_TIMES, NO_TIMES, NO_TIMES, np.empty(0))
+        judged = self.reorder.judged.copy()
         ready = self.reorder.drain(sensor)
-        return self.rules.fold(ready.slot, ready.ts, ready.value, arrived), np.unique(ready.slot)
+        return Drained(self.rules, self.table, judged, ready.slot, ready.ts, ready.value)
 
     def judged_of(self, slots: Int64s) -> Int64s:
         """When the newest judged reading of each series was; empty when all are its newest."""
@@ -155,6 +156,37 @@ class TenantState:
         """received_at of the next batch: strictly increasing, even when the clock steps back."""
         self.last_received = max(now, Micros(self.last_received + 1))
         return self.last_received
+
+
+@attrs.define(eq=False)
+class Drained:
+    """Readings that waited, in the order in which they are judged: what is left of them."""
+
+    _rules: TenantRules
+    _table: SeriesTable
+    _judged: Int64s
+    _slot: Int64s
+    _ts: Int64s
+    _value: Floats
+
+    def __len__(self) -> int:
+        return len(self._ts)
+
+    def judge(self, arrived: Micros, most_steps: int) -> tuple[list[Transition], Int64s]:
+        """Some or all of them: the steps, and the series that were judged."""
+        steps, count = self._rules.fold_some(self._slot, self._ts, self._value, arrived, most_steps)
+        slot = self._slot[:count]
+        if len(slot):
+            self._judged[slot] = self._ts[:count]  # of several of a series the last one stays
+        self._slot, self._ts = self._slot[count:], self._ts[count:]
+        self._value = self._value[count:]
+        return steps, np.unique(slot)
+
+    def judged_of(self, slots: Int64s) -> Int64s:
+        """As items have it."""
+        if not len(slots):
+            return NO_TIMES
+        return unless_equal(self._judged[slots], self._table.newest[slots])
 
 
 def unless_equal(judged: Int64s, newest: Int64s) -> Int64s:

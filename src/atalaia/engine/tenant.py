@@ -17,7 +17,7 @@ from atalaia.engine.admission import Admission
 from atalaia.engine.clock import WallClock
 from atalaia.engine.editor import Editor
 from atalaia.engine.inbox import Inbox
-from atalaia.engine.judge import NS_PER_STEP, judge, rule_states
+from atalaia.engine.judge import judge, rule_states
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Hearing, Listening
 from atalaia.engine.messages import (
@@ -48,6 +48,7 @@ from atalaia.ports import (
     TenantImage,
 )
 from atalaia.rules.absence import GRID_US
+from atalaia.rules.tenant_state import NS_PER_STEP
 
 log = structlog.get_logger()
 
@@ -87,7 +88,13 @@ class TenantActor:
             self.tenant_no, self.store, self.clock, self.limits, self.hearing
         )
         self.editor = Editor(
-            self.tenant_no, self.store, self.clock, self.threads, self.incarnation, self._hand_over
+            self.tenant_no,
+            self.store,
+            self.clock,
+            self.threads,
+            self.incarnation,
+            self.limits,
+            self._send,
         )
 
     async def run(self) -> None:
@@ -147,6 +154,7 @@ class TenantActor:
             match self.current:
                 case Submission() as submission:
                     if submission.after is not None and submission.after.failed:
+                        self.hearing.refuse(submission.batch.sensors)
                         submission.receipt.fail(Unavailable())
                     else:
                         await self._admit(state, submission)
@@ -159,9 +167,11 @@ class TenantActor:
                             stale_since = trio.current_time()
                 case TagsRequest() as request:
                     if await self.editor.tag(state, request):
+                        self.current = None
                         return True
                 case LatenessRequest() as request:
                     if await self.editor.set_lateness(state, request):
+                        self.current = None
                         return True
                 case OutlookRequest() as request:
                     await self.editor.foresee(state, image, request)
@@ -190,7 +200,12 @@ class TenantActor:
         state.rules.pass_over(self.hearing.spans())
         arrived = state.next_arrival(self.clock.now_us())
         line = Micros(arrived // GRID_US * GRID_US)
-        while transitions := state.rules.tick(line, arrived, self.limits.item_steps):
+        due = await self.threads.run(state.rules.ns_to_look, state.rules.due, line)
+        for start in range(0, len(due), self.limits.item_steps):
+            if start and not self.inbox.empty():
+                return  # the rest is due still, and comes after what has arrived
+            some = due[start : start + self.limits.item_steps]
+            transitions = state.rules.tick(line, arrived, some)
             item = CommitItem(
                 self.tenant_no,
                 arrived,

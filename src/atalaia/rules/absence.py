@@ -55,6 +55,8 @@ class Absence:
     _states: States
     _watched: Table = attrs.field(factory=lambda: Table(3))
     _heard: Table = attrs.field(factory=lambda: Table(2))
+    _next: Micros | None = None
+    """No deadline is sooner; None: not known."""
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -66,6 +68,7 @@ class Absence:
         for n, rule in enumerate(rules):
             if rule.spec.silence is not None:
                 self._watched.add((sensor, first_state + n, rule.spec.silence.after_us))
+                self._next = None
 
     def since(self, sensor: int) -> int:
         """From when its silence counts."""
@@ -83,22 +86,34 @@ class Absence:
         rows[:, H_SINCE] = passed_over(rows[:, H_HEARD], spans)
 
     def hear(self, sensors: Int64s, at: Micros) -> list[int]:
-        """Readings of these sensors arrived; returns their states of silence that are open."""
+        """Readings of these sensors, ascending, arrived; returns their states of silence that are
+        open.
+        """
         self._heard.rows[sensors] = at
-        watched = self._watched.rows
-        mine = watched[np.isin(watched[:, A_SENSOR], sensors), A_STATE]
+        watched = self._watched.rows  # by sensor
+        first = np.searchsorted(watched[:, A_SENSOR], sensors)
+        count = np.searchsorted(watched[:, A_SENSOR], sensors, side="right") - first
+        before = np.cumsum(count) - count
+        mine = watched[np.repeat(first - before, count) + np.arange(count.sum()), A_STATE]
         return mine[self._states.is_open(mine)].tolist()  # type: ignore[no-any-return]
+
+    def cleared(self) -> None:
+        """Some states that were open are not any more: they may be next."""
+        self._next = None
 
     def due(self, now: Micros) -> list[int]:
         """The states of the pairs that have been silent for too long at `now`, in their order."""
         states = self._watched.rows[:, A_STATE]
         silent = (self._deadlines() <= now) & ~self._states.is_open(states)
+        self._next = None
         return states[silent].tolist()  # type: ignore[no-any-return]
 
     def next_deadline(self) -> Micros:
-        """When `due` will name somebody if nobody is heard of before; FOREVER for never."""
-        waiting = self._deadlines()[~self._states.is_open(self._watched.rows[:, A_STATE])]
-        return Micros(int(waiting.min())) if len(waiting) else FOREVER
+        """`due` will not name anybody before; FOREVER for never."""
+        if self._next is None:
+            waiting = self._deadlines()[~self._states.is_open(self._watched.rows[:, A_STATE])]
+            self._next = Micros(int(waiting.min())) if len(waiting) else FOREVER
+        return self._next
 
     def _deadlines(self) -> Int64s:
         watched = self._watched.rows

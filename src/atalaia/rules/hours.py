@@ -4,6 +4,8 @@ Laid out only for the days on which something is judged: a reading of 1970 costs
 all since then. Whatever a schedule says of such a day is there; of other days nothing is known.
 """
 
+from collections.abc import Callable
+
 import attrs
 import numpy as np
 
@@ -21,8 +23,10 @@ EPOCH = 719_163
 MOST_LAID = 1 << 17
 """Days that are laid out, times schedules: a few MB. Beyond, the old ones are forgotten."""
 
-NS_PER_DAY = 4_000
+NS_PER_DAY = 20_000
 """Of one schedule."""
+
+DAYS_PER_TURN = 500
 
 
 @attrs.define(eq=False)
@@ -48,8 +52,11 @@ class Hours:
             self.schedules.append(schedule)
         return self._numbers[schedule]
 
-    def cover(self, times: Int64s) -> None:
-        """Lay out the days of these times. Cost: days not seen before, times schedules."""
+    def cover(self, times: Int64s, rest: Callable[[], None] | None = None) -> None:
+        """Lay out the days of these times. Cost: days not seen before, times schedules.
+
+        rest: called every DAYS_PER_TURN of them.
+        """
         wanted = _days_of(times)
         if wanted <= self._days and len(self._spans) == len(self.schedules):
             return
@@ -58,10 +65,18 @@ class Hours:
         self._days |= wanted
         more = _places_of(wanted) - self._places
         self._places |= more
-        known = len(self._spans)
+        known, laid = len(self._spans), 0
         for number, schedule in enumerate(self.schedules):
             days = more if number < known else self._places
-            found = [span for span in schedule.of_days(sorted(days)) if span[0] < span[1]]
+            found: list[tuple[int, int]] = []
+            ordered = sorted(days)
+            for start in range(0, len(ordered), DAYS_PER_TURN):
+                some = schedule.of_days(ordered[start : start + DAYS_PER_TURN])
+                found += (span for span in some if span[0] < span[1])
+                laid += len(ordered[start : start + DAYS_PER_TURN])
+                if rest is not None and laid >= DAYS_PER_TURN:
+                    rest()
+                    laid = 0
             spans = np.array(found, np.int64).reshape(-1, 2)
             if number < known:
                 self._spans[number] = np.concatenate([self._spans[number], spans])

@@ -38,6 +38,8 @@ __all__ = ["ActiveRule", "TenantRules", "compile_kernel"]
 KINDS: tuple[TransitionKind, ...] = ("opened", "raised", "lowered", "cleared")
 FIRST_ROOM, MOST_ROOM = 64, 16_384  # steps from one stop of the kernel to the next
 RESTORED = 4_096  # states from one halt to the next
+NS_PER_STEP = 40_000  # of an alert, mostly for what it is opened on
+NS_PER_WATCHED = 100  # a sensor under a rule of silence
 LONG_AGO = Micros(0)
 
 
@@ -260,11 +262,13 @@ class TenantRules:
         if watched.any():
             sensors = sensors[watched]
             clocks = self._sensor_table.rows[sensors, k.S_CLOCK]
-            self._shapes.hours.cover(np.maximum(clocks, ts[watched]))
+            self._shapes.hours.cover(np.maximum(clocks, ts[watched]), self._rest)
 
     def ns_to_prepare(self, ts: Int64s) -> int:
-        """What `fold` takes for rows of these times beside its time per row, about."""
-        return self._shapes.hours.ns_to_cover(ts)
+        """What `fold` may take for rows of these times beside its time per row, about: all rules of
+        a sensor may open an alert at once.
+        """
+        return self._shapes.hours.ns_to_cover(ts) + NS_PER_STEP * self._shapes.most_rules
 
     @property
     def waits(self) -> bool:
@@ -287,14 +291,29 @@ class TenantRules:
         """All times when nobody could be heard, in order and apart: they are nobody's silence."""
         self._absence.pass_over(spans)
 
-    def tick(self, now: Micros, arrived: Micros, most: int | None = None) -> list[Transition]:
-        """Open the alerts of silence that are due at `now`, a line of the grid: no more than so
-        many.
+    def due(self, now: Micros) -> Sequence[int]:
+        """What `tick` would open at `now`, a line of the grid: places, in their order."""
+        return self._absence.due(now)
+
+    @property
+    def most_rules(self) -> int:
+        """That one sensor has: so many steps may come of one reading."""
+        return self._shapes.most_rules
+
+    @property
+    def ns_to_look(self) -> int:
+        """What `due` takes, about."""
+        return NS_PER_WATCHED * len(self._absence)
+
+    def tick(
+        self, now: Micros, arrived: Micros, places: Sequence[int] | None = None
+    ) -> list[Transition]:
+        """Open the alerts of silence that are due at `now`, all or some of those that `due` names.
 
         arrived: the received_at under which this is committed.
         """
         found = []
-        for place in self._absence.due(now)[:most]:
+        for place in self._absence.due(now) if places is None else places:
             slot, _, rule = self._states.owner(place)
             silence = rule.spec.silence
             if silence is None:
@@ -308,21 +327,26 @@ class TenantRules:
             found.append(self._step("opened", place, level, now, now, arrived, evidence, opening))
         return found
 
-    def hear(self, series: Int64s, arrived: Micros) -> list[Transition]:
+    def hear(self, series: Int64s, arrived: Micros) -> list[int]:
         """Readings newer than the newest of these series arrived just now, be they judged now or
-        later: clear the alerts of silence of their sensors.
+        later. Returns the places of silence that are open there: `end_silence` of them.
         """
         if not len(self._absence):
             return []
-        sensors = np.unique(self._series.rows[series, w.R_SENSOR])
+        return self._absence.hear(np.unique(self._series.rows[series, w.R_SENSOR]), arrived)
+
+    def end_silence(self, places: Sequence[int], arrived: Micros) -> list[Transition]:
+        """Clear alerts of silence."""
         found = []
-        for place in self._absence.hear(sensors, arrived):
+        for place in places:
             closed = self._states.close(place)
             if closed is None:
                 raise AssertionError("an open state has an alert")
             level, opened = closed
             evidence = (Evidence(str(self._states.owner(place)[2].spec.when), 0.0),)
             found.append(self._step("cleared", place, level, arrived, opened, arrived, evidence))
+        if found:
+            self._absence.cleared()
         return found
 
     def _make_room(self, why: int, what: int) -> None:
@@ -383,9 +407,13 @@ class TenantRules:
             self._states.restore(packed[start : start + size], slots, rules)
             yield
 
-    def close(self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
-        """Close every open alert of a rule at its sensor's clock, in the order of sensors."""
-        return self._close(self._states.open_places(rule_no), arrived, reason)
+    def close(
+        self, rule_no: RuleNo, *, arrived: Micros, reason: CloseReason, most: int | None = None
+    ) -> list[Transition]:
+        """Close the open alerts of a rule at their sensors' clocks, in the order of sensors: no
+        more than so many.
+        """
+        return self._close(self._states.open_places(rule_no)[:most], arrived, reason)
 
     def leave(
         self, sensor: int, tags: Mapping[str, str], *, arrived: Micros, reason: CloseReason
