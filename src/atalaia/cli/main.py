@@ -1,5 +1,6 @@
 """The console script: commands are imported when they are called, so that help is quick."""
 
+import io
 import os
 import select
 import signal
@@ -53,6 +54,8 @@ CUT = 128 + signal.SIGPIPE
 
 def main() -> None:
     """Exit code 0: done; 1: failed; 2: wrong usage; 141: nobody reads on, as after `| head`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, errors stand in their place
     try:
         try:
             app()
