@@ -318,7 +318,7 @@ def test_a_silence_is_told_by_arrival() -> None:
     deaf = explain(subject(text, ONE, engine, **later, deaf=True))
     assert (codes(deaf), deaf.earliest) == (["not_heard"], woken.earliest)
     assert deaf.summary.endswith(f"it opens at {moment(NOW + 500 * second)} at the earliest.")
-    (step,) = engine.tick(NOW, NOW)
+    (step,) = engine.tick(engine.due(NOW), NOW, NOW)
     opened = explain(subject(text, ONE, engine, **more))
     assert (codes(opened), step.kind) == (["already_open"], "opened")
     assert opened.summary.startswith(f"An alert is open since {moment(NOW)}, critical: nothing has")

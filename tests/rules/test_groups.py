@@ -152,7 +152,8 @@ def judged(
     for n, rows in enumerate(batches):
         # Whoever fell silent is looked at before each batch, also where one has nothing to send.
         arrived = Micros(4_000_000 * n + 1)
-        steps += state.rules.tick(Micros(4_000_000 * n), Micros(arrived - 1))
+        line = Micros(4_000_000 * n)
+        steps += state.rules.tick(state.rules.due(line), line, Micros(arrived - 1))
         if not rows:
             continue
         batch = Batch(

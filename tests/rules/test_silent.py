@@ -173,7 +173,7 @@ def test_live_rules_open_and_clear_at_the_same_times(sensor: Sensor, after_s: in
     lines = range(registered + -registered % S, until + 1, S)
     for at, look in sorted([(a, 0) for a in arrivals] + [(line, 1) for line in lines]):
         if look:
-            steps += live.tick(Micros(at), Micros(at))
+            steps += live.tick(live.due(Micros(at)), Micros(at), Micros(at))
             continue
         batch = [row[1:3] for row in rows if row[4] == at]
         heard = live.hear(np.array([series[metric] for metric, _ in batch]), Micros(at))

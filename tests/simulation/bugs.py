@@ -69,7 +69,8 @@ BUGS = (
     Bug("a lost lease still commits", "atalaia.storage.memory",
         "if epoch != self.epoch:", "if epoch > self.epoch:"),
     Bug("a tick is not committed", "atalaia.engine.tenant",
-        "            await self._send(item, Receipt(), lambda _: None)\n", ""),
+        "            await self._send(item, Receipt(), lambda _: None)\n"
+        "            await self.incarnation.eased", "            await self.incarnation.eased"),
     Bug("windows cold after a restart", "atalaia.engine.recover",
         "    await _warm(store, state, threads)\n", ""),
     Bug("our downtime counts as silence", "atalaia.engine.tenant",

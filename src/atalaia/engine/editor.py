@@ -32,11 +32,10 @@ from atalaia.engine.rule_edits import (
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
-from atalaia.model.errors import AtalaiaError, Conflict, NotFound
-from atalaia.model.ids import Micros, RuleNo, TenantNo
+from atalaia.model.errors import Conflict, NotFound
+from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TagsWrite, TenantImage
-from atalaia.rules.tenant_state import NS_PER_STEP
 
 log = structlog.get_logger()
 
@@ -45,7 +44,10 @@ Send = Callable[[CommitItem, Receipt[Any], Callable[[int], None]], Awaitable[Non
 
 @attrs.frozen(eq=False)
 class Editor:
-    """Of one life of a tenant's actor, which alone calls it."""
+    """Of one life of a tenant's actor, which alone calls it and answers the errors.
+
+    Raises AtalaiaError for what is refused, StoreUnavailable.
+    """
 
     tenant_no: TenantNo
     store: EngineStore
@@ -57,23 +59,19 @@ class Editor:
 
     async def edit_rule(
         self, state: TenantState, image: TenantImage, request: RuleRequest
-    ) -> TenantImage | None:
-        """Commit the edit after everything before it; the image with it when it was made."""
+    ) -> TenantImage:
+        """Commit the edit after everything before it; returns the image with it."""
         await self.incarnation.settled()
         arrived = state.next_arrival(self.clock.now_us())
-        try:
-            edited = apply_edit(
-                image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+        edited = apply_edit(
+            image.rules, image.next_rule_no, request.edit, arrived, most=request.most
+        )
+        rule, rules = edited.write.rule, apply_write(image.rules, edited.write)
+        if rule.enabled and rule.active_from == arrived:
+            await learn_pace(self.store, state)
+            await self.threads.run(
+                state.rules.foresight.cost_ns, check_rules, state, image.rules, rules
             )
-            rule, rules = edited.write.rule, apply_write(image.rules, edited.write)
-            if rule.enabled and rule.active_from == arrived:
-                await learn_pace(self.store, state)
-                await self.threads.run(
-                    state.rules.foresight.cost_ns, check_rules, state, image.rules, rules
-                )
-        except AtalaiaError as error:
-            request.receipt.fail(error)
-            return None
         await self._send_edit(state, edited, arrived, request.receipt)
         await self.incarnation.settled()
         log.info("rule_committed", rule_id=str(rule.rule_id), revision=rule.revision)
@@ -107,21 +105,11 @@ class Editor:
         states = rule_states(state.rules, snapshot=False)
         return CommitItem(self.tenant_no, arrived, states, **columns)
 
-    async def tag(self, state: TenantState, request: TagsRequest) -> bool:
-        """Commit the tags after everything before them; True when they were changed."""
+    async def tag(self, state: TenantState, request: TagsRequest) -> None:
+        """Commit the tags after everything before them."""
         await self.incarnation.settled()
-        found = state.find_sensor(request.sensor)
-        if found is None:
-            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
-            return False
-        sensor_no, slot = found
-        try:
-            await self.threads.run(
-                state.rules.foresight.cost_ns, check_tags, state, slot, request.tags
-            )
-        except Conflict as error:
-            request.receipt.fail(error)
-            return False
+        sensor_no, slot = _find(state, request.sensor)
+        await self.threads.run(state.rules.foresight.cost_ns, check_tags, state, slot, request.tags)
         arrived = state.next_arrival(self.clock.now_us())
         closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
         item = self._item(
@@ -129,7 +117,6 @@ class Editor:
         )
         await self.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await self.incarnation.settled()
-        return True
 
     async def set_lateness(self, state: TenantState, request: LatenessRequest) -> bool:
         """Judge what waits there, and commit the lateness with it; True when it was changed.
@@ -137,33 +124,24 @@ class Editor:
         So nothing waits under one lateness and is judged, or not, under another.
         """
         await self.incarnation.settled()
-        found = None if request.sensor is None else state.find_sensor(request.sensor)
-        if request.sensor is not None and found is None:
-            request.receipt.fail(NotFound(f'There is no sensor named "{request.sensor}".'))
-            return False
-        sensor_no, slot = found or (None, None)
+        sensor_no, slot = None, None
+        if request.sensor is not None:
+            sensor_no, slot = _find(state, request.sensor)
         if request.lateness_us == state.lateness_of(sensor_no):
             request.receipt.settle(None)
             return False
         if state.rules.held_bytes > state.most_bytes:  # nobody can judge by windows left incomplete
-            request.receipt.fail(
-                Conflict(
-                    "Change a rule first: its windows take too much memory.", code="too_much_memory"
-                )
+            raise Conflict(
+                "Change a rule first: its windows take too much memory.", code="too_much_memory"
             )
-            return False
         await learn_pace(self.store, state)
-        try:
-            await self.threads.run(
-                state.rules.foresight.cost_ns, check_lateness, state, sensor_no, request.lateness_us
-            )
-        except Conflict as error:
-            request.receipt.fail(error)
-            return False
+        await self.threads.run(
+            state.rules.foresight.cost_ns, check_lateness, state, sensor_no, request.lateness_us
+        )
         write = LatenessWrite(sensor_no, request.lateness_us)
         arrived = state.next_arrival(self.clock.now_us())
         drained = state.drain(slot)
-        ns = state.ns_per_row * len(drained) + NS_PER_STEP * state.rules.most_rules
+        ns = drained.ns_to_judge
         while True:
             steps, touched = await self.threads.run(
                 ns, drained.judge, arrived, self.limits.item_steps
@@ -195,3 +173,11 @@ class Editor:
             foresee, state, image.rules, request.specs,
         )  # fmt: skip
         request.receipt.settle(found)
+
+
+def _find(state: TenantState, sensor: str) -> tuple[SensorNo, int]:
+    """Raises NotFound."""
+    found = state.find_sensor(sensor)
+    if found is None:
+        raise NotFound(f'There is no sensor named "{sensor}".')
+    return found

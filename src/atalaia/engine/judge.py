@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 
 from atalaia.engine.series_table import SeriesTable
-from atalaia.engine.state import NO_TIMES, TenantState, unless_equal
-from atalaia.model.batch import Batch, Bools, Floats, Int32s, Int64s, Reject
+from atalaia.engine.state import NO_TIMES, Rows, TenantState, unless_equal
+from atalaia.model.batch import Batch, Bools, Int32s, Int64s, Reject
 from atalaia.model.ids import Micros
 from atalaia.ports import CommitItem
 from atalaia.rules.reorder import Reorder
@@ -26,19 +26,6 @@ class Part:
 
     item: CommitItem
     last: bool
-
-
-@attrs.frozen(eq=False)
-class _Rows:
-    slot: Int64s
-    ts: Int64s
-    value: Floats
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-    def where(self, chosen: Bools | Int64s | slice) -> "_Rows":
-        return _Rows(self.slot[chosen], self.ts[chosen], self.value[chosen])
 
 
 def refuse(batch: Batch, keep: Bools, code: str, detail: str) -> Batch:
@@ -91,7 +78,7 @@ def judge(
     """
     table, rules = state.table, state.rules
     order = _stable_order(batch.ts, slots)
-    rows = _Rows(slots[order], batch.ts[order], batch.value[order])
+    rows = Rows(slots[order], batch.ts[order], batch.value[order])
     fresh = rows.ts > table.newest[rows.slot]
     if len(rows) > 1:  # of equal times in one batch the first in body order is the reading
         fresh[1:] &= (rows.ts[1:] != rows.ts[:-1]) | (rows.slot[1:] != rows.slot[:-1])
@@ -111,7 +98,7 @@ def judge(
         news = rows.where(fresh)
         by_time = None
     old = np.sort(order[~fresh])  # back to body order: the first of equal ones wins
-    repeats = _Rows(slots[old], batch.ts[old], batch.value[old])
+    repeats = Rows(slots[old], batch.ts[old], batch.value[old])
     silent: list[int] = []
     unstored = np.ones(len(news), np.bool_)
     done = 0
@@ -182,7 +169,7 @@ class _Waiting:
     newest: Int64s
     judged: Int64s
 
-    def take(self, table: SeriesTable, rows: _Rows) -> tuple[Bools, _Rows]:
+    def take(self, table: SeriesTable, rows: Rows) -> tuple[Bools, Rows]:
         """Which rows are fresh, in the order given, and what is to be judged now."""
         sensor = table.sensor[rows.slot].astype(np.int64)
         order = np.lexsort((rows.slot, rows.ts, sensor))
@@ -192,9 +179,9 @@ class _Waiting:
         )  # fmt: skip
         fresh = np.empty(len(rows), np.bool_)
         fresh[order] = found
-        return fresh, _Rows(ready.slot, ready.ts, ready.value)
+        return fresh, Rows(ready.slot, ready.ts, ready.value)
 
-    def note(self, slot: Int64s, ts: Int64s, judged: _Rows) -> Int64s:
+    def note(self, slot: Int64s, ts: Int64s, judged: Rows) -> Int64s:
         """The newest of what is stored of some series, and what is judged of any. Returns the
         series whose newest that is.
         """
@@ -208,7 +195,7 @@ class _Waiting:
         return newest, unless_equal(self.judged[slot], newest)
 
 
-def _places_in(news: _Rows, ready: _Rows) -> Int64s:
+def _places_in(news: Rows, ready: Rows) -> Int64s:
     """Where each row that is ready stands among the new ones; -1: it is stored already."""
     slot = np.concatenate([news.slot, ready.slot])
     ts = np.concatenate([news.ts, ready.ts])

@@ -10,7 +10,7 @@ import numpy as np
 
 from atalaia.engine.series_table import SeriesTable
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int64s, SeriesName
+from atalaia.model.batch import Bools, Floats, Int64s, SeriesName
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.cost import most_ns_per_reading
@@ -21,6 +21,21 @@ from atalaia.rules.tenant_state import ActiveRule, TenantRules
 
 NO_TIMES: Int64s = np.empty(0, np.int64)
 NS_PER_ROW = 50  # to sort and split it, without any rule
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    """Readings by the slots of their series."""
+
+    slot: Int64s
+    ts: Int64s
+    value: Floats
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def where(self, chosen: Bools | Int64s | slice) -> "Rows":
+        return Rows(self.slot[chosen], self.ts[chosen], self.value[chosen])
 
 
 @attrs.define(eq=False)
@@ -40,7 +55,7 @@ class TenantState:
     reorder: Reorder | None = None
     table: SeriesTable = attrs.field(factory=SeriesTable)
     ns_per_row: int = attrs.field(init=False)
-    """What `judge` takes, about; rather too much."""
+    """Of what `judge` takes, about; rather too much."""
     _sensors: dict[SensorNo, tuple[int, str]] = attrs.field(factory=dict)
     _names: set[str] = attrs.field(factory=set)
     _own_lateness: dict[SensorNo, int] = attrs.field(factory=dict)
@@ -138,13 +153,17 @@ class TenantState:
         own = (us if no == changed else self._own_lateness.get(no) for no in self._sensors)
         return np.array([tenants if mine is None else mine for mine in own], np.int64)
 
+    def ns_to_judge(self, ts: Int64s) -> int:
+        """What to judge rows of these times takes, about; rather too much."""
+        return self.ns_per_row * len(ts) + self.rules.ns_to_prepare(ts)
+
     def drain(self, sensor: int | None) -> "Drained":
         """Take out what waits at a sensor, or everywhere, to be judged now."""
         if self.reorder is None:
-            return Drained(self.rules, self.table, NO_TIMES, NO_TIMES, NO_TIMES, np.empty(0))
+            return Drained(self, NO_TIMES, Rows(NO_TIMES, NO_TIMES, np.empty(0)))
         judged = self.reorder.judged.copy()
         ready = self.reorder.drain(sensor)
-        return Drained(self.rules, self.table, judged, ready.slot, ready.ts, ready.value)
+        return Drained(self, judged, Rows(ready.slot, ready.ts, ready.value))
 
     def judged_of(self, slots: Int64s) -> Int64s:
         """When the newest judged reading of each series was; empty when all are its newest."""
@@ -162,31 +181,31 @@ class TenantState:
 class Drained:
     """Readings that waited, in the order in which they are judged: what is left of them."""
 
-    _rules: TenantRules
-    _table: SeriesTable
+    _state: TenantState
     _judged: Int64s
-    _slot: Int64s
-    _ts: Int64s
-    _value: Floats
+    _left: Rows
 
     def __len__(self) -> int:
-        return len(self._ts)
+        return len(self._left)
+
+    @property
+    def ns_to_judge(self) -> int:
+        """About, as `TenantState.ns_to_judge`."""
+        return self._state.ns_to_judge(self._left.ts)
 
     def judge(self, arrived: Micros, most_steps: int) -> tuple[list[Transition], Int64s]:
         """Some or all of them: the steps, and the series that were judged."""
-        steps, count = self._rules.fold_some(self._slot, self._ts, self._value, arrived, most_steps)
-        slot = self._slot[:count]
-        if len(slot):
-            self._judged[slot] = self._ts[:count]  # of several of a series the last one stays
-        self._slot, self._ts = self._slot[count:], self._ts[count:]
-        self._value = self._value[count:]
-        return steps, np.unique(slot)
+        left = self._left
+        steps, count = self._state.rules.fold_some(
+            left.slot, left.ts, left.value, arrived, most_steps
+        )
+        now, self._left = left.where(slice(count)), left.where(slice(count, None))
+        self._judged[now.slot] = now.ts  # of several of a series the last one stays
+        return steps, np.unique(now.slot)
 
     def judged_of(self, slots: Int64s) -> Int64s:
         """As items have it."""
-        if not len(slots):
-            return NO_TIMES
-        return unless_equal(self._judged[slots], self._table.newest[slots])
+        return unless_equal(self._judged[slots], self._state.table.newest[slots])
 
 
 def unless_equal(judged: Int64s, newest: Int64s) -> Int64s:

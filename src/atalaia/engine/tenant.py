@@ -40,7 +40,7 @@ from atalaia.engine.series_table import SeriesTable
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.batch import Batch, Int64s, Reject
-from atalaia.model.errors import Overloaded, Unavailable
+from atalaia.model.errors import AtalaiaError, Unavailable
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import (
     CommitItem,
@@ -75,7 +75,7 @@ class TenantActor:
     threads: Threads
     incarnation: Incarnation = attrs.field(factory=Incarnation)
     current: Message | None = None
-    """The message being worked on and not yet handed over; whoever buries us fails it."""
+    """The message being worked on; whoever buries us fails it."""
     hearing: Hearing = attrs.field(init=False)
     admission: Admission = attrs.field(init=False)
     editor: Editor = attrs.field(init=False)
@@ -151,33 +151,37 @@ class TenantActor:
                 or trio.current_time() - stale_since > BUSY_S
             ):
                 return True
-            match self.current:
-                case Submission() as submission:
-                    if submission.after is not None and submission.after.failed:
-                        self.hearing.refuse(submission.batch.sensors)
-                        submission.receipt.fail(Unavailable())
-                    else:
-                        await self._admit(state, submission)
-                case RuleRequest() as request:
-                    edited = await self.editor.edit_rule(state, image, request)
-                    if edited is not None:
-                        changed = at_work(edited.rules) != at_work(image.rules)
-                        image = edited
-                        if changed and stale_since is None:
-                            stale_since = trio.current_time()
-                case TagsRequest() as request:
-                    if await self.editor.tag(state, request):
-                        self.current = None
-                        return True
-                case LatenessRequest() as request:
-                    if await self.editor.set_lateness(state, request):
-                        self.current = None
-                        return True
-                case OutlookRequest() as request:
-                    await self.editor.foresee(state, image, request)
+            after = await self._handle(self.current, state, image)
             self.current = None
+            if after is None:
+                return True
+            if after is not image and at_work(after.rules) != at_work(image.rules):
+                stale_since = trio.current_time() if stale_since is None else stale_since
+            image = after
             if stale_since is None and state.rules.waits and self._overdue_s(state) > BUSY_S:
                 await self._tick(state)
+
+    async def _handle(
+        self, message: Message, state: TenantState, image: TenantImage
+    ) -> TenantImage | None:
+        """The image, with the rules as they are to stand; None: the state must be rebuilt now."""
+        try:
+            match message:
+                case Submission():
+                    await self._admit(state, message)
+                case RuleRequest():
+                    return await self.editor.edit_rule(state, image, message)
+                case TagsRequest():
+                    await self.editor.tag(state, message)
+                    return None
+                case LatenessRequest():
+                    if await self.editor.set_lateness(state, message):
+                        return None
+                case OutlookRequest():
+                    await self.editor.foresee(state, image, message)
+        except AtalaiaError as error:
+            message.receipt.fail(error)
+        return image
 
     def _overdue_s(self, state: TenantState) -> float:
         return (self.clock.now_us() - state.rules.next_tick()) / 1e6
@@ -205,7 +209,7 @@ class TenantActor:
             if start and not self.inbox.empty():
                 return  # the rest is due still, and comes after what has arrived
             some = due[start : start + self.limits.item_steps]
-            transitions = state.rules.tick(line, arrived, some)
+            transitions = state.rules.tick(some, line, arrived)
             item = CommitItem(
                 self.tenant_no,
                 arrived,
@@ -218,16 +222,15 @@ class TenantActor:
             arrived = state.next_arrival(arrived)
 
     async def _admit(self, state: TenantState, submission: Submission) -> None:
-        receipt = submission.receipt
-        try:
-            batch, slots, arrived = await self.admission.admit(state, submission.batch)
-        except Overloaded as error:
-            receipt.fail(error)
-            return
+        """Raises Overloaded, Unavailable."""
+        if submission.after is not None and submission.after.failed:
+            self.hearing.refuse(submission.batch.sensors)
+            raise Unavailable
+        batch, slots, arrived = await self.admission.admit(state, submission.batch)
         if len(batch):
-            await self._judge(state, batch, slots, arrived, receipt)
+            await self._judge(state, batch, slots, arrived, submission.receipt)
         else:
-            receipt.settle(Answer(0, 0, 0, _in_order(batch.rejects)))
+            submission.receipt.settle(Answer(0, 0, 0, _in_order(batch.rejects)))
 
     async def _judge(
         self,
@@ -247,8 +250,7 @@ class TenantActor:
             most_steps=self.limits.item_steps,
         )
         await self.incarnation.eased(self.limits.unsettled_steps)
-        ns = state.ns_per_row * len(batch) + state.rules.ns_to_prepare(batch.ts)
-        part = await self.threads.run(ns, next, parts)
+        part = await self.threads.run(state.ns_to_judge(batch.ts), next, parts)
         fresh = len(part.item.fresh_ts)
         while not part.last:
             state.deltas += 1
@@ -258,7 +260,7 @@ class TenantActor:
             fresh += len(part.item.fresh_ts)
         state.deltas = 0 if part.item.snapshot else state.deltas + 1
         old = len(part.item.old_ts)
-        await self._hand_over(
+        await self._send(
             part.item, receipt, partial(_answer, receipt, fresh, old, _in_order(batch.rejects))
         )
 
@@ -275,17 +277,10 @@ class TenantActor:
                 judged=state.judged_of(everything),
                 snapshot=True,
             )
-            await self._hand_over(item, Receipt(), lambda _: None)
+            await self._send(item, Receipt(), lambda _: None)
             state.deltas = 0
         await self.incarnation.settled()
         return self.inbox.close_if_empty()
-
-    async def _hand_over(
-        self, item: CommitItem, receipt: Receipt[Any], settle: Callable[[int], None]
-    ) -> None:
-        """As `_send`; nothing more is to be done for the message being worked on."""
-        await self._send(item, receipt, settle)
-        self.current = None
 
     async def _send(
         self, item: CommitItem, receipt: Receipt[Any], settle: Callable[[int], None]

@@ -296,24 +296,17 @@ class TenantRules:
         return self._absence.due(now)
 
     @property
-    def most_rules(self) -> int:
-        """That one sensor has: so many steps may come of one reading."""
-        return self._shapes.most_rules
-
-    @property
     def ns_to_look(self) -> int:
         """What `due` takes, about."""
         return NS_PER_WATCHED * len(self._absence)
 
-    def tick(
-        self, now: Micros, arrived: Micros, places: Sequence[int] | None = None
-    ) -> list[Transition]:
-        """Open the alerts of silence that are due at `now`, all or some of those that `due` names.
+    def tick(self, places: Sequence[int], now: Micros, arrived: Micros) -> list[Transition]:
+        """Open the alerts of silence that are due at `now`: some or all of those that `due` names.
 
         arrived: the received_at under which this is committed.
         """
         found = []
-        for place in self._absence.due(now) if places is None else places:
+        for place in places:
             slot, _, rule = self._states.owner(place)
             silence = rule.spec.silence
             if silence is None:
