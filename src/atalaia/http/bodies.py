@@ -11,6 +11,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception, transform_error
 from quart import request
 
+from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
 from atalaia.rules.syntax import parse_duration
@@ -18,8 +19,6 @@ from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
 
-MAX_TAGS = 32
-MAX_TAG_CHARS = 128
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
 
 Tags = NewType("Tags", dict[str, str])

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
 from atalaia.model.views import AlertFilter, AlertState, AlertStep, AlertView, OpeningView, Point
 from atalaia.ports import (
@@ -257,7 +257,11 @@ class MemoryDatabase:
             self._undo.append((states, at, states.pop(at)))
 
     def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         """As `EngineStore.register`."""
         tenant = self.tenants[tenant_no]
@@ -274,7 +278,8 @@ class MemoryDatabase:
             if name.sensor not in sensors:
                 self._sensors += 1
                 number = SensorNo(self._sensors)
-                sensors[name.sensor] = SensorRow(number, uuid7(now), name.sensor, {}, now)
+                theirs = dict(tags.get(name.sensor, {}))
+                sensors[name.sensor] = SensorRow(number, uuid7(now), name.sensor, theirs, now)
                 tenant.sensors[number] = sensors[name.sensor]
             self._series += 1
             made = SeriesRow(SeriesNo(self._series), sensors[name.sensor].sensor_no, name.metric)
@@ -367,9 +372,13 @@ class MemoryEngineStore:
             )
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
-        return self.database.register(tenant_no, names, now)
+        return self.database.register(tenant_no, names, now, tags)
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         await self._partitions.ensure(tenant_no, ts, now)

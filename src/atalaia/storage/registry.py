@@ -1,10 +1,10 @@
 """Sensors and series of one tenant: reading the register, and adding to it within the quota."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
-from atalaia.model.batch import SeriesName
+from atalaia.model.batch import SeriesName, Tags
 from atalaia.model.ids import Micros, uuid7
 from atalaia.ports import SensorRow, SeriesRow
 
@@ -55,13 +55,17 @@ async def load_sensor_aio(
 
 
 async def register_aio(
-    connection: asyncpg.Connection, tenant_no: int, names: Sequence[SeriesName], now: Micros
+    connection: asyncpg.Connection,
+    tenant_no: int,
+    names: Sequence[SeriesName],
+    now: Micros,
+    tags: Mapping[str, Tags],
 ) -> tuple[list[SensorRow], list[SeriesRow]]:
     """Add what is missing of these series, in their order, while the quota has room.
 
     Returns the sensors and the series that these names stand for now; names beyond the quota
-    are not among them. No statement joins: Postgres knows nothing of the size of what was just
-    inserted, and a nested loop over 10,000 names took 5 s.
+    are not among them. tags: of new sensors, by name. No statement joins: Postgres knows nothing
+    of the size of what was just inserted, and a nested loop over 10,000 names took 5 s.
     """
     # One registration at a time per tenant, so that two of them cannot both use the last place.
     await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", 0x61746C, tenant_no)
@@ -88,13 +92,15 @@ async def register_aio(
     if new:
         unknown = list(dict.fromkeys(n.sensor for n in new if n.sensor not in sensors))
         made = await connection.fetch(
-            "INSERT INTO sensors (tenant_id, sensor_uuid, name, registered_at)"  # noqa: S608
-            " SELECT $1, id, name, $2 FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY"
-            f" AS new (id, name, nr) ORDER BY nr RETURNING {_SENSOR}",
+            "INSERT INTO sensors (tenant_id, sensor_uuid, name, tags, registered_at)"  # noqa: S608
+            " SELECT $1, id, name, tags, $2"
+            " FROM unnest($3::uuid[], $4::text[], $5::jsonb[]) WITH ORDINALITY"
+            f" AS new (id, name, tags, nr) ORDER BY nr RETURNING {_SENSOR}",
             tenant_no,
             now,
             [uuid7(now) for _ in unknown],
             unknown,
+            [dict(tags.get(name, {})) for name in unknown],
         )
         sensors.update((row["name"], _sensor(row)) for row in made)
         made = await connection.fetch(
