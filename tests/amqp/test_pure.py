@@ -30,7 +30,7 @@ from atalaia.amqp.window import Window
 from atalaia.engine.ingest import Body, parse_body
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Invalid
-from atalaia.wire.readings import WireOptions
+from atalaia.wire.options import WireOptions
 
 TENANT = UUID("01990000-0000-7000-8000-000000000001")
 

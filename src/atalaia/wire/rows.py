@@ -14,7 +14,7 @@ from atalaia.wire.times import ADVICE, Precision, check_range, parse_rfc3339, sc
 _METRIC = re.compile(r"[A-Za-z0-9_\-:./]{1,64}")
 _FIELDS = ("sensor", "metric", "ts", "value")
 
-_NAME_FAULTS = {
+NAME_FAULTS = {
     "bad_sensor": "sensor: 1 to 128 of letters, digits and _ - : .",
     "bad_metric": "metric: 1 to 64 of letters, digits and _ - : . /",
 }
@@ -125,7 +125,7 @@ class Collector:
         if code is None:
             code = "bad_metric" if not isinstance(metric, str) else check_name(sensor, metric)
         if code is not None:
-            raise RowFault(code, _NAME_FAULTS[code])
+            raise RowFault(code, NAME_FAULTS[code])
         return SeriesName(sensor, metric)
 
     def _time(self, ts: Any) -> int:
