@@ -194,7 +194,6 @@ async def opens(stack: Stack) -> bool:
         ("", "/v1/ingest?format=xml", (), 400),
         ("", "/v1/ingest?precision=fortnight", (), 400),
         ("", "/v1/ingest", ("chat",), 400),
-        ("", "/v1/readings", (), 404),
     ],
 )
 async def test_a_handshake_is_refused_as_a_request_is(

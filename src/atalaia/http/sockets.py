@@ -29,7 +29,6 @@ from atalaia.model.errors import (
     Busy,
     Forbidden,
     Invalid,
-    NotFound,
     Overloaded,
     QuotaUsedUp,
     Unauthenticated,
@@ -74,11 +73,12 @@ class Sockets:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One of them, from its handshake to its end."""
         await receive()  # websocket.connect
+        if scope["path"] != SOCKET_PATH:  # there are no others: 403
+            await send({"type": "websocket.close"})
+            return
         request_id = uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            if scope["path"] != SOCKET_PATH:
-                raise NotFound
             principal = await self.authenticator.principal(scope)
             require(principal, "ingest")
             protocol = _protocol(scope)
