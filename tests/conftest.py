@@ -16,6 +16,7 @@ from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
+from atalaia.wire.line_kernel import compile_scan
 from tests.broker import Node, open_node, reason_to_skip
 from tests.groups import report
 from tests.stack import Stack, new_database, open_stack
@@ -64,6 +65,7 @@ def kernel() -> None:
     """Compiled before the service runs, as `up` does: no request's deadline may pay for it."""
     compile_kernel()
     compile_reorder()
+    compile_scan()
 
 
 @pytest.fixture

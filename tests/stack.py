@@ -122,7 +122,7 @@ async def open_stack(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             shutdown = trio.Event()
             async with trio.open_nursery() as nursery:
-                front = create_app(gate, queries)
+                front = create_app(gate, queries, clock=clock)
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

@@ -39,6 +39,7 @@ from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.queries import PostgresQueries
+from atalaia.wire.line_kernel import compile_scan
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
 
@@ -69,6 +70,7 @@ async def run(
             await trio.to_thread.run_sync(compile_kernel)
             await trio.to_thread.run_sync(compile_tally)
             await trio.to_thread.run_sync(compile_reorder)
+            await trio.to_thread.run_sync(compile_scan)
             progress("starting Postgres" if settings.database_url is None else "asking Postgres")
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
@@ -90,7 +92,7 @@ async def run(
                 if settings.rabbitmq_url is not None:
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
-                front = create_app(gate, queries, checks=checks)
+                front = create_app(gate, queries, checks=checks, clock=clock)
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
@@ -122,7 +124,8 @@ async def _queue_face(
     async with open_publisher(bridge, url, AmqpLimits()) as publisher:
         gate = NoEngine(limits.retention_us, Quotas(settings.quota))
         take = QueueIntake(publisher, gate, clock, limits, MAX_BODY_BYTES)
-        yield create_app(gate, queries, take=take, checks={"broker": publisher.check})
+        checks = {"broker": publisher.check}
+        yield create_app(gate, queries, take=take, checks=checks, clock=clock)
 
 
 def _calm_collector() -> None:

@@ -19,7 +19,7 @@ from atalaia.security.api_keys import new_key, parse_key
 from atalaia.security.passwords import hash_password, new_password
 from atalaia.simulation import Faults, make_sensors, readings
 from atalaia.storage.accounts import NewTenant, create_tenant, key_is_known
-from atalaia.wire.readings import WireOptions
+from atalaia.wire.options import WireOptions
 
 log = structlog.get_logger()
 

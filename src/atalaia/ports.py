@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
@@ -196,17 +196,22 @@ class EngineStore(Protocol):
         ...
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         """Register unknown series and their sensors, in the order of names, within the quota.
 
-        Returns the new sensors and a row for every name that exists now; names beyond the
-        tenant's quota are left out.
+        tags: of new sensors, by name; those that are there keep theirs. Returns the new
+        sensors and a row for every name that exists now; names beyond the tenant's quota are left
+        out.
         """
         ...
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         """Register sensors by name, with their tags, before any reading of theirs: those that are
         not there yet, in the order given, of which it returns the rows.

@@ -1,9 +1,11 @@
 """What needs no broker: acknowledgements, routing keys, bodies written anew, too much
 poison, what is held."""
 
+import gzip
 from collections import deque
 from uuid import UUID, uuid4
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from atalaia.amqp.acks import Acks
 from atalaia.amqp.messages import (
+    LINE_PROTOCOL,
     Address,
     Delivery,
     Fault,
@@ -30,7 +33,7 @@ from atalaia.amqp.window import Window
 from atalaia.engine.ingest import Body, parse_body
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Invalid
-from atalaia.wire.readings import WireOptions
+from atalaia.wire.options import WireOptions
 
 TENANT = UUID("01990000-0000-7000-8000-000000000001")
 
@@ -149,6 +152,53 @@ def test_a_letter_is_replayed_as_it_was() -> None:
     again = to_replay(letter)
     assert dict(again.headers) == {**message.headers, "x-atalaia-attempts": 3}
     assert (again.message_id, again.body) == (message.message_id, message.body)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_lines_travel_as_lines(encoding: str) -> None:
+    """With their tags, the time of their arrival and what names sensor and metric; of those that
+    were refused none goes along, and a letter is replayed the same.
+    """
+    options = WireOptions(format="line", precision="s", now_us=7, sensor_tag="place",
+                          metric_tags=("cpu", "core"))  # fmt: skip
+    lines = b"m,place=a,cpu=c0,k=v x=1 1\nbad\nm,place=b x=2\nm,place=c,no x=1\nm,place=c y=3 3\n"
+    data = gzip.compress(lines) if encoding == "gzip" else lines
+    body = Body(data, encoding, options)
+    batch = parse_body(body, max_bytes=1_000)
+    assert [reject.index for reject in batch.rejects] == [1, 3]
+    message = to_message(TENANT, body, batch, 5)
+    for sent in (message, to_replay(to_letter(message, Fault("x", "parse", "X", "x"), 1, 99))):
+        again = parse_body(to_body(sent, Address(TENANT, None), 50_000), max_bytes=1_000)
+        assert (again.names, again.tags) == (batch.names, batch.tags)
+        assert again.names[0] == SeriesName("a", "m_x:c0")
+        assert (again.ts.tolist(), again.value.tolist()) == ([10**6, 7, 3 * 10**6], [1, 2, 3])
+        assert not again.rejects
+    rest = rest_of(message, again, {2})
+    assert rest.body.splitlines() == [b"m,place=c y=3 3"]
+    assert rest.message_id != message.message_id
+    whole = to_message(TENANT, Body(data, encoding, options), attrs.evolve(batch, rejects=()), 5)
+    assert (whole.body, whole.encoding) == (data, encoding)
+
+
+def test_telemetry_travels_as_columns() -> None:
+    """Its device and its times are in them."""
+    options = WireOptions(format="thingsboard", sensor="boiler", now_us=7)
+    body = Body(b'[{"t": 1}, {"ts": 2, "values": {"h": 3}}]', "identity", options)
+    message = to_message(TENANT, body, parse_body(body, max_bytes=1_000), 5)
+    again = parse_body(to_body(message, Address(TENANT, None), 50_000), max_bytes=1_000)
+    assert again.names == (SeriesName("boiler", "t"), SeriesName("boiler", "h"))
+    assert (again.ts.tolist(), again.value.tolist()) == ([7, 2_000], [1, 3])
+
+
+def test_a_device_that_writes_lines_is_still_that_of_its_topic() -> None:
+    """Whatever tags and headers say."""
+    message = Message(f"v1.{TENANT}.mine.readings", b"m,host=other,k=v x=1 5\nm x=2", LINE_PROTOCOL,
+                      "", {"x-atalaia-precision": "s", "x-atalaia-arrived": "soon",
+                           "x-atalaia-sensor-tag": "host", "x-atalaia-metric-tags": 5})  # fmt: skip
+    body = to_body(message, parse_address(message.routing_key), 50_000)
+    batch = parse_body(body, max_bytes=1_000)
+    assert batch.names == (SeriesName("mine", "m_x"),)
+    assert [(reject.index, reject.code) for reject in batch.rejects] == [(1, "bad_ts")]
 
 
 def test_one_tenants_poison_does_not_stop_the_consumer() -> None:

@@ -8,6 +8,7 @@ import trio
 
 from atalaia.cli.connection import Connection
 from atalaia.cli.sender import Sender, Tally
+from atalaia.engine.clock import SystemClock
 from tests.amqp.stack import Road, plain, ready
 from tests.stack import NOW_MS, START_MS, row
 
@@ -71,6 +72,33 @@ async def test_files_and_simulations_may_be_sent_there_too(road: Road) -> None:
         await sender.send([row(1000 * START_MS, 1), row(1000 * START_MS + 1, "x")])
         assert (sender.tally.accepted, sender.tally.rejected) == (1, 1)
         await road.holds(1)
+
+
+async def test_lines_come_with_their_tags(road: Road) -> None:
+    """Through the broker too: 202, the time of their arrival, rules by tag, bad lines told."""
+    await road.stack.rule('rule hot on sensors where kind = "boiler" when m_v > 10')
+    async with road.face() as (client, publisher):
+        await ready(publisher)
+        before_us = SystemClock().now_us()
+        body = f"m,host=a,kind=boiler v=20 {START_MS}\nm,host=b v=20"
+        sent = await client.post("/api/v2/write?precision=ms", content=body)
+        assert (sent.status_code, sent.content) == (202, b"")
+        after_us = SystemClock().now_us()
+        sent = await client.post("/write?precision=ms", content=f"bad\nm,host=c v=1 {START_MS}")
+        assert (sent.status_code, sent.json()["line"]) == (400, 1)
+        token = road.stack.api_key
+        sent = await client.post(f"/api/v1/{token}:boiler/telemetry", json={"t": 1})
+        assert (sent.status_code, sent.json()["durability"]) == (202, "queued")
+        async with road.consumer():
+            await road.holds(4)
+    (alert,) = await road.stack.alerts()
+    assert alert["sensor"] == "a"
+    (found,) = await road.stack.sql(
+        "SELECT (extract(epoch FROM ts) * 1000000)::int8 AS us FROM readings"
+        " JOIN series USING (tenant_id, series_id) JOIN sensors USING (tenant_id, sensor_id)"
+        " WHERE name = 'b'"
+    )
+    assert before_us <= found["us"] <= after_us
 
 
 async def test_what_needs_the_engine_says_where_it_is(road: Road) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import trio
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage
@@ -115,14 +115,21 @@ class FaultyStore:
             )
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         t = self.tenant(tenant_no)
         await trio.sleep(self.register_s)
         for name in names:
             number = SensorNo(len(t.sensors) + 1)
             t.sensors.setdefault(
-                name.sensor, SensorRow(number, UUID(int=1000 + number), name.sensor, {}, now)
+                name.sensor,
+                SensorRow(
+                    number, UUID(int=1000 + number), name.sensor, tags.get(name.sensor, {}), now
+                ),
             )
             sensor = t.sensors[name.sensor].sensor_no
             row = SeriesRow(SeriesNo(1000 * tenant_no + len(t.series)), sensor, name.metric)
@@ -130,7 +137,7 @@ class FaultyStore:
         return list(t.sensors.values()), [t.series[name] for name in names]
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         t = self.tenant(tenant_no)
         new = [name for name in tags if name not in t.sensors]

@@ -1,6 +1,6 @@
 """Rules of silence in the engine, on a mock clock that the wall clock follows."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule
-from atalaia.model.batch import SeriesName
+from atalaia.model.batch import NO_TAGS, SeriesName, Tags
 from atalaia.model.errors import Unavailable
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem, SensorRow, SeriesRow, StoreUnavailable, TenantImage
@@ -234,12 +234,16 @@ class Failing(FaultyStore):
             raise StoreUnavailable("down")
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         self._check()
         if tenant_no in self.registering:
             raise self.registering[tenant_no]
-        return await super().register(tenant_no, names, now)
+        return await super().register(tenant_no, names, now, tags)
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         self._check()

@@ -73,7 +73,16 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
         register = run_blocks(
             "how-to/keep-a-register-of-sensors.md", tmp_path / "register", data_dir
         )
+        (tmp_path / "wires").mkdir()
+        wires = run_blocks("how-to/telegraf-and-influx-clients.md", tmp_path / "wires", data_dir)
         server.stop()
+    assert "HTTP/1.1 204" in wires
+    assert "x-atalaia-ignored: 1" in wires
+    sensor, refused = answers(wires[wires.index("{") :])
+    assert (sensor["tags"], list(sensor["metrics"])) == (
+        {"site": "north"}, ["cpu_usage_idle:cpu0"],
+    )  # fmt: skip
+    assert "'warm' (bad_value)" in refused["message"]
     page = (DOCS / "how-to" / "replay-files.md").read_text()
     account = re.search(r"\n\n((    .*\n)+)\nand an example", page)
     assert account is not None

@@ -12,7 +12,8 @@ from atalaia.engine.messages import SwitchRule
 from atalaia.http import auth
 from atalaia.model.errors import Conflict, Overloaded
 from atalaia.model.quota import Quota
-from atalaia.wire.readings import WireOptions, parse_readings
+from atalaia.wire.options import WireOptions
+from atalaia.wire.readings import parse_readings
 from tests.stack import START_MS, Stack, make_tenant, row
 
 pytestmark = pytest.mark.postgres

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from atalaia.cli.sender import Tally, read_answer
-from atalaia.http.ingest import MAX_LISTED
+from atalaia.http.faces import MAX_LISTED
 from atalaia.telemetry.metrics import REGISTRY
 from tests.stack import NOW_MS, START_MS, Stack, open_stack, row
 

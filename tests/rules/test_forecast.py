@@ -154,7 +154,8 @@ def test_sensors_that_join_are_counted_before() -> None:
     """What they take at once, without a reading."""
     engine = build(active(list(RULES[:3])), {})
     before = engine.held_bytes
-    said = engine.foresight.joining_bytes(["s3", "new"])  # s3 as if it were new
+    # s3 as if it were new
+    said = sum(engine.foresight.joining_bytes(name, {}) for name in ("s3", "new"))
     engine.add_sensor(SensorNo(90), UUID(int=90), "s3", {})
     engine.add_sensor(SensorNo(91), UUID(int=91), "new", {})
     assert said == engine.held_bytes - before

@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 import trio
 
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import (
     CommitItem,
@@ -86,13 +86,17 @@ class Port:
                 yield chunk
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
-        work = partial(self.store.register, tenant_no, names, now)
+        work = partial(self.store.register, tenant_no, names, now, tags)
         return await self._through("register", tenant_no, work)
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         work = partial(self.store.register_sensors, tenant_no, tags, now)
         return await self._through("register_sensors", tenant_no, work)

@@ -406,6 +406,17 @@ async def test_series_are_registered_once_and_within_the_quota(place: Place) -> 
     assert (list(image.sensors), list(image.series)) == (sensors, rows)
 
 
+async def test_a_sensor_has_the_tags_of_its_registration(place: Place) -> None:
+    """Those of others are left alone, and a second registration changes none."""
+    names = [SeriesName("a", "t"), SeriesName("b", "t")]
+    tags = {"a": {"kind": 'ção"', "site": ""}, "c": {"x": "y"}}
+    sensors, _ = await place.store.register(place.one, names, Micros(NOW), tags)
+    assert [dict(sensor.tags) for sensor in sensors] == [tags["a"], {}]
+    later = [SeriesName("a", "u"), SeriesName("b", "u")]
+    await place.store.register(place.one, later, Micros(NOW), {"a": {}, "b": {"kind": "no"}})
+    assert [dict(sensor.tags) for sensor in (await place.image()).sensors] == [tags["a"], {}]
+
+
 async def test_partitions_are_made_on_demand_and_bounded(place: Place) -> None:
     """At most eight at once; what has none is uncovered, and its commit is no refusal."""
     (one,) = await place.series("a")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Invalid, TooLarge
-from atalaia.wire.readings import MAX_DEPTH, WireOptions, parse_readings
+from atalaia.wire.options import WireOptions
+from atalaia.wire.readings import MAX_DEPTH, parse_readings
 
 NAME = st.text("abZ09_-:.", min_size=1, max_size=8)
 VALUE = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**17), 10**17)

@@ -20,7 +20,9 @@ import numpy as np
 from atalaia.engine.ingest import Body
 from atalaia.model.batch import Batch, Bools, Reject
 from atalaia.model.errors import AtalaiaError, Invalid
-from atalaia.wire.readings import WireOptions
+from atalaia.wire.inflate import inflate
+from atalaia.wire.line_protocol import select_lines
+from atalaia.wire.options import Format, WireOptions
 from atalaia.wire.times import Precision
 
 MESSAGE_ID = "x-atalaia-id"
@@ -28,6 +30,9 @@ ADDRESS = "x-atalaia-address"
 PAID = "x-atalaia-paid"  # its quota was held to before it was published
 PRECISION = "x-atalaia-precision"
 BOOL = "x-atalaia-bool"
+ARRIVED = "x-atalaia-arrived"  # epoch µs: the time of what has none of its own
+SENSOR_TAG = "x-atalaia-sensor-tag"
+METRIC_TAGS = "x-atalaia-metric-tags"
 FIRST_SEEN = "x-atalaia-first-seen"
 REASON = "x-atalaia-reason"
 STAGE = "x-atalaia-stage"
@@ -38,6 +43,8 @@ ATTEMPTS = "x-atalaia-attempts"
 Stage = Literal["parse", "validate", "evaluate", "store", "deliver"]
 MAX_DETAIL = 500
 PRECISIONS = get_args(Precision)
+LINE_PROTOCOL = "text/vnd.influxdb.line-protocol"
+_INFLATED_BEFORE = 1 << 40  # within a bound, to be parsed
 
 
 @attrs.frozen
@@ -117,15 +124,30 @@ def to_body(message: Message, address: Address, max_rows: int) -> Body:
     precision = message.headers.get(PRECISION, "ms")
     if precision not in PRECISIONS:
         raise Invalid(f"{PRECISION} is none of {', '.join(PRECISIONS)}.", code="bad_parameter")
-    kind = message.content_type
+    arrived = message.headers.get(ARRIVED)
+    sensor_tag = message.headers.get(SENSOR_TAG)
     options = WireOptions(
-        format="ndjson" if "ndjson" in kind or "jsonlines" in kind else "json",
+        format=_format_of(message.content_type),
         precision=precision,
         bool_as_number=message.headers.get(BOOL) == "number",
         max_rows=max_rows,
         sensor=address.sensor,
+        now_us=arrived if isinstance(arrived, int) else None,
+        sensor_tag=sensor_tag if isinstance(sensor_tag, str) else None,
+        metric_tags=split_tags(message.headers.get(METRIC_TAGS)),
     )
     return Body(message.body, message.encoding or "identity", options)
+
+
+def _format_of(content_type: str) -> Format:
+    if content_type == LINE_PROTOCOL:
+        return "line"
+    return "ndjson" if "ndjson" in content_type or "jsonlines" in content_type else "json"
+
+
+def split_tags(text: object) -> tuple[str, ...]:
+    """Names of tags out of a header."""
+    return tuple(text.split(",")) if isinstance(text, str) and text else ()
 
 
 def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Message:
@@ -133,7 +155,9 @@ def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Messag
     headers = {FIRST_SEEN: time_text(now_us), PRECISION: body.options.precision, PAID: True}
     if body.options.bool_as_number:
         headers[BOOL] = "number"
-    if batch.rejects:
+    if body.options.format == "line":
+        return _to_lines(tenant_id, body, batch, headers)
+    if batch.rejects or body.options.format == "thingsboard":
         headers[PRECISION] = "us"
         everything = np.ones(len(batch), np.bool_)
         data = encode_rows(batch, everything)
@@ -141,6 +165,22 @@ def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Messag
     ndjson = body.options.format == "ndjson"
     kind = "application/x-ndjson" if ndjson else "application/json"
     return Message(str(tenant_id), body.data, kind, body.encoding, headers)
+
+
+def _to_lines(tenant_id: UUID, body: Body, batch: Batch, headers: dict[str, Any]) -> Message:
+    """Lines as they came, since they have tags; those alone that have an accepted row."""
+    options = body.options
+    headers |= {ARRIVED: options.now_us, METRIC_TAGS: ",".join(options.metric_tags)}
+    if options.sensor_tag is not None:
+        headers[SENSOR_TAG] = options.sensor_tag
+    message = Message(str(tenant_id), body.data, LINE_PROTOCOL, body.encoding, headers)
+    return _with_lines(message, set(batch.row.tolist())) if batch.rejects else message
+
+
+def _with_lines(message: Message, wanted: set[int]) -> Message:
+    data = inflate(message.body, message.encoding, max_bytes=_INFLATED_BEFORE)
+    lines = select_lines(data, wanted)
+    return attrs.evolve(message, body=lines, encoding="identity")
 
 
 def encode_rows(batch: Batch, keep: Bools) -> bytes:
@@ -156,6 +196,8 @@ def encode_rows(batch: Batch, keep: Bools) -> bytes:
 
 def rest_of(message: Message, batch: Batch, refused: set[int]) -> Message:
     """A message with those rows of another alone, by their index in its body."""
+    if message.content_type == LINE_PROTOCOL:
+        return attrs.evolve(_with_lines(message, refused), message_id=uuid4().hex)
     keep = np.isin(batch.row, np.fromiter(refused, np.int32, len(refused)))
     return attrs.evolve(
         message,
@@ -182,7 +224,7 @@ def to_letter(message: Message, fault: Fault, attempts: int, now_us: int) -> Mes
 
 def to_replay(letter: Message) -> Message:
     """A dead letter as it was before, but for when it was first seen and how often it was tried."""
-    kept = {PRECISION, BOOL, PAID, FIRST_SEEN, ATTEMPTS}
+    kept = {PRECISION, BOOL, PAID, FIRST_SEEN, ATTEMPTS, ARRIVED, SENSOR_TAG, METRIC_TAGS}
     headers = {name: value for name, value in letter.headers.items() if name in kept}
     return attrs.evolve(letter, headers=headers)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def choose_cache(parent: Path) -> Path:
-    """A directory for this version of the rules' sources alone; those of others are removed.
+    """A directory for this version of the sources alone; those of others are removed.
 
     Numba compares one function with its own file, so that a kernel compiled before a function it
     calls changed would be taken for current. NUMBA_CACHE_DIR, where set, is left as it is.
@@ -15,7 +15,8 @@ def choose_cache(parent: Path) -> Path:
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return Path(chosen)
     digest = hashlib.sha256()
-    for source in sorted((Path(__file__).parents[1] / "rules").glob("*.py")):
+    package = Path(__file__).parents[1]
+    for source in sorted([*package.glob("rules/*.py"), package / "wire" / "line_kernel.py"]):
         digest.update(source.read_bytes())
     cache = parent / f"kernel-{digest.hexdigest()[:16]}"
     for old in parent.glob("kernel-*"):

@@ -129,9 +129,9 @@ class Admission:
         unknown = [batch.names[i] for i in used if batch.names[i] not in state.table]
         if unknown:
             strangers = {name.sensor for name in unknown if not state.knows_sensor(name.sensor)}
-            self._check_room(state, await joining_bytes(state, strangers))
+            self._check_room(state, await joining_bytes(state, strangers, batch.tags))
             sensors, series = await self.store.register(
-                self.tenant_no, unknown, self.clock.now_us()
+                self.tenant_no, unknown, self.clock.now_us(), batch.tags
             )
             await add_sensors(state, sensors, {})
             await add_series(state, series, {}, {})

@@ -8,8 +8,9 @@ from atalaia.model.batch import Batch
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.telemetry.metrics import READINGS
+from atalaia.wire.formats import parse
 from atalaia.wire.inflate import inflate
-from atalaia.wire.readings import WireOptions, parse_readings
+from atalaia.wire.options import WireOptions
 
 COMMIT_IS_SLOW = (
     "The commit takes too long. The batch may still be stored: "
@@ -41,21 +42,21 @@ async def ingest(
         answer = Answer(0, 0, 0, batch.rejects)
     else:
         answer = await gate.submit(tenant_no, batch, quota).answer(COMMIT_IS_SLOW)
+    answer = attrs.evolve(answer, ignored=batch.ignored)
     count(answer)
     return answer
 
 
 def parse_body(body: Body, *, max_bytes: int) -> Batch:
     """Its readings. Raises Invalid, TooLarge, UnsupportedEncoding. Keeps nothing it inflated."""
-    return parse_readings(
-        inflate(body.data, body.encoding, max_bytes=max_bytes), options=body.options
-    )
+    return parse(inflate(body.data, body.encoding, max_bytes=max_bytes), body.options)
 
 
 def count(answer: Answer) -> None:
     """What the flusher does not see of a batch."""
     READINGS.labels("duplicate").inc(answer.duplicates)
     READINGS.labels("rejected").inc(len(answer.rejects))
+    READINGS.labels("ignored").inc(answer.ignored)
 
 
 def parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
@@ -63,4 +64,4 @@ def parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quot
     gate.pay(tenant_no, quota, size=len(body.data))
     data = inflate(body.data, body.encoding, max_bytes=max_bytes)
     gate.pay(tenant_no, quota, size=max(0, len(data) - len(body.data)))
-    return parse_readings(data, options=body.options)
+    return parse(data, body.options)

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from atalaia.engine.receipt import Answer, Receipt
-from atalaia.model.batch import Batch
+from atalaia.model.batch import Batch, Tags
 from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem
@@ -74,7 +74,7 @@ class RuleRequest:
     most: int
 
 
-SensorTags = Mapping[str, Mapping[str, str]]
+SensorTags = Mapping[str, Tags]
 """By the names of sensors."""
 
 

@@ -21,6 +21,7 @@ class Answer:
     """What became of one batch: accepted (late ones included) + duplicates + rejected = sent.
 
     queued: accepted means that a queue holds them; what the commit says is not known yet.
+    ignored: beside what was sent, what was not meant as a reading.
     """
 
     accepted: int
@@ -28,6 +29,7 @@ class Answer:
     late: int
     rejects: Sequence[Reject]
     queued: bool = False
+    ignored: int = 0
 
 
 @attrs.define(eq=False)

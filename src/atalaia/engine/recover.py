@@ -15,7 +15,7 @@ import trio
 from atalaia.engine.series_table import NEVER, TELLING, SeriesTable
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import TURN_NS, Threads
-from atalaia.model.batch import Floats, Int64s
+from atalaia.model.batch import Floats, Int64s, Tags
 from atalaia.model.errors import RuleInvalid
 from atalaia.model.ids import DAY_US, SECOND_US, Micros, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
@@ -159,13 +159,15 @@ async def add_series(
         await trio.lowlevel.checkpoint()
 
 
-async def joining_bytes(state: TenantState, names: Collection[str]) -> int:
+async def joining_bytes(
+    state: TenantState, names: Collection[str], tags: Mapping[str, Tags]
+) -> int:
     """What sensors of these names, which are not there yet, take at least. Checkpoints so, too."""
     total = 0
     turns = Turns(state.rules)
     for some in in_turns(list(names)):
         for name in some:
-            total += state.rules.foresight.joining_bytes([name])
+            total += state.rules.foresight.joining_bytes(name, tags.get(name, {}))
             await turns.pause_when_long()
         await trio.lowlevel.checkpoint()
     return total

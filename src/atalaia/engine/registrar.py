@@ -29,7 +29,7 @@ class Registrar:
         """Those that are there already stay as they are. Their silence begins now."""
         new = {name: tags for name, tags in request.sensors.items() if not state.knows_sensor(name)}
         if new:
-            check_joining(state, await joining_bytes(state, new))
+            check_joining(state, await joining_bytes(state, new, new))
             editor = self.editor
             now = editor.clock.now_us()
             rows = await editor.store.register_sensors(editor.tenant_no, new, now)

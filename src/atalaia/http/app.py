@@ -12,7 +12,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from atalaia.engine.clock import SystemClock
+from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
@@ -29,13 +29,15 @@ from atalaia.http import (
     settings,
     status,
 )
-from atalaia.http.asgi import INGEST_PATH, Front
+from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
-from atalaia.http.ingest import IngestRoute, Take, into
+from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.ops import Checks
+from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.model.principal import Principal
@@ -48,6 +50,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024  # inflated too
 GRACEFUL_S = 10.0
 KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close first
 BACKLOG = 1024
+PING_S = 20.0  # of sockets: below the idle time of common proxies
 REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
 
 
@@ -57,15 +60,18 @@ def create_app(
     *,
     take: Take | None = None,
     checks: Checks | None = None,
+    clock: WallClock | None = None,
 ) -> Front:
     """The whole face as one ASGI callable.
 
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
+    clock: when they arrive, by default the system's.
     """
     if take is None:
         if isinstance(gate, NoEngine):
             raise AssertionError("without an engine somebody else must take readings")
         take = into(gate, MAX_BODY_BYTES)
+    clock = clock or SystemClock()
     app = QuartTrio("atalaia", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -93,7 +99,6 @@ def create_app(
         return response
 
     _handle_errors(app)
-    clock = SystemClock()
     app.register_blueprint(sensors.blueprint(gate, queries, clock))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
@@ -109,13 +114,26 @@ def create_app(
     app.register_blueprint(status.blueprint(gate))
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
     # The front takes POST; this says to other methods what is allowed.
-    app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
+    for route in ROUTES:
+        app.add_url_rule(
+            route, f"ingest {route}", methods=["POST"], provide_automatic_options=False
+        )
     face: Any = app  # quart types its events more narrowly than ASGI does
 
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    return Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
+    authenticator, room = Authenticator(queries), BodyRoom()
+    return Front(
+        face,
+        IngestRoute(take, clock),
+        find_face,
+        authenticator,
+        Turnstile(admit),
+        MAX_BODY_BYTES,
+        room,
+        Sockets(take, admit, authenticator, clock, room),
+    )
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -200,7 +218,12 @@ async def run_server(
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = None
+    config.websocket_max_message_size = MAX_MESSAGE_BYTES
+    config.websocket_ping_interval = PING_S
+
+    async def leave() -> None:
+        await shutdown.wait()
+        front.sockets.leaving.set()
+
     serving: Any = serve  # its own types know only one kind of ASGI callable
-    await serving(
-        front, config, shutdown_trigger=shutdown.wait, mode="asgi", task_status=task_status
-    )
+    await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

@@ -4,12 +4,12 @@ A credential is checked on the headers alone, so that a stranger's body is never
 of a tenant is then read whole, up to the limit, within a deadline and the room for bodies.
 Hypercorn's trio worker wedges a keep-alive connection that is answered before its body was read:
 what is left of a refused one is thrown away for a moment, and a connection where that did not
-reach the end is closed. The ingest route goes straight to its handler, the rest to Quart.
+reach the end is closed. The ingest routes go straight to their handler, the rest to Quart.
 """
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import attrs
@@ -17,7 +17,8 @@ import structlog
 import trio
 
 from atalaia.http.auth import Authenticator, header_fields
-from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
+from atalaia.http.errors import as_error, status_of
+from atalaia.http.faces import Face, ReadingsFace
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import NotFound, TooLarge, TooSlow
@@ -32,12 +33,19 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Direct = Callable[[Scope, bytes, Send], Awaitable[None]]
 
-INGEST_PATH = "/v1/readings"
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 DISCARD_S = 2.0
 DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
+class SocketApp(Protocol):
+    """What serves WebSockets. leaving: set when the server is about to end."""
+
+    leaving: trio.Event
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class ClientGone(Exception):
@@ -70,25 +78,25 @@ class Incoming:
 
 @attrs.frozen(eq=False)
 class Front:
-    """Sends the ingest route to `direct`, everything else to `app` with the body in hand.
+    """Sends the ingest routes to `direct`, everything else to `app` with the body in hand.
 
-    turnstile: what bodies for `direct` must pass before they are read.
-    Both apps find `request_id` and, under /v1, `principal` in the scope's state.
+    find_face: whose route a request is, if `direct` takes it. turnstile: what bodies for `direct`
+    must pass before they are read. Both apps find `request_id` and, under /v1 and at a face,
+    `principal` in the scope's state; `direct` finds `face`.
     """
 
     app: App
     direct: Direct
+    find_face: Callable[[Scope], Face | None]
     authenticator: Authenticator
     turnstile: Turnstile
     max_body_bytes: int
-    room: BodyRoom = attrs.field(factory=BodyRoom)
+    room: BodyRoom
+    sockets: SocketApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
-            elif scope["type"] == "websocket":  # there are none: 403
-                await send({"type": "websocket.close"})
+            await (self.sockets if scope["type"] == "websocket" else self.app)(scope, receive, send)
             return
         request_id = uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
@@ -98,13 +106,14 @@ class Front:
         try:
             try:
                 scope["path"] = _path(scope["path"])  # the router must see what is checked here
-                body = await self._body(scope, incoming)
+                face = scope["state"]["face"] = self.find_face(scope)
+                body = await self._body(scope, face, incoming)
             except ClientGone:
                 return
             except Exception as error:
                 await _refuse(scope, incoming, send, error, began)
                 return
-            if _is_ingest(scope):
+            if face is not None:
                 await self.direct(scope, body, send)
             else:
                 await self.app(scope, _replay(body, receive), send)
@@ -112,16 +121,17 @@ class Front:
             if incoming.bytes_held:
                 self.room.give_back(scope["state"]["principal"].tenant_no, incoming.bytes_held)
 
-    async def _body(self, scope: Scope, incoming: Incoming) -> bytes:
-        if not scope["path"].startswith("/v1/"):  # nothing there takes a body
+    async def _body(self, scope: Scope, face: Face | None, incoming: Incoming) -> bytes:
+        if face is None and not scope["path"].startswith("/v1/"):  # nothing there takes a body
             await incoming.discard()
             if not incoming.ended:
                 raise TooLarge
             return b""
-        principal = scope["state"]["principal"] = await self.authenticator.principal(scope)
+        asking = scope if face is None else _with_key(scope, face.credential(scope))
+        principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
             raise self._too_large()
-        if not _is_ingest(scope):
+        if face is None:
             return await self._read_in_time(principal, incoming)
         async with self.turnstile.passed(principal):
             return await self._read_in_time(principal, incoming)
@@ -160,8 +170,11 @@ def _path(target: str) -> str:
     return path
 
 
-def _is_ingest(scope: Scope) -> bool:
-    return bool(scope["path"] == INGEST_PATH and scope["method"] == "POST")
+def _with_key(scope: Scope, key: str | None) -> Scope:
+    """As if the key had come where ours comes."""
+    if key is None:
+        return scope
+    return {**scope, "headers": [*scope["headers"], (b"x-api-key", key.encode())]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -179,6 +192,8 @@ async def respond(
 ) -> None:
     """One complete response."""
     pairs = [("content-type", content_type), ("content-length", str(len(body))), *extra]
+    if status == 204:
+        pairs = extra
     raw = [(name.encode(), value.encode()) for name, value in pairs]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
@@ -190,27 +205,28 @@ async def _refuse(
     """Answer a request whose body was not read to its end, or not kept."""
     request_id = scope["state"]["request_id"]
     known = as_error(error)
-    status, _ = status_of(known)
-    if status == 500:
+    if status_of(known)[0] == 500:
         log.error("request_failed", exc_info=error)
     try:
         await incoming.discard()
     except ClientGone:
         return
-    extra = [*headers(known), ("x-request-id", request_id)]
+    face = scope["state"].get("face")
+    rendered = (face or ReadingsFace()).refuse(known, request_id)
+    extra = [*rendered.headers, ("x-request-id", request_id)]
     if not incoming.ended and scope["http_version"] != "2":  # there it ends the stream anyway
         extra.append(("connection", "close"))
     route = "unknown"
-    if _is_ingest(scope):
-        route = INGEST_PATH
-        BATCHES.labels(known.code).inc()
+    if face is not None:
+        route = face.route
+        BATCHES.labels(rendered.outcome).inc()
     took_s = trio.current_time() - began
-    REQUEST_SECONDS.labels(route, str(status)).observe(took_s)
+    REQUEST_SECONDS.labels(route, str(rendered.status)).observe(took_s)
     log.debug(
         "request_answered",
         method=scope["method"],
         route=route,
-        status=status,
+        status=rendered.status,
         took_ms=round(1e3 * took_s, 1),
     )
-    await respond(send, status, PROBLEM_JSON, encode(problem(known, request_id)), extra)
+    await respond(send, rendered.status, rendered.content_type, rendered.body, extra)

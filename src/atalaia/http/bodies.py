@@ -11,6 +11,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception, transform_error
 from quart import request
 
+from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
 from atalaia.model.views import Location
@@ -19,8 +20,6 @@ from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
 
-MAX_TAGS = 32
-MAX_TAG_CHARS = 128
 MAX_LATITUDE, MAX_LONGITUDE = 90, 180
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
 

@@ -10,14 +10,16 @@ raises ends the server: a body that goes on after its answer is a KeyError in it
 import contextlib
 import resource
 from collections import Counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import hypercorn.trio.run
 import structlog
 import trio
 from hypercorn.events import Closed, Event, Updated
+from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
+from wsproto.events import Message
 
 log = structlog.get_logger()
 
@@ -95,11 +97,27 @@ class Connection(TCPServer):
         await self.idle_task.stop()
 
 
+class MessageBuffer(ws_stream.WebsocketBuffer):
+    """Holds no more than it may: Hypercorn's own goes on growing when it has said so."""
+
+    def extend(self, event: Message[Any]) -> None:
+        if self.length + len(event.data) > self.max_length:
+            self.value, self.length = None, self.max_length
+            raise ws_stream.FrameTooLargeError
+        super().extend(event)
+
+
+def _no_extensions(*_: object) -> None:
+    """No compression of messages: what is read at once could be inflated a thousandfold."""
+
+
 def use_connection() -> None:
     """Have Hypercorn's worker use ours; it has no setting for it."""
     room = Crowd(min(MOST_CONNECTIONS, _raise_limit_of_files() - SPARE_FILES))
     ours = type("Connection", (Connection,), {"crowd": room})  # each server has its own crowd
     hypercorn.trio.run.TCPServer = ours  # type: ignore
+    ws_stream.WebsocketBuffer = MessageBuffer  # type: ignore
+    ws_stream.server_extensions_handshake = _no_extensions  # type: ignore
 
 
 def _raise_limit_of_files() -> int:

@@ -19,7 +19,7 @@ Checks = Mapping[str, Callable[[], str]]
 
 
 def blueprint(gate: Edits, queries: Queries, checks: Checks) -> Blueprint:
-    """`/health*` and `/metrics`, without a credential."""
+    """`/health*`, `/ping` and `/metrics`, without a credential."""
     routes = Blueprint("ops", __name__)
 
     async def database() -> str:
@@ -45,7 +45,22 @@ def blueprint(gate: Edits, queries: Queries, checks: Checks) -> Blueprint:
 
     @routes.get("/health")
     async def health() -> tuple[dict[str, Any], int]:
-        return await readiness()
+        """The same, in the shape that InfluxDB's clients read."""
+        body, status = await readiness()
+        checks = [
+            {"name": name, "message": state, "status": "pass" if state == "ok" else "fail"}
+            for name, state in body["checks"].items()
+        ]
+        message = "ready for readings" if status == 200 else "not ready"
+        return body | {"name": "atalaia", "message": message, "checks": checks}, status
+
+    @routes.get("/ping")
+    async def ping() -> Response:
+        said = Response("", 204)
+        del said.headers["content-type"]
+        said.headers["x-influxdb-version"] = f"atalaia-{version('atalaia')}"
+        said.headers["x-influxdb-build"] = "atalaia"
+        return said
 
     @routes.get("/health/ready")
     async def ready() -> tuple[dict[str, Any], int]:

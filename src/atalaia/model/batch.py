@@ -5,6 +5,8 @@ The invariant is `sent == len(batch) + len(rejects)`.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import attrs
@@ -18,6 +20,13 @@ Bools = npt.NDArray[np.bool_]
 
 SENSOR_NAME = re.compile(r"[A-Za-z0-9_\-:.]{1,128}")
 """What the name of a sensor may be."""
+
+MAX_TAGS = 32
+MAX_TAG_CHARS = 128
+"""Of a tag's name and of its value."""
+
+Tags = Mapping[str, str]
+NO_TAGS: Mapping[str, Tags] = MappingProxyType({})
 
 
 class SeriesName(NamedTuple):
@@ -42,7 +51,9 @@ class Batch:
 
     names: the distinct series of this batch; idx: int32[n] into names; ts: int64[n] UTC epoch µs;
     value: float64[n], finite; row: int32[n], each row's index in the body (for later rejects);
-    rejects: rows that could not be read, sorted by index; sent: rows in the body.
+    rejects: rows that could not be read, sorted by index; sent: rows in the body. tags: of sensors
+    by name, for those that are seen for the first time; ignored: what is no reading and was not
+    meant as one.
     """
 
     names: tuple[SeriesName, ...]
@@ -52,6 +63,8 @@ class Batch:
     row: Int32s
     rejects: tuple[Reject, ...]
     sent: int
+    tags: Mapping[str, Tags] = NO_TAGS
+    ignored: int = 0
 
     def __len__(self) -> int:
         return len(self.ts)

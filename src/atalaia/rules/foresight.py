@@ -2,7 +2,7 @@
 before something is saved. Changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -93,14 +93,11 @@ class Foresight:
             len(self.sensors) + len(self.series) + len(self.shapes.rules) + self.rules
         )
 
-    def joining_bytes(self, names: Iterable[str]) -> int:
-        """What sensors of these names, which are not there yet, take at least."""
-        total = 0
-        for name in names:
-            shape = self.shapes[self.shapes.find(name, {})[0]]
-            total += WORD * (SENSOR + LOOK * len(shape.windows) + len(shape.metrics))
-            total += STATE_BYTES * len(shape.rules)
-        return total
+    def joining_bytes(self, name: str, tags: Mapping[str, str]) -> int:
+        """What a sensor, which is not there yet, takes at least."""
+        shape = self.shapes[self.shapes.find(name, tags)[0]]
+        total = WORD * (SENSOR + LOOK * len(shape.windows) + len(shape.metrics))
+        return total + STATE_BYTES * len(shape.rules)
 
     def forecast(
         self,

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
     CommitItem,
@@ -131,16 +131,20 @@ class PostgresEngineStore:
             yield rows
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         return await self._database.as_tenant(
             tenant_no,
-            lambda connection: register_aio(connection, tenant_no, names, now),
+            lambda connection: register_aio(connection, tenant_no, names, now, tags),
             timeout_ms=REGISTER_TIMEOUT_MS,
         )
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         return await self._database.as_tenant(
             tenant_no,

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
 from atalaia.model.views import AlertFilter, AlertState, AlertStep, AlertView, OpeningView, Point
@@ -267,7 +267,11 @@ class MemoryDatabase:
             self._undo.append((states, at, states.pop(at)))
 
     def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         """As `EngineStore.register`."""
         tenant = self.tenants[tenant_no]
@@ -283,7 +287,8 @@ class MemoryDatabase:
         room = max(tenant.max_series - len(living), 0)
         for name in [name for name in names if find(name) is None][:room]:
             if name.sensor not in sensors:
-                sensors[name.sensor] = self._add_sensor(tenant, name.sensor, {}, now)
+                theirs = tags.get(name.sensor, {})
+                sensors[name.sensor] = self._add_sensor(tenant, name.sensor, theirs, now)
             self._series += 1
             made = SeriesRow(SeriesNo(self._series), sensors[name.sensor].sensor_no, name.metric)
             known[made.sensor_no, made.metric] = tenant.series[made.series_no] = made
@@ -294,7 +299,7 @@ class MemoryDatabase:
         )
 
     def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         """As `EngineStore.register_sensors`."""
         tenant = self.tenants[tenant_no]
@@ -394,12 +399,16 @@ class MemoryEngineStore:
             )
 
     async def register(
-        self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
+        self,
+        tenant_no: TenantNo,
+        names: Sequence[SeriesName],
+        now: Micros,
+        tags: Mapping[str, Tags] = NO_TAGS,
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
-        return self.database.register(tenant_no, names, now)
+        return self.database.register(tenant_no, names, now, tags)
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
     ) -> list[SensorRow]:
         return self.database.register_sensors(tenant_no, tags, now)
 

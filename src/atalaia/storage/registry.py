@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
-from atalaia.model.batch import SeriesName
+from atalaia.model.batch import SeriesName, Tags
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import Micros, uuid7
 from atalaia.ports import SensorRow, SeriesRow
@@ -57,13 +57,17 @@ async def load_sensor_aio(
 
 
 async def register_aio(
-    connection: asyncpg.Connection, tenant_no: int, names: Sequence[SeriesName], now: Micros
+    connection: asyncpg.Connection,
+    tenant_no: int,
+    names: Sequence[SeriesName],
+    now: Micros,
+    tags: Mapping[str, Tags],
 ) -> tuple[list[SensorRow], list[SeriesRow]]:
     """Add what is missing of these series, in their order, while the quota has room.
 
     Returns the sensors and the series that these names stand for now; names beyond the quota
-    are not among them. No statement joins: Postgres knows nothing of the size of what was just
-    inserted, and a nested loop over 10,000 names took 5 s.
+    are not among them. tags: of new sensors, by name. No statement joins: Postgres knows nothing
+    of the size of what was just inserted, and a nested loop over 10,000 names took 5 s.
     """
     await _lock_aio(connection, tenant_no)
     room = await connection.fetchval(
@@ -89,7 +93,8 @@ async def register_aio(
     new = [name for name in names if known(name) is None][: max(room, 0)]
     if new:
         unknown = list(dict.fromkeys(n.sensor for n in new if n.sensor not in sensors))
-        added = await _insert_aio(connection, tenant_no, {name: {} for name in unknown}, now)
+        theirs = {name: tags.get(name, {}) for name in unknown}
+        added = await _insert_aio(connection, tenant_no, theirs, now)
         sensors.update((row.name, row) for row in added)
         made = await connection.fetch(
             "INSERT INTO series (tenant_id, sensor_id, metric)"
@@ -110,7 +115,7 @@ async def register_aio(
 async def register_sensors_aio(
     connection: asyncpg.Connection,
     tenant_no: int,
-    tags: Mapping[str, Mapping[str, str]],
+    tags: Mapping[str, Tags],
     now: Micros,
 ) -> list[SensorRow]:
     """Add those of these sensors that are missing, in their order. A tenant may have as many
@@ -144,7 +149,7 @@ async def _lock_aio(connection: asyncpg.Connection, tenant_no: int) -> None:
 async def _insert_aio(
     connection: asyncpg.Connection,
     tenant_no: int,
-    tags: Mapping[str, Mapping[str, str]],
+    tags: Mapping[str, Tags],
     now: Micros,
 ) -> list[SensorRow]:
     rows = await connection.fetch(

@@ -6,7 +6,8 @@ REGISTRY = CollectorRegistry()
 
 READINGS = Counter(
     "atalaia_readings_total",
-    "Readings by what became of them: stored, late (stored too), duplicate, rejected.",
+    "Readings by what became of them: stored, late (stored too), duplicate, rejected; and ignored:"
+    " texts in formats that have them.",
     ["result"],
     registry=REGISTRY,
 )

@@ -10,27 +10,16 @@ import math
 import re
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import attrs
 import msgspec
 import numpy as np
 
 from atalaia.model.batch import Batch, Int64s, SeriesName
 from atalaia.model.errors import Invalid
+from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import Collector, check_count, check_name
 from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
-
-
-@attrs.frozen
-class WireOptions:
-    """How a sender describes its body. sensor: whose it all is, whatever the body says."""
-
-    format: Literal["json", "ndjson"] = "json"
-    precision: Precision = "ms"
-    bool_as_number: bool = False
-    max_rows: int = 50_000
-    sensor: str | None = None
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -173,10 +162,7 @@ def _parse_slow(body: bytes, options: WireOptions) -> Batch:
     if options.format == "ndjson":
         _add_lines(body, collector)
         return collector.batch()
-    try:
-        document = _decode(body)
-    except ValueError as error:
-        raise Invalid(f"The body cannot be read as JSON: {error}.", code="bad_json") from error
+    document = decode_body(body)
     if isinstance(document, dict) and "readings" in document:
         document = document["readings"]
     if isinstance(document, dict):
@@ -217,6 +203,14 @@ def _decode_any(text: bytes) -> Any:
 
 def _parse_int(digits: str) -> float:
     return int(digits) if len(digits) < MOST_DIGITS else math.copysign(math.inf, float(digits[:2]))
+
+
+def decode_body(body: bytes) -> Any:
+    """Raises Invalid (`bad_json`)."""
+    try:
+        return _decode(body)
+    except ValueError as error:
+        raise Invalid(f"The body cannot be read as JSON: {error}.", code="bad_json") from error
 
 
 def _decode(text: bytes) -> Any:

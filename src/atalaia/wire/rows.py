@@ -16,7 +16,7 @@ _FIELDS = ("sensor", "metric", "ts", "value")
 
 NAME_ADVICE = "1 to 128 of letters, digits and _ - : ."
 
-_NAME_FAULTS = {
+NAME_FAULTS = {
     "bad_sensor": f"sensor: {NAME_ADVICE}",
     "bad_metric": "metric: 1 to 64 of letters, digits and _ - : . /",
 }
@@ -127,7 +127,7 @@ class Collector:
         if code is None:
             code = "bad_metric" if not isinstance(metric, str) else check_name(sensor, metric)
         if code is not None:
-            raise RowFault(code, _NAME_FAULTS[code])
+            raise RowFault(code, NAME_FAULTS[code])
         return SeriesName(sensor, metric)
 
     def _time(self, ts: Any) -> int:

@@ -4,9 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-Precision = Literal["s", "ms", "us", "ns"]
+Precision = Literal["h", "m", "s", "ms", "us", "ns"]
 
-MICROS_PER = {"s": 1_000_000, "ms": 1_000, "us": 1}
+MICROS_PER = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
 LATEST_US = 7_258_118_400_000_000
 """2200-01-01: beyond it a time is a mistake of units; before 1970 likewise."""
 

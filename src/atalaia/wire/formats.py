@@ -1,0 +1,21 @@
+"""Bytes to columns, whichever way a sender writes them."""
+
+from atalaia.model.batch import Batch
+from atalaia.wire.line_protocol import parse_lines
+from atalaia.wire.options import WireOptions
+from atalaia.wire.readings import parse_readings
+from atalaia.wire.thingsboard import parse_telemetry
+
+
+def parse(body: bytes, options: WireOptions) -> Batch:
+    """The readings of one body, with a reject for every row that is not one.
+
+    Raises Invalid when the body as a whole cannot be read, TooLarge for too many rows.
+    """
+    match options.format:
+        case "line":
+            return parse_lines(body, options)
+        case "thingsboard":
+            return parse_telemetry(body, options)
+        case "json" | "ndjson":
+            return parse_readings(body, options=options)
