@@ -14,6 +14,7 @@ import numpy as np
 from atalaia.model.batch import Batch, Bools, Floats, Int64s, Reject
 from atalaia.model.errors import Invalid
 from atalaia.wire import line_kernel as k
+from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import RowFault, check_count
@@ -86,7 +87,7 @@ class _Reading:
         """The rows of what the kernel has read. Where anything is wrong with a line, all of it is
         left to the careful road.
         """
-        unread = fields[:, k.F_STATE] == k.UNREAD
+        unread = fields[:, k.F_STATE] == UNREAD
         spans = fields[unread][:, [k.F_VALUE, k.F_VALUE_END]].tolist()
         values[unread] = [float(self._body[start:end]) for start, end in spans]
         place, key = self._find_all(fields)

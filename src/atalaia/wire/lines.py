@@ -13,7 +13,7 @@ from typing import NamedTuple
 import attrs
 
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS, SeriesName, Tags
-from atalaia.wire.line_kernel import MOST_DIGITS
+from atalaia.wire.line_bytes import MOST_DIGITS
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import NAME_FAULTS, RowFault, check_count, check_name
 from atalaia.wire.times import check_range, scale
