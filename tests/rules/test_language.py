@@ -209,7 +209,7 @@ def test_errors_point_at_their_place(text: str, line: int, column: int, words: s
     assert mark == " " * (column - 1) + "^"
 
 
-def test_a_file_holds_several_rules_with_its_own_line_numbers() -> None:
+def test_a_file_holds_several_rules_with_its_own_line_bytes() -> None:
     """Errors count lines of the file; names are told apart."""
     assert [rule.name for rule in parse_rules(f"# all\n{FULL}\nrule b on sensors when t > 1")] == [
         "over-heating", "b",

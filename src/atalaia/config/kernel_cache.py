@@ -16,7 +16,7 @@ def choose_cache(parent: Path) -> Path:
         return Path(chosen)
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for source in sorted([*package.glob("rules/*.py"), package / "wire" / "line_kernel.py"]):
+    for source in sorted([*package.glob("rules/*.py"), *package.glob("wire/line_*.py")]):
         digest.update(source.read_bytes())
     cache = parent / f"kernel-{digest.hexdigest()[:16]}"
     for old in parent.glob("kernel-*"):

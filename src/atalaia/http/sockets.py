@@ -19,16 +19,15 @@ import trio
 from atalaia.engine.clock import WallClock
 from atalaia.engine.ingest import Body
 from atalaia.http.auth import Authenticator, require
-from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
-from atalaia.http.faces import Scope, account, json_options, parameters
-from atalaia.http.influx import InfluxFace
+from atalaia.http.errors import as_error, encode, problem, status_of
+from atalaia.http.faces import Scope, account
+from atalaia.http.handshake import options_of, protocol_of, refuse
 from atalaia.http.ingest import Take
 from atalaia.http.room import BodyRoom
 from atalaia.model.errors import (
     AtalaiaError,
     Busy,
     Forbidden,
-    Invalid,
     Overloaded,
     QuotaUsedUp,
     Unauthenticated,
@@ -52,7 +51,6 @@ LAST_ANSWERS_S = 12.0  # more than an answer may take
 NORMAL, LEAVING = 1000, 1001
 BAD_MESSAGE, KEY_REVOKED, SCOPE_LOST, BEYOND_CREDIT = 4400, 4401, 4403, 4429
 
-_PROTOCOL = re.compile(r"atalaia\.(json|ndjson|line)")
 _ID = re.compile(rb"[!-~]{1,64}")
 
 
@@ -81,11 +79,11 @@ class Sockets:
         try:
             principal = await self.authenticator.principal(scope)
             require(principal, "ingest")
-            protocol = _protocol(scope)
-            options = _options(scope, principal, protocol)
+            protocol = protocol_of(scope)
+            options = options_of(scope, principal, protocol)
             self._enter(principal)
         except Exception as error:
-            await _refuse(send, as_error(error), request_id)
+            await refuse(send, as_error(error), request_id)
             return
         try:
             chosen = protocol if protocol in scope["subprotocols"] else None
@@ -292,40 +290,3 @@ def _split(data: bytes) -> Message | None:
     if not newline or _ID.fullmatch(text_id) is None:
         return None
     return Message(text_id.decode(), body, len(data))
-
-
-def _protocol(scope: Scope) -> str:
-    """Which bodies come. Raises Invalid (`bad_parameter`)."""
-    offered = [name for name in scope["subprotocols"] if _PROTOCOL.fullmatch(name)]
-    asked = parameters(scope).get("format")
-    if offered:
-        return str(offered[0])
-    name = f"atalaia.{asked or 'json'}"
-    if scope["subprotocols"] or not _PROTOCOL.fullmatch(name):
-        raise Invalid(
-            "The subprotocol is atalaia.json, atalaia.ndjson or atalaia.line; without one, format "
-            "is json, ndjson or line.",
-            code="bad_parameter",
-        )
-    return name
-
-
-def _options(scope: Scope, principal: Principal, protocol: str) -> WireOptions:
-    """As over HTTP. Raises Invalid."""
-    match protocol:
-        case "atalaia.line":
-            return InfluxFace(v1=False).options(scope, principal, 0)
-        case "atalaia.ndjson":
-            return json_options(parameters(scope), "ndjson")
-        case _:
-            return json_options(parameters(scope), "json")
-
-
-async def _refuse(send: Any, error: AtalaiaError, request_id: str) -> None:
-    """As an HTTP answer, before there is a socket."""
-    pairs = [("content-type", PROBLEM_JSON), ("connection", "close"), *headers(error)]
-    raw = [(name.encode(), value.encode()) for name, value in pairs]
-    status = status_of(error)[0]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": raw})
-    body = encode(problem(error, request_id))
-    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -1,26 +1,37 @@
 """The fast road of line protocol: one pass over the bytes, compiled.
 
-It takes lines without escapes whose numbers it can read exactly, and marks every other one for the
-careful road, which alone names what is wrong. It makes no Python object: lines and fields are
-places in the body, and equal names are found by hashing their bytes.
+It takes lines whose numbers it can read, and marks every other one for the careful road, which
+alone names what is wrong. It makes no Python object: lines and fields are places in the body, and
+equal names are found by hashing their bytes, escapes and all.
 
 With NUMBA_DISABLE_JIT=1 the same source runs as plain Python.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
 from atalaia.model.batch import Floats, Int64s
-
-F = TypeVar("F", bound=Callable[..., object])
-Bytes = npt.NDArray[np.uint8]
-
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-_compiled: Callable[[F], F] = njit(**_OPTIONS)
+from atalaia.wire.line_bytes import (
+    BACKSLASH,
+    COMMA,
+    EQUALS,
+    HASH,
+    MINUS,
+    NEWLINE,
+    NINE,
+    QUOTE,
+    RETURN,
+    SPACE,
+    SURE_DIGITS,
+    TAB,
+    ZERO,
+    Bytes,
+    compiled,
+    equal,
+    hash_of,
+    read_number,
+)
 
 L_START, L_END, L_NUMBER, L_KEY_END, L_KEY, L_TICKS, L_STATE, L_TEXTS, L_WIDTH = range(9)
 """Of a line: where it begins and ends, the physical line it begins on, where its measurement and
@@ -31,24 +42,10 @@ TIMED, TIMELESS, CAREFUL = range(3)
 F_LINE, F_NAME, F_NAME_END, F_VALUE, F_VALUE_END, F_SAME, F_STATE, F_WIDTH = range(8)
 """Of a field: its line, where its name and its value are, a field of the same series, a state."""
 
-READ, UNREAD = range(2)
-"""Whether a field's value is known; else Python's float reads the digits."""
-
 C_LINES, C_FIELDS, C_WIDTH = range(3)
 
 MOST_LOOKS = 64
 """For an equal name, whoever chose the names: names can be made to hash alike."""
-
-MOST_DIGITS = 400
-"""Of a number; a float64 has 309."""
-
-_EXACT = 1 << 53
-_POWERS = 10.0 ** np.arange(23)  # exact, as every whole number below 2^53
-_SURE_DIGITS = 18  # fit an int64
-
-_NEWLINE, _RETURN, _SPACE, _TAB, _QUOTE = 10, 13, 32, 9, 34
-_HASH, _PLUS, _COMMA, _MINUS, _POINT, _ZERO, _NINE = 35, 43, 44, 45, 46, 48, 57
-_EQUALS, _BACKSLASH = 61, 92
 
 
 class Scan(NamedTuple):
@@ -90,7 +87,7 @@ def _table_size(entries: int) -> int:
     return 1 << (2 * entries).bit_length()
 
 
-@_compiled
+@compiled
 def _scan(
     data: Bytes,
     limit: int,
@@ -103,17 +100,17 @@ def _scan(
 ) -> None:
     at, number, size = 0, 0, len(data)
     while at < size:
-        while at < size and (data[at] == _SPACE or data[at] == _TAB or data[at] == 0):
+        while at < size and (data[at] == SPACE or data[at] == TAB or data[at] == 0):
             at += 1
-        if at < size and data[at] == _RETURN and (at + 1 == size or data[at + 1] == _NEWLINE):
+        if at < size and data[at] == RETURN and (at + 1 == size or data[at + 1] == NEWLINE):
             at += 1
         if at >= size:
             return
-        if data[at] == _NEWLINE:
+        if data[at] == NEWLINE:
             at, number = at + 1, number + 1
             continue
-        if data[at] == _HASH:
-            while at < size and data[at] != _NEWLINE:
+        if data[at] == HASH:
+            while at < size and data[at] != NEWLINE:
                 at += 1
             continue
         if counts[C_LINES] > limit or counts[C_FIELDS] > limit:
@@ -131,12 +128,12 @@ def _scan(
         line[L_END] = end
         if line[L_TEXTS] or line[L_STATE] == CAREFUL:
             for place in range(at, end):
-                number += data[place] == _NEWLINE
+                number += data[place] == NEWLINE
         counts[C_LINES] += 1
         at = end
 
 
-@_compiled
+@compiled
 def _simple_line(
     data: Bytes,
     limit: int,
@@ -150,161 +147,106 @@ def _simple_line(
     size = len(data)
     line = lines[index]
     at = line[L_START]
-    while at < size and data[at] != _SPACE:
-        if data[at] == _BACKSLASH or data[at] == _NEWLINE:
+    while at < size and (data[at] != SPACE or data[at - 1] == BACKSLASH):
+        if data[at] == NEWLINE:
             return -1
         at += 1
     line[L_KEY_END] = at
-    while at < size and data[at] == _SPACE:
+    while at < size and data[at] == SPACE:
         at += 1
     while True:
         if counts[C_FIELDS] > limit:
             return int(at)  # too many: nobody reads on
         name = at
-        while at < size and data[at] != _EQUALS:
-            if data[at] <= _SPACE or data[at] == _COMMA or data[at] == _BACKSLASH:
+        while at < size and (data[at] != EQUALS or data[at - 1] == BACKSLASH):
+            if data[at] < SPACE:
+                return -1
+            if (data[at] == SPACE or data[at] == COMMA) and data[at - 1] != BACKSLASH:
                 return -1
             at += 1
         if at == name or at >= size:
             return -1
         name_end = at
         at += 1
-        if at < size and data[at] == _QUOTE:
+        if at < size and data[at] == QUOTE:
             at += 1
-            while at < size and data[at] != _QUOTE:
-                at += 1 + (data[at] == _BACKSLASH)
+            while at < size and data[at] != QUOTE:
+                at += 1 + (data[at] == BACKSLASH)
             if at >= size:
                 return -1
             at += 1
             line[L_TEXTS] += 1
         else:
             value = at
-            while at < size and data[at] > _SPACE and data[at] != _COMMA:
+            while at < size and data[at] > SPACE and data[at] != COMMA:
                 at += 1
             field = fields[counts[C_FIELDS]]
-            state = _number(data, value, at, values, counts[C_FIELDS])
+            state = read_number(data, value, at, values, counts[C_FIELDS])
             if state < 0:
                 return -1
             field[F_LINE], field[F_STATE] = index, state
             field[F_NAME], field[F_NAME_END] = name, name_end
             field[F_VALUE], field[F_VALUE_END] = value, at
             counts[C_FIELDS] += 1
-        if at < size and data[at] == _COMMA:
+        if at < size and data[at] == COMMA:
             at += 1
             continue
         return _time(data, at, line)
 
 
-@_compiled
+@compiled
 def _time(data: Bytes, at: int, line: Int64s) -> int:
     """Read what follows the fields; where the line ends, -1 when it is not that simple."""
     size = len(data)
-    while at < size and data[at] == _SPACE:
+    while at < size and data[at] == SPACE:
         at += 1
-    negative = at < size and data[at] == _MINUS
+    negative = at < size and data[at] == MINUS
     at += negative
     first, ticks = at, 0
-    while at < size and _ZERO <= data[at] <= _NINE:
-        ticks = ticks * 10 + int(data[at]) - _ZERO
+    while at < size and ZERO <= data[at] <= NINE:
+        ticks = ticks * 10 + int(data[at]) - ZERO
         at += 1
-    if at - first > _SURE_DIGITS + 1 or (at - first > _SURE_DIGITS and data[first] > _ZERO + 8):
+    if at - first > SURE_DIGITS + 1 or (at - first > SURE_DIGITS and data[first] > ZERO + 8):
         return -1
     if at == first and negative:
         return -1
     line[L_STATE] = TIMELESS if at == first else TIMED
     line[L_TICKS] = -ticks if negative else ticks
-    while at < size and (data[at] == _SPACE or data[at] == _RETURN):
+    while at < size and (data[at] == SPACE or data[at] == RETURN):
         at += 1
-    return at if at >= size or data[at] == _NEWLINE else -1
+    return at if at >= size or data[at] == NEWLINE else -1
 
 
-@_compiled
-def _number(data: Bytes, at: int, end: int, values: Floats, to: int) -> int:
-    """READ with the value in its place, UNREAD, or -1 for what is no plain number."""
-    start = at
-    negative = at < end and data[at] == _MINUS
-    if at < end and (negative or data[at] == _PLUS):
-        at += 1
-    whole, digits, exponent, point = 0, 0, 0, False
-    first = at
-    while at < end and (_ZERO <= data[at] <= _NINE or (data[at] == _POINT and not point)):
-        if data[at] == _POINT:
-            point = True
-        else:
-            if digits < _SURE_DIGITS:
-                whole = whole * 10 + int(data[at]) - _ZERO
-            digits += 1
-            exponent -= point
-        at += 1
-    if end - start > MOST_DIGITS:
-        return -1
-    if digits == 0:
-        return _truth(data, start, end, values, to)
-    if at == end:
-        if digits > _SURE_DIGITS or whole > _EXACT or exponent < -22:
-            return UNREAD
-        value = whole / _POWERS[-exponent]
-        values[to] = -value if negative else value
-        return READ
-    mark = data[at]
-    if at + 1 == end and not point and (mark == 105 or (mark == 117 and first == start)):  # i u
-        if digits > _SURE_DIGITS:
-            return -1
-        values[to] = float(-whole if negative else whole)
-        return READ
-    if mark == 101 or mark == 69:  # e E
-        at += 1
-        if at < end and (data[at] == _MINUS or data[at] == _PLUS):
-            at += 1
-        first = at
-        while at < end and _ZERO <= data[at] <= _NINE:
-            at += 1
-        if first < at == end:
-            return UNREAD
-    return -1
-
-
-@_compiled
-def _truth(data: Bytes, start: int, end: int, values: Floats, to: int) -> int:
-    """READ for t and f, T and F; longer ones are rarer."""
-    if end - start == 1:
-        byte = data[start] | 32
-        if byte == 116 or byte == 102:
-            values[to] = 1.0 if byte == 116 else 0.0
-            return READ
-    return -1
-
-
-@_compiled
+@compiled
 def _line_end(data: Bytes, start: int) -> int:
     """A new line within a quoted value does not end it, unless nothing closes the quotes."""
     size, at, fields = len(data), start, False
     equals, commas, newline = 0, 0, -1
-    while at < size and data[at] != _NEWLINE:
+    while at < size and data[at] != NEWLINE:
         byte = data[at]
-        if byte == _BACKSLASH and at + 1 < size and data[at + 1] != _NEWLINE:
+        if byte == BACKSLASH and at + 1 < size and data[at + 1] != NEWLINE:
             at += 2
             continue
-        if byte == _SPACE:
+        if byte == SPACE:
             fields = True
-        elif fields and byte == _EQUALS:
+        elif fields and byte == EQUALS:
             equals += 1
-        elif fields and byte == _COMMA:
+        elif fields and byte == COMMA:
             commas += 1
-        elif fields and byte == _QUOTE and equals > commas:
+        elif fields and byte == QUOTE and equals > commas:
             at += 1
             newline = -1
-            while at < size and data[at] != _QUOTE:
-                if data[at] == _NEWLINE and newline < 0:
+            while at < size and data[at] != QUOTE:
+                if data[at] == NEWLINE and newline < 0:
                     newline = at
-                at += 1 + (data[at] == _BACKSLASH)
+                at += 1 + (data[at] == BACKSLASH)
             if at >= size:
                 return newline if newline >= 0 else size
         at += 1
     return min(at, size)
 
 
-@_compiled
+@compiled
 def _find_same(
     data: Bytes,
     index: int,
@@ -320,7 +262,7 @@ def _find_same(
     """
     line = lines[index]
     start, size = line[L_START], line[L_KEY_END] - line[L_START]
-    key = _hash(data, start, size, 0)
+    key = hash_of(data, start, size, 0)
     slot = key
     line[L_KEY] = index
     for _ in range(MOST_LOOKS):
@@ -330,14 +272,14 @@ def _find_same(
             keys[slot] = index
             break
         there = lines[other, L_START]
-        if size == lines[other, L_KEY_END] - there and _equal(data, start, there, size):
+        if size == lines[other, L_KEY_END] - there and equal(data, start, there, size):
             line[L_KEY] = other
             break
         slot += 1
     for number in range(first, end):
         field = fields[number]
         start, size = field[F_NAME], field[F_NAME_END] - field[F_NAME]
-        slot = _hash(data, start, size, key)
+        slot = hash_of(data, start, size, key)
         field[F_SAME] = number
         for _ in range(MOST_LOOKS):
             slot &= len(series) - 1
@@ -349,25 +291,8 @@ def _find_same(
             if (
                 lines[fields[other, F_LINE], L_KEY] == line[L_KEY]
                 and size == fields[other, F_NAME_END] - there
-                and _equal(data, start, there, size)
+                and equal(data, start, there, size)
             ):
                 field[F_SAME] = other
                 break
             slot += 1
-
-
-@_compiled
-def _hash(data: Bytes, start: int, size: int, seed: int) -> int:
-    """FNV-1a, in 63 bits."""
-    found = seed ^ 0x2545F4914F6CDD1D
-    for at in range(start, start + size):
-        found = ((found ^ int(data[at])) * 0x100000001B3) & 0x7FFFFFFFFFFFFFFF
-    return found ^ (found >> 29)
-
-
-@_compiled
-def _equal(data: Bytes, left: int, right: int, size: int) -> bool:
-    for at in range(size):  # noqa: SIM110 - numba knows no generators
-        if data[left + at] != data[right + at]:
-            return False
-    return True

@@ -14,6 +14,7 @@ import numpy as np
 from atalaia.model.batch import Batch, Bools, Floats, Int64s, Reject
 from atalaia.model.errors import Invalid
 from atalaia.wire import line_kernel as k
+from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import RowFault, check_count
@@ -86,9 +87,9 @@ class _Reading:
         """The rows of what the kernel has read. Where anything is wrong with a line, all of it is
         left to the careful road.
         """
-        for number in np.flatnonzero(fields[:, k.F_STATE] == k.UNREAD).tolist():
-            start, end = fields[number, [k.F_VALUE, k.F_VALUE_END]].tolist()
-            values[number] = float(self._body[start:end])
+        unread = fields[:, k.F_STATE] == UNREAD
+        spans = fields[unread][:, [k.F_VALUE, k.F_VALUE_END]].tolist()
+        values[unread] = [float(self._body[start:end]) for start, end in spans]
         place, key = self._find_all(fields)
         idx, key = place[fields[:, k.F_SAME]], key[fields[:, k.F_SAME]]
         line = fields[:, k.F_LINE]
@@ -135,8 +136,9 @@ class _Reading:
         """With the rows of the other lines, in the order of the body."""
         found: list[tuple[int, int, int, int, float]] = []
         texts = 0
-        for number in np.flatnonzero(self._lines[:, k.L_STATE] == k.CAREFUL).tolist():
-            start, end = self._lines[number, [k.L_START, k.L_END]].tolist()
+        careful = np.flatnonzero(self._lines[:, k.L_STATE] == k.CAREFUL)
+        spans = self._lines[careful][:, [k.L_START, k.L_END]].tolist()
+        for number, (start, end) in zip(careful.tolist(), spans, strict=True):
             try:
                 point = parse_line(self._body[start:end], self._options.max_rows)
                 ts = read_time(point.time, self._options)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import attrs
 
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS, SeriesName, Tags
-from atalaia.wire.line_kernel import MOST_DIGITS
+from atalaia.wire.line_bytes import MOST_DIGITS
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import NAME_FAULTS, RowFault, check_count, check_name
 from atalaia.wire.times import check_range, scale
@@ -183,11 +183,7 @@ class Names:
         return found
 
     def _read_key(self, text: bytes) -> _Key:
-        match = _KEY.fullmatch(text)
-        if match is None:
-            raise _fault("a tag has no key or no value", text)
-        measurement = re.sub(r"\\([, ])", r"\1", _plain(match[1]))
-        pairs = [(_text(tag[1]), _text(tag[2])) for tag in _TAG.finditer(match[2])]
+        measurement, pairs = _split_key(text)
         tags = dict(pairs)
         if len(tags) < len(pairs):
             raise _fault("a tag is there twice", text)
@@ -225,6 +221,21 @@ class Names:
         else:
             shared = {name: value for name, value in known.items() if tags.get(name) == value}
             self.tags[sensor] = shared
+
+
+def _split_key(text: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """The measurement and the tags, without their escapes. Raises RowFault (`bad_line`)."""
+    if b"\\" not in text and text[:1] != b",":
+        name, *tags = _plain(text).split(",")
+        pairs = [(key, value) for key, _, value in (tag.partition("=") for tag in tags)]
+        if not all(key and value and "=" not in value for key, value in pairs):
+            raise _fault("a tag has no key or no value", text)
+        return name, pairs
+    match = _KEY.fullmatch(text)
+    if match is None:
+        raise _fault("a tag has no key or no value", text)
+    measurement = re.sub(r"\\([, ])", r"\1", _plain(match[1]))
+    return measurement, [(_text(tag[1]), _text(tag[2])) for tag in _TAG.finditer(match[2])]
 
 
 def _fits(name: str, value: str) -> bool:
