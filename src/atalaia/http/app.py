@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -29,8 +30,9 @@ from atalaia.http import (
     settings,
     status,
 )
-from atalaia.http.asgi import INGEST_PATH, Front
+from atalaia.http.asgi import INGEST_PATH, App, Front
 from atalaia.http.auth import Authenticator
+from atalaia.http.browsers import Browsers
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import IngestRoute, Take, into
@@ -57,10 +59,12 @@ def create_app(
     *,
     take: Take | None = None,
     checks: Checks | None = None,
-) -> Front:
+    origins: Iterable[str] = (),
+) -> App:
     """The whole face as one ASGI callable.
 
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
+    origins: whose pages may call from browsers.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -115,7 +119,8 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    return Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
+    front = Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
+    return Browsers(front, frozenset(origins))
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -180,7 +185,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    front: Front,
+    front: App,
     listener: socket.socket,
     *,
     shutdown: trio.Event,
