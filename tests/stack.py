@@ -1,7 +1,7 @@
 """The service inside the test process: real Postgres, real sockets, one tenant or more."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -107,6 +107,7 @@ async def open_stack(
     limits: EngineLimits | None = None,
     api_key: str | None = None,
     clock: WallClock | None = None,
+    origins: Iterable[str] = (),
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
@@ -122,7 +123,7 @@ async def open_stack(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             shutdown = trio.Event()
             async with trio.open_nursery() as nursery:
-                front = create_app(gate, queries, clock=clock)
+                front = create_app(gate, queries, clock=clock, origins=origins)
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

@@ -29,7 +29,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.first_start import open_credentials
 from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
-from atalaia.http.asgi import Front
+from atalaia.http.asgi import App
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
@@ -92,7 +92,9 @@ async def run(
                 if settings.rabbitmq_url is not None:
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
-                front = create_app(gate, queries, checks=checks, clock=clock)
+                front = create_app(
+                    gate, queries, checks=checks, clock=clock, origins=settings.origins
+                )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
@@ -118,14 +120,16 @@ async def _queue_face(
     queries: PostgresQueries,
     clock: SystemClock,
     limits: EngineLimits,
-) -> AsyncIterator[Front]:
+) -> AsyncIterator[App]:
     """The face of the role `http`: readings go to RabbitMQ, questions to the database."""
     url = settings.rabbitmq_url or ""
     async with open_publisher(bridge, url, AmqpLimits()) as publisher:
         gate = NoEngine(limits.retention_us, Quotas(settings.quota))
         take = QueueIntake(publisher, gate, clock, limits, MAX_BODY_BYTES)
         checks = {"broker": publisher.check}
-        yield create_app(gate, queries, take=take, checks=checks, clock=clock)
+        yield create_app(
+            gate, queries, take=take, checks=checks, clock=clock, origins=settings.origins
+        )
 
 
 def _calm_collector() -> None:

@@ -145,6 +145,8 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
         ([], {"ATALAIA_TENANT_MEMORY": "much"}, "ATALAIA_TENANT_MEMORY must be a size"),
         ([], {"ATALAIA_TENANT_MEMORY": "0MiB"}, "ATALAIA_TENANT_MEMORY must be a size"),
         ([], {"ATALAIA_QUOTA_READINGS": "0"}, "ATALAIA_QUOTA_READINGS must be"),
+        ([], {"ATALAIA_CORS_ORIGINS": "https://a.example, *"}, "is no origin"),
+        ([], {"ATALAIA_CORS_ORIGINS": "https://a.example/app"}, "is no origin"),
         ([], {"ATALAIA_QUOTA_RULES": "1001"}, "ATALAIA_QUOTA_RULES must be"),
     ],
 )

@@ -66,6 +66,7 @@ def up(
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),
             demo=demo,
+            origins=_origins(),
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
     except StartupRefused as refused:
@@ -88,6 +89,17 @@ def up(
 
 def _retention() -> int | None:
     return _whole("ATALAIA_RETENTION_DAYS", "days", 99_999)
+
+
+def _origins() -> tuple[str, ...]:
+    found = tuple(os.environ.get("ATALAIA_CORS_ORIGINS", "").replace(",", " ").split())
+    for origin in found:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise StartupRefused(
+                f'ATALAIA_CORS_ORIGINS: "{origin}" is no origin; give what browsers send, such as '
+                "https://app.example.com, without a path and never *; several with commas."
+            )
+    return found
 
 
 def _quota() -> Quota:

@@ -31,6 +31,8 @@ class Settings:
     retention_days: int | None = None
     tenant_memory_bytes: int | None = None
     demo: bool = False
+    origins: tuple[str, ...] = ()
+    """Whose pages may call from browsers."""
     quota: Quota = NO_QUOTA
     """Of tenants and keys without one of their own."""
 

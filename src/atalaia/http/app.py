@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -29,8 +30,9 @@ from atalaia.http import (
     settings,
     status,
 )
-from atalaia.http.asgi import Front
+from atalaia.http.asgi import App, Front
 from atalaia.http.auth import Authenticator
+from atalaia.http.browsers import Browsers
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
@@ -61,11 +63,12 @@ def create_app(
     take: Take | None = None,
     checks: Checks | None = None,
     clock: WallClock | None = None,
-) -> Front:
+    origins: Iterable[str] = (),
+) -> App:
     """The whole face as one ASGI callable.
 
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
-    clock: when they arrive, by default the system's.
+    clock: when they arrive, by default the system's. origins: whose pages may call from browsers.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -124,7 +127,7 @@ def create_app(
         gate.admit(principal.tenant_no, principal.quota)
 
     authenticator, room = Authenticator(queries), BodyRoom()
-    return Front(
+    front = Front(
         face,
         IngestRoute(take, clock),
         find_face,
@@ -134,6 +137,7 @@ def create_app(
         room,
         Sockets(take, admit, authenticator, clock, room),
     )
+    return Browsers(front, frozenset(origins))
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -198,7 +202,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    front: Front,
+    front: App,
     listener: socket.socket,
     *,
     shutdown: trio.Event,
