@@ -29,7 +29,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.first_start import open_credentials
 from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
-from atalaia.http.asgi import App
+from atalaia.http.browsers import Browsers
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
@@ -120,7 +120,7 @@ async def _queue_face(
     queries: PostgresQueries,
     clock: SystemClock,
     limits: EngineLimits,
-) -> AsyncIterator[App]:
+) -> AsyncIterator[Browsers]:
     """The face of the role `http`: readings go to RabbitMQ, questions to the database."""
     url = settings.rabbitmq_url or ""
     async with open_publisher(bridge, url, AmqpLimits()) as publisher:

@@ -30,7 +30,7 @@ from atalaia.http import (
     settings,
     status,
 )
-from atalaia.http.asgi import App, Front
+from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.browsers import Browsers
 from atalaia.http.connection import use_connection
@@ -64,7 +64,7 @@ def create_app(
     checks: Checks | None = None,
     clock: WallClock | None = None,
     origins: Iterable[str] = (),
-) -> App:
+) -> Browsers:
     """The whole face as one ASGI callable.
 
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
@@ -202,7 +202,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    front: App,
+    front: Browsers,
     listener: socket.socket,
     *,
     shutdown: trio.Event,
@@ -227,7 +227,7 @@ async def run_server(
 
     async def leave() -> None:
         await shutdown.wait()
-        front.sockets.leaving.set()
+        front.app.sockets.leaving.set()
 
     serving: Any = serve  # its own types know only one kind of ASGI callable
     await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from atalaia.http.asgi import App, ClientGone, Incoming, Receive, Scope, Send
+from atalaia.http.asgi import ClientGone, Front, Incoming, Receive, Scope, Send
 from atalaia.http.auth import header_fields
 
 ALWAYS = (
@@ -37,7 +37,7 @@ MAX_AGE_S = b"600"
 class Browsers:
     """Outside of everything else. origins: whose pages may call, such as `https://app.example`."""
 
-    app: App
+    app: Front
     origins: frozenset[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
