@@ -246,10 +246,16 @@ class Reference:
             if pair in self.silent:
                 wanted.append(self._end(pair, item.received_at, reason))
             else:
-                wanted += self.rules.close(
-                    step.rule_no, arrived=item.received_at, reason=reason, most=1
-                )
+                wanted += self._close_at(step.rule_no, step.sensor_no, item.received_at, reason)
         return wanted
+
+    def _close_at(
+        self, rule_no: RuleNo, sensor: SensorNo, arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
+        """At the sensor that was closed: which comes first, of many, is not promised."""
+        states, slot = self.rules._states, self._sensors.get(sensor)
+        places = [p for p in states.open_places(rule_no) if states.owner(p)[0] == slot]
+        return self.rules._close(places, arrived, reason)
 
     def _end(
         self, pair: tuple[RuleNo, SensorNo], arrived: Micros, reason: CloseReason
