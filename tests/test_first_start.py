@@ -85,6 +85,18 @@ async def test_a_revoked_key_is_replaced_and_the_password_kept(
     assert load_all_credentials(tmp_path) == [second]
 
 
+async def test_the_address_of_the_engine_is_not_overwritten(
+    bridge: Bridge, database_url: str, tmp_path: Path
+) -> None:
+    """By a process beside it that only takes readings."""
+    engine = await begin(bridge, database_url, tmp_path)
+    face = await open_credentials(
+        bridge, database_url, "http://there", tmp_path, SystemClock(), leave=True
+    )
+    assert (face.api_key, face.base_url) == (engine.api_key, "http://there")
+    assert load_credentials(tmp_path) == engine
+
+
 @pytest.mark.parametrize("cut", ["create_tenant", "add_key"])
 async def test_a_start_that_is_cut_off_is_made_good_by_the_next(
     bridge: Bridge, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str

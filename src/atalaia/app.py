@@ -75,7 +75,9 @@ async def run(
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
             database = await stack.enter_async_context(open_database(bridge, url))
-            credentials = await open_credentials(bridge, url, base_url, settings.data_dir, clock)
+            credentials = await open_credentials(
+                bridge, url, base_url, settings.data_dir, clock, leave=settings.role == "http"
+            )
             queries = PostgresQueries(database)
             demo = None
             consumer = None

@@ -26,9 +26,17 @@ UNKNOWN_PASSWORD = ""
 
 
 async def open_credentials(
-    bridge: Bridge, url: str, base_url: str, data_dir: Path, clock: WallClock
+    bridge: Bridge,
+    url: str,
+    base_url: str,
+    data_dir: Path,
+    clock: WallClock,
+    *,
+    leave: bool = False,
 ) -> Credentials:
     """Credentials whose key this database knows, in credentials.json when this returns.
+
+    leave: a file that fits stays as it is, with the address of the process that wrote it.
 
     Kept ones where they fit; else a new key, for the first tenant if there is one, with the first
     tenant if there is none. Raises StartupRefused.
@@ -38,7 +46,8 @@ async def open_credentials(
         key = parse_key(known.api_key)
         if key is not None and await key_is_known(bridge, url, key.key_id):
             current = attrs.evolve(known, base_url=base_url, database_url=url)
-            save_credentials(data_dir, current)
+            if not leave:
+                save_credentials(data_dir, current)
             return current
     key_made = new_key()
     tenant_id = await find_tenant(bridge, url, ADMIN_EMAIL)

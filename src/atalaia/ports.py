@@ -39,6 +39,10 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or answers too late; the outcome may be unknown."""
 
 
+class StoreSlow(StoreUnavailable):
+    """The statement took longer than it may, and was given up."""
+
+
 class StoreRefused(Exception):
     """The database refuses the data itself: trying again would fail again."""
 

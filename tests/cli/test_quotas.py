@@ -30,7 +30,7 @@ async def test_what_is_set_is_shown_and_holds(cli: Runner, database: None) -> No
     await cli("quotas", "set", "--tenant", tenant, "--bytes", 2_000_000, server=False)
     code, said = await cli("quotas", "show", server=False)
     assert code == 0
-    assert "1,000 2,000,000 0 of 100,000 0 of 7" in said
+    assert f"{tenant} test 1,000 2,000,000 0 of 100,000 0 of 7" in said
     quota = (await stack.client.get("/v1/status")).json()["quota"]
     assert (quota["readings_per_s"], quota["bytes_per_s"], quota["max_rules"]) == (
         1_000, 2_000_000, 7,

@@ -3,11 +3,14 @@
 import gzip
 import json
 import zlib
+from typing import Any
 
 import pytest
 
 from atalaia.cli.sender import Tally, read_answer
+from atalaia.http.errors import as_error
 from atalaia.http.faces import MAX_LISTED
+from atalaia.ports import StoreSlow
 from atalaia.telemetry.metrics import REGISTRY
 from tests.stack import NOW_MS, START_MS, Stack, open_stack, row
 
@@ -204,3 +207,16 @@ async def test_a_restart_is_no_restart(database_url: str) -> None:
         )
     assert whole
     assert whole == cut
+
+
+async def test_a_question_that_takes_too_long_is_told_from_an_outage(stack: Stack) -> None:
+    """It says what to do, and is no fault of the database's."""
+
+    async def slow(connection: Any) -> None:
+        await connection.execute("SELECT set_config('statement_timeout', '50', true)")
+        await connection.execute("SELECT pg_sleep(5)")
+
+    with pytest.raises(StoreSlow) as raised:
+        await stack.database.as_tenant(await stack.tenant_no(), slow)
+    assert "took too long" in as_error(raised.value).detail
+    assert (await stack.client.get("/health/ready")).status_code == 200

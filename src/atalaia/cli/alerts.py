@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from atalaia.cli.asking import ask, find_rule
 from atalaia.cli.connection import USUAL, Connection, Server
+from atalaia.cli.tables import table_console
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, Invalid, NotFound
 
@@ -101,16 +100,14 @@ def _pretty(value: object) -> str:
 
 
 def _show(found: list[dict[str, Any]]) -> None:
-    width = None if sys.stdout.isatty() else 1_000  # nothing is cut for a program
     table = Table("id", "opened", "cleared", "severity", "rule", "sensor", box=None, pad_edge=False)
     for alert in found:
         cleared = "open" if alert["cleared_at"] is None else _moment(alert["cleared_at"])
-        # Text, since markup would swallow what stands in brackets
         table.add_row(
             alert["id"][:SHORT], _moment(alert["opened_at"]), cleared, alert["severity"],
-            Text(alert["rule"]["name"]), Text(alert["sensor"]),
+            alert["rule"]["name"], alert["sensor"],
         )  # fmt: skip
-    Console(width=width).print(table)
+    table_console().print(table)
 
 
 def _tell(alert: dict[str, Any]) -> list[str]:

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import trio
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 
+from atalaia.cli.tables import table_console
 from atalaia.config.settings import default_data_dir, load_credentials
 from atalaia.model.errors import AtalaiaError, Invalid, StartupRefused
 from atalaia.model.quota import MAX_RULES
@@ -40,7 +40,7 @@ def show(*, data_dir: DataDir = None) -> int:
         tenants, keys = _with_bridge(list_quotas, _database_url(data_dir))
     except AtalaiaError as error:
         return _failed(error)
-    console = Console()
+    console = table_console()
     table = _table("tenant", "name", "readings/s", "bytes/s", "series", "rules")
     for row in tenants:
         table.add_row(

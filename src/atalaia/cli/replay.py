@@ -29,6 +29,7 @@ from atalaia.cli.pace import Pace, find_pace, parse_factor
 from atalaia.cli.pace import shift_to_now as shifted_to_now
 from atalaia.cli.progress import Progress, interrupted, open_console, say_failure
 from atalaia.cli.sender import Sender, Tally, count_alerts
+from atalaia.cli.tables import table_console
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.ids import DAY_US
 
@@ -242,7 +243,7 @@ class _Replay:
             ("readings per second", round(tally.sent / max(took_s, 1e-9))),
         ):
             table.add_row(name, "?" if value is None else f"{value:,}")
-        Console().print(table)
+        table_console().print(table)
         for sensor, name in account.sensors.items():
             if sensor != name:
                 self.console.print(f'sensor "{sensor}" became {name}', style="dim")

@@ -6,11 +6,10 @@ from typing import Any
 
 import httpx
 from cyclopts import App
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from atalaia.cli.connection import USUAL, Connection, GaveUp, Server, no_answer, parse_page
+from atalaia.cli.tables import table_console
 from atalaia.model.errors import AtalaiaError, Invalid
 
 app = App(name="rules", help="Check rules, try them on the past, keep a server's in a file.")
@@ -65,12 +64,11 @@ def list_rules(
         table = Table("name", "version", "enabled", "text", box=None, pad_edge=False)
         for rule in _rules(connection):
             enabled = "yes" if rule["enabled"] else "no"
-            # Text, since markup would swallow what stands in brackets
-            table.add_row(rule["name"], str(rule["version"]), enabled, Text(rule["text"]))
+            table.add_row(rule["name"], str(rule["version"]), enabled, rule["text"])
     except (AtalaiaError, GaveUp) as error:
         print(f"atalaia: {error}", file=sys.stderr)
         return 2 if isinstance(error, Invalid) else 1
-    Console().print(table)
+    table_console().print(table)
     return 0
 
 

@@ -21,7 +21,7 @@ from atalaia.model.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
-from atalaia.ports import StoreRefused, StoreUnavailable
+from atalaia.ports import StoreSlow, StoreUnavailable
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -56,10 +56,10 @@ def as_error(error: Exception) -> AtalaiaError:
     """Our error for whatever was raised; the unknown becomes a bare internal error."""
     if isinstance(error, AtalaiaError):
         return error
+    if isinstance(error, StoreSlow):
+        return Unavailable("The query took too long; ask for less, such as a shorter range.")
     if isinstance(error, StoreUnavailable):
         return Unavailable("The database does not answer; try again after the delay.")
-    if isinstance(error, StoreRefused) and "QueryCanceled" in str(error):
-        return Unavailable("The query took too long; ask for a shorter range.")
     return AtalaiaError("Something went wrong here; the log has it under this request_id.")
 
 

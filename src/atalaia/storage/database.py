@@ -19,7 +19,7 @@ import structlog
 from atalaia.bridge import Bridge
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import TenantNo
-from atalaia.ports import StoreRefused, StoreUnavailable
+from atalaia.ports import StoreRefused, StoreSlow, StoreUnavailable
 from atalaia.storage.binary import PG_EPOCH_US
 from atalaia.storage.migrate import migrate_aio
 from atalaia.storage.pulse import CONNECT_TIMEOUT_S, Pulse, open_pulse
@@ -68,6 +68,8 @@ _DRIVER_ERRORS = (
 
 def translate(error: Exception) -> NoReturn:
     """Raise the port's error for a driver's one, with its cause."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        raise StoreSlow(str(error)) from error
     if isinstance(error, _DOWN):
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     if isinstance(error, asyncpg.PostgresError):

@@ -7,13 +7,19 @@ migration this code does not know is refused rather than guessed at.
 
 import hashlib
 from importlib import resources
+from itertools import count
 
 import asyncpg
 import attrs
+import structlog
 
 from atalaia.model.errors import StartupRefused
 
+log = structlog.get_logger()
+
 MIGRATION_LOCK = 0x61_74_61_6C  # "atal": one advisory lock per database
+LOCK_PAUSE_S = 0.5
+SAY_EVERY = 10  # pauses
 LOCK_TIMEOUT_MS = 5_000  # how long DDL may wait behind a reader before it gives up
 ROLES = ("atalaia_migrate", "atalaia_writer", "atalaia_app")
 
@@ -45,15 +51,26 @@ def load_migrations() -> tuple[Migration, ...]:
 async def migrate_aio(connection: asyncpg.Connection) -> list[str]:
     """Bring the database to this release's schema; returns the names of what was run.
 
-    Several processes may start at once: one migrates, the others wait and find it done.
+    Several processes may start at once: one migrates, the others wait, say so, and find it done.
     Raises StartupRefused for a newer or an altered schema, and when roles cannot be made.
     """
-    await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    await _lock_aio(connection)
     try:
         await _make_roles_aio(connection)
         return await _run_pending_aio(connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+
+
+async def _lock_aio(connection: asyncpg.Connection) -> None:
+    for tries in count(1):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+            return
+        if tries % SAY_EVERY == 0:
+            log.warning("waiting_for_another_migration", waited_s=tries * LOCK_PAUSE_S,
+                        advice="another process migrates this database, or is stuck: "
+                        "SELECT * FROM pg_locks WHERE locktype = 'advisory'")  # fmt: skip
+        await connection.execute("SELECT pg_sleep($1)", LOCK_PAUSE_S)
 
 
 async def _make_roles_aio(connection: asyncpg.Connection) -> None:
