@@ -42,6 +42,7 @@ SILENCE = "tests/engine/test_silence.py::"
 GROUPS = "tests/rules/test_groups.py::"
 SILENT = "tests/rules/test_silent.py::"
 LATENESS = "tests/engine/test_lateness.py::"
+INFLUX = "tests/http/test_influx.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -670,6 +671,34 @@ MUTANTS = (
         "a-profile-speaks-for-everybody", "4 apart", "http/profiles.py",
         "            _check_selector(rule.spec, name)\n", "            pass\n",
         "tests/http/test_registry.py::test_a_profile_speaks_for_its_own",
+    ),
+    Mutant(
+        "a-tag-apart-is-a-duplicate", "2 stored once", "wire/line_protocol.py",
+        "if not self._names.mixed:", "if True:",
+        "tests/wire/test_line_protocol.py::"
+        "test_only_a_tag_between_two_readings_is_a_fault_and_not_a_duplicate",
+    ),
+    Mutant(
+        "tags-come-after-the-first-reading", "6 one fold", "engine/admission.py",
+        "self.tenant_no, unknown, self.clock.now_us(), batch.tags",
+        "self.tenant_no, unknown, self.clock.now_us()",
+        INFLUX + "test_rules_watch_a_sensor_by_its_tags_from_its_first_reading",
+    ),
+    Mutant(
+        "what-may-come-later-is-dropped", "1 durable", "http/influx.py",
+        'if any(reject.code == "retry_later"', 'if any(reject.code == "never"',
+        INFLUX + "test_telegraf_rule_lines_that_may_come_later_are_not_dropped",
+    ),
+    Mutant(
+        "a-socket-outlives-its-key", "4 apart", "http/sockets.py",
+        "self._end(KEY_REVOKED, error.code)", "pass",
+        "tests/http/test_ingest_socket.py::test_it_ends_when_its_key_no_longer_may",
+    ),
+    Mutant(
+        "a-message-without-end-is-held", "5 bounded", "http/connection.py",
+        "if self.length + len(event.data) > self.max_length:", "if False:",
+        "tests/http/test_ingest_socket.py::"
+        "test_a_message_beyond_the_size_is_refused_and_not_held",
     ),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import attrs
 import pytest
 import trio
 
@@ -10,6 +11,7 @@ from atalaia.cli.connection import Connection
 from atalaia.cli.sender import Sender, Tally
 from atalaia.engine.clock import SystemClock
 from tests.amqp.stack import Road, plain, ready
+from tests.http.socket_client import connect
 from tests.stack import NOW_MS, START_MS, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
@@ -99,6 +101,23 @@ async def test_lines_come_with_their_tags(road: Road) -> None:
         " WHERE name = 'b'"
     )
     assert before_us <= found["us"] <= after_us
+
+
+async def test_a_socket_of_the_face_is_answered_when_the_queue_holds_a_message(road: Road) -> None:
+    """As a request is, with the id of the message."""
+    async with road.face() as (client, publisher):
+        await ready(publisher)
+        face = attrs.evolve(road.stack, url=str(client.base_url).rstrip("/"))
+        async with connect(face) as opened:
+            assert "credit" in await opened.answer()
+            for number in range(3):
+                await opened.send(f"{number}\n{json.dumps(row(START_MS + number, 1))}")
+            said = [await opened.answer() for _ in range(3)]
+        assert [(one["id"], one["status"], one["durability"]) for one in said] == [
+            (str(number), 202, "queued") for number in range(3)
+        ]
+        async with road.consumer():
+            await road.holds(3)
 
 
 async def test_what_needs_the_engine_says_where_it_is(road: Road) -> None:

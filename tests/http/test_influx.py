@@ -17,6 +17,17 @@ from influxdb_client.client.write_api import SYNCHRONOUS, WriteOptions
 from influxdb_client.domain.write_precision import WritePrecision
 
 from atalaia.engine.limits import EngineLimits
+from atalaia.http.influx import InfluxFace
+from atalaia.model.errors import (
+    AtalaiaError,
+    Overloaded,
+    QuotaUsedUp,
+    RuleFileInvalid,
+    RuleFileProblem,
+    RuleInvalid,
+    TooSlow,
+    Unavailable,
+)
 from tests.http.test_sockets import busy
 from tests.stack import NOW_MS, START_MS, Stack, open_stack
 
@@ -348,6 +359,32 @@ async def test_telegraf_rule_503_while_nothing_is_committed(database_url: str) -
             sent = await write(stack, line(1), path)
             assert (sent.status_code, sent.json()["code"]) == (503, "unavailable")
             assert int(sent.headers["retry-after"]) >= 1
+
+
+def kinds(error: type[AtalaiaError]) -> set[type[AtalaiaError]]:
+    """An error and what is one of it."""
+    return {error}.union(*(kinds(kind) for kind in error.__subclasses__()))
+
+
+def test_telegraf_rule_no_status_that_it_does_not_know() -> None:
+    """Never 402, 404, 408, 409, 415 or 422, whatever goes wrong; what may be sent again later can
+    be told from what is wrong, and nothing is told to be wrong that is only slow.
+    """
+    made: dict[type[AtalaiaError], AtalaiaError] = {
+        QuotaUsedUp: QuotaUsedUp("x", code="quota_readings", wait_s=1),
+        RuleInvalid: RuleInvalid("x", line=1, column=1, caret=""),
+        RuleFileInvalid: RuleFileInvalid([RuleFileProblem(None, 1, 1, "x")]),
+    }
+    errors = [made[kind] if kind in made else kind() for kind in kinds(AtalaiaError)]
+    errors += [AtalaiaError("x", code="dead_lettered")]
+    assert len(errors) > 15
+    for v1 in (False, True):
+        for error in errors:
+            rendered = InfluxFace(v1=v1).refuse(error, "id")
+            later = isinstance(error, Overloaded | Unavailable | TooSlow)
+            waits = ("retry-after" in dict(rendered.headers), rendered.status in (429, 503))
+            assert waits == (later, later), error
+            assert rendered.status in {400, 401, 403, 413, 500, 503} | {429} - {429 * v1}, error
 
 
 async def test_telegraf_rule_lines_that_may_come_later_are_not_dropped(stack: Stack) -> None:

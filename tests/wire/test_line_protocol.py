@@ -362,6 +362,15 @@ def test_a_line_of_ten_megabytes_costs_a_few_times_its_size(line: bytes) -> None
     assert peak_bytes < 40 * len(line)
 
 
+def test_a_flood_of_bad_lines_is_too_large() -> None:
+    """Each costs more than a good one, and a tenant's neighbours wait for it."""
+    most = line_protocol.MOST_CAREFUL
+    good = "m,host=a v=1 1\n"
+    assert len(parse(good * 10 + "m\n" * most).rejects) == most
+    with pytest.raises(TooLarge):
+        parse(good * 10 + "m\n" * (most + 1))
+
+
 def test_names_that_hash_alike_are_read_right() -> None:
     """Whoever chooses names so that they collide slows down nobody's reading but this one's."""
     lines = [f"m,host=h{n} v={n} {n}000" for n in range(3_000)]

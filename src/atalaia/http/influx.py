@@ -14,13 +14,7 @@ from atalaia.engine.receipt import Answer
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import encode, headers, status_of
 from atalaia.http.faces import JSON, Rendered, Scope, parameters, precision_of
-from atalaia.model.errors import (
-    AtalaiaError,
-    Invalid,
-    Overloaded,
-    TooSlow,
-    UnsupportedEncoding,
-)
+from atalaia.model.errors import AtalaiaError, Invalid, Overloaded, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.wire.options import WireOptions
 from atalaia.wire.times import Precision
@@ -108,7 +102,7 @@ class InfluxFace:
         status, extra = status_of(error)[0], headers(error)
         if isinstance(error, TooSlow):
             status, extra = 503, [("retry-after", "1")]
-        elif isinstance(error, UnsupportedEncoding) or status == 422:
+        elif status not in _CODES:
             status = 400
         elif status == 429 and self.v1:
             status = 503
@@ -116,7 +110,7 @@ class InfluxFace:
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 
     def _body(self, status: int, message: str, **more: int) -> bytes:
-        body = {"code": _CODES.get(status, "invalid"), "message": message, **more}
+        body = {"code": _CODES[status], "message": message, **more}
         return encode(body | {"error": message} if self.v1 else body)
 
 

@@ -12,13 +12,16 @@ import attrs
 import numpy as np
 
 from atalaia.model.batch import Batch, Bools, Floats, Int64s, Reject
-from atalaia.model.errors import Invalid
+from atalaia.model.errors import Invalid, TooLarge
 from atalaia.wire import line_kernel as k
 from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import RowFault, check_count
 from atalaia.wire.times import LATEST_US, MICROS_PER
+
+MOST_CAREFUL = 10_000
+"""Lines of a body that take the careful road: at some 8 µs each nobody else is served meanwhile."""
 
 
 def parse_lines(body: bytes, options: WireOptions) -> Batch:
@@ -137,6 +140,10 @@ class _Reading:
         found: list[tuple[int, int, int, int, float]] = []
         texts = 0
         careful = np.flatnonzero(self._lines[:, k.L_STATE] == k.CAREFUL)
+        if len(careful) > MOST_CAREFUL:
+            raise TooLarge(
+                f"More than {MOST_CAREFUL:,} lines are wrong or hard to read; send smaller batches."
+            )
         spans = self._lines[careful][:, [k.L_START, k.L_END]].tolist()
         for number, (start, end) in zip(careful.tolist(), spans, strict=True):
             try:
