@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
@@ -134,6 +135,7 @@ class CommitItem:
     where both stand now; judged is empty when it is newest.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
+    audit: who asked for the change, and for what: stored with it.
     following: rows of the same batch, as (series, ts, value), that come in items after this one and
     are not stored without it: a dead letter keeps them too.
     """
@@ -154,6 +156,7 @@ class CommitItem:
     rule_write: RuleWrite | None = None
     tags_write: TagsWrite | None = None
     lateness_write: LatenessWrite | None = None
+    audit: AuditEntry | None = None
     snapshot: bool = False
     following: Sequence[tuple[Int32s, Int64s, Floats]] = ()
 

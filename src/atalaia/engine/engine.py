@@ -40,6 +40,7 @@ from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.engine.threads import Threads
+from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Overloaded, Unavailable
 from atalaia.model.ids import TenantNo
@@ -138,9 +139,13 @@ class Gate:
         return receipt
 
     def edit_rule(
-        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+        self,
+        tenant_no: TenantNo,
+        edit: RuleEdit,
+        quota: Quota = NO_QUOTA,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[StoredRule]:
-        """A rule change, in order with the tenant's batches.
+        """A rule change, in order with the tenant's batches. by: whom the audit names.
 
         Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
         Closing.
@@ -148,23 +153,29 @@ class Gate:
         if isinstance(edit, CreateRule | ReplaceRule):
             parse_rule(edit.text)
         most = self.max_rules(quota)
-        return self._request(tenant_no, partial(RuleRequest, edit, most=most))
+        return self._request(tenant_no, partial(RuleRequest, edit, most=most, by=by))
 
-    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
+    def set_tags(
+        self, tenant_no: TenantNo, sensor: str, tags: dict[str, str], by: Actor = THE_SERVICE
+    ) -> Receipt[None]:
         """New tags for a sensor, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, sensor, tags))
+        return self._request(tenant_no, partial(TagsRequest, sensor, tags, by=by))
 
     def set_lateness(
-        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+        self,
+        tenant_no: TenantNo,
+        sensor: str | None,
+        lateness_us: int | None,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[None]:
         """A new lateness for a sensor or, without one, for the tenant, in order with its batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us))
+        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us, by=by))
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
         """What rules would do if they were saved now, by what is known of the tenant's readings.

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from atalaia.engine.receipt import Answer, Receipt
+from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
@@ -72,6 +73,7 @@ class RuleRequest:
     edit: RuleEdit
     receipt: Receipt[StoredRule]
     most: int
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen(eq=False)
@@ -81,6 +83,7 @@ class TagsRequest:
     sensor: str
     tags: dict[str, str]
     receipt: Receipt[None]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen(eq=False)
@@ -93,6 +96,7 @@ class LatenessRequest:
     sensor: str | None
     lateness_us: int | None
     receipt: Receipt[None]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen

@@ -16,8 +16,11 @@ from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
     alerts,
+    api_keys,
+    audit,
     backtest,
     explain,
+    login,
     metrics,
     ops,
     rule_files,
@@ -25,7 +28,10 @@ from atalaia.http import (
     sensors,
     settings,
     status,
+    tenants,
+    users,
 )
+from atalaia.http.access import check_access
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.connection import use_connection
@@ -33,6 +39,7 @@ from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem
 from atalaia.http.ingest import IngestRoute, Take, into
 from atalaia.http.ops import Checks
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.sessions import Sessions
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.model.principal import Principal
@@ -52,11 +59,13 @@ def create_app(
     gate: Gate | NoEngine,
     queries: Queries,
     *,
+    sessions: Sessions,
     take: Take | None = None,
     checks: Checks | None = None,
 ) -> Front:
     """The whole face as one ASGI callable.
 
+    sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
     """
     if take is None:
@@ -72,7 +81,9 @@ def create_app(
     async def identify() -> None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
-        g.principal = request.scope["state"].get("principal")  # under /v1 there is one
+        g.principal = request.scope["state"].get("principal")
+        if request.url_rule is not None and request.method != "OPTIONS":
+            check_access(g.principal, request.method, request.url_rule.rule)
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -101,6 +112,11 @@ def create_app(
     app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(status.blueprint(gate))
+    app.register_blueprint(login.blueprint(sessions))
+    app.register_blueprint(users.blueprint(sessions.people))
+    app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(audit.blueprint(sessions.people))
+    app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
     # The front takes POST; this says to other methods what is allowed.
     app.add_url_rule(INGEST_PATH, "ingest", methods=["POST"], provide_automatic_options=False)
@@ -109,7 +125,8 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    return Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
+    authenticator = Authenticator(queries, sessions)
+    return Front(face, IngestRoute(take), authenticator, Turnstile(admit), MAX_BODY_BYTES)
 
 
 def _handle_errors(app: QuartTrio) -> None:

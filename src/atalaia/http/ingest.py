@@ -11,8 +11,9 @@ import trio
 from atalaia.engine.engine import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.receipt import Answer
+from atalaia.http.access import check_access
 from atalaia.http.asgi import INGEST_PATH, Scope, Send, respond
-from atalaia.http.auth import header_fields, require
+from atalaia.http.auth import header_fields
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.principal import Principal
@@ -67,7 +68,7 @@ class IngestRoute:
 
     async def _ingest(self, scope: Scope, body: bytes) -> Answer:
         principal = scope["state"]["principal"]
-        require(principal, "ingest")
+        check_access(principal, "POST", INGEST_PATH)
         fields = header_fields(scope)
         options = _options(scope["query_string"].decode("latin-1"), fields.get(b"content-type", ""))
         encoding = fields.get(b"content-encoding", "identity").strip().lower()

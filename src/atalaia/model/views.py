@@ -113,3 +113,6 @@ class KeyRecord:
     hash: bytes
     scopes: frozenset[str]
     quota: Quota = NO_QUOTA
+    name: str = ""
+    suspended: bool = False
+    """The tenant is."""

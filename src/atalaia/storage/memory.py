@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
 from atalaia.model.views import AlertFilter, AlertState, AlertStep, AlertView, OpeningView, Point
@@ -69,6 +70,7 @@ class MemoryTenant:
     rules: dict[RuleNo, RuleWrite] = attrs.field(factory=dict)
     alerts: dict[UUID, AlertRow] = attrs.field(factory=dict)
     steps: dict[tuple[UUID, Micros, int], AlertStep] = attrs.field(factory=dict)
+    audit: dict[int, AuditEntry] = attrs.field(factory=dict)
     letters: list[tuple[str, CommitItem]] = attrs.field(factory=list)
 
 
@@ -133,6 +135,7 @@ class MemoryDatabase:
                 self._write_tags(item)
                 self._write_lateness(item)
                 self._write_alerts(item)
+                self._write_audit(item)
             for item in items:
                 self._write_state(item)
             for item in items:
@@ -212,6 +215,11 @@ class MemoryDatabase:
             self._put(
                 self.tenants, item.tenant_no, attrs.evolve(tenant, lateness_us=write.lateness_us)
             )
+
+    def _write_audit(self, item: CommitItem) -> None:
+        audit = self.tenants[item.tenant_no].audit
+        if item.audit is not None:
+            self._insert(audit, len(audit) + 1, item.audit)
 
     def _write_alerts(self, item: CommitItem) -> None:
         tenant = self.tenants[item.tenant_no]

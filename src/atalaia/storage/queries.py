@@ -49,7 +49,7 @@ class PostgresQueries:
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
-            row = await connection.fetchrow("SELECT * FROM find_key_with_quota($1)", key_id)
+            row = await connection.fetchrow("SELECT * FROM find_credential($1)", key_id)
             if row is None:
                 return None
             quota = Quota(
@@ -60,8 +60,9 @@ class PostgresQueries:
                 key_id,
             )
             return KeyRecord(
-                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota
-            )
+                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota,
+                row["name"], row["suspended"],
+            )  # fmt: skip
 
         return await self._database.as_tenant(NO_TENANT, work)
 
