@@ -119,6 +119,14 @@ class LatenessWrite:
     lateness_us: int | None
 
 
+@attrs.frozen
+class Waiting:
+    """Tenants that are waited for, and those of them that are suspended, with how long, in µs."""
+
+    awake: Sequence[TenantNo]
+    suspended_us: Mapping[TenantNo, int] = attrs.field(factory=dict)
+
+
 _no_series = partial(np.empty, 0, np.int32)
 _no_times = partial(np.empty, 0, np.int64)
 _no_values = partial(np.empty, 0, np.float64)
@@ -178,7 +186,7 @@ class EngineStore(Protocol):
         """When the newest reading of each sensor arrived; sensors without one are left out."""
         ...
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
         """Tenants with a rule in service that opens alerts without a reading."""
         ...
 

@@ -122,6 +122,25 @@ async def test_a_suspended_tenant_is_out(stack: Stack, above: dict[str, str]) ->
     ]  # fmt: skip
 
 
+async def test_the_engine_learns_who_is_suspended(stack: Stack, above: dict[str, str]) -> None:
+    """Of those with a rule of silence; and for how long."""
+    other = await make_tenant(stack.bridge, stack.database_url, "other")
+    text = {"text": "rule silent on sensors when no data for 10m"}
+    async with client(stack, {"x-api-key": other}) as theirs:
+        await theirs.post("/v1/rules", json=text)
+        tenant_id = (await theirs.get("/v1/me")).json()["tenant_id"]
+    await stack.client.post("/v1/rules", json=text)
+    own = await stack.tenant_no()
+    assert len((await stack.store.waiting_tenants()).awake) == 2
+    async with client(stack, above) as platform:
+        await platform.post(f"/v1/admin/tenants/{tenant_id}/suspend")
+    await stack.sql("UPDATE tenants SET suspended_at = suspended_at - interval '90 seconds'")
+    waiting = await stack.store.waiting_tenants()
+    assert waiting.awake == [own]
+    (suspended_us,) = waiting.suspended_us.values()
+    assert 90e6 <= suspended_us < 120e6
+
+
 async def test_nobody_suspends_themselves_nor_who_is_not_there(
     stack: Stack, above: dict[str, str]
 ) -> None:

@@ -59,6 +59,15 @@ def test_made_ones_are_taken() -> None:
         assert find_fault(new_password(), "admin@atalaia.local") is None
 
 
+def test_nobodys_password_is_compared_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same cost: how long it takes says nothing."""
+    compared = []
+    monkeypatch.setattr("bcrypt.checkpw", lambda _, stored: compared.append(stored))
+    for stored in (hash_password("x"), None):
+        password_matches("x", stored)
+    assert [stored[:7] for stored in compared] == [b"$2b$12$"] * 2
+
+
 def test_passwords_are_compared() -> None:
     """The right one alone; nobody's password is none; what bcrypt does not read is not right."""
     stored = hash_password("x" * 72)

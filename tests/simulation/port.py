@@ -21,6 +21,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.memory import MemoryEngineStore
 from tests.simulation.plan import Fault
@@ -74,7 +75,7 @@ class Port:
         work = partial(self.store.last_heard, tenant_no, image)
         return await self._through("load", tenant_no, work)
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
         return await self._through("waiting", None, self.store.waiting_tenants)
 
     async def window_rows(

@@ -283,7 +283,7 @@ async def test_rules_and_tags_are_as_they_were_written_last(place: Place) -> Non
     (sensor,) = (await place.image()).sensors
     first, waiting = rule("r"), rule("w", 2, waits=True)
     await place.commit(item(10, rule_write=first), item(11, rule_write=waiting))
-    assert await place.store.waiting_tenants() == [place.one]
+    assert (await place.store.waiting_tenants()).awake == [place.one]
     edited = attrs.evolve(first.rule, text="rule r on sensors when t > 2", version=2)
     await place.commit(item(12, rule_write=RuleWrite(edited)),
                        item(13, tags_write=TagsWrite(sensor.sensor_no, {"zone": "n"})))  # fmt: skip
@@ -295,7 +295,7 @@ async def test_rules_and_tags_are_as_they_were_written_last(place: Place) -> Non
     await place.commit(item(15, rule_write=rule("w", 3)))
     image = await place.image()
     assert ([row.name for row in image.rules], image.next_rule_no) == (["r", "w"], 4)
-    assert await place.store.waiting_tenants() == []
+    assert (await place.store.waiting_tenants()).awake == []
 
 
 async def test_an_alert_is_the_sum_of_its_steps(place: Place) -> None:

@@ -43,7 +43,7 @@ from atalaia.engine.threads import Threads
 from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Overloaded, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import SECOND_US, TenantNo
 from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
@@ -206,6 +206,8 @@ class Gate:
     async def wake_waiting(self) -> None:
         """Start the actors of tenants whose rules wait for silence: nobody else would.
 
+        Who is suspended can send nothing, and so is not silent; of it nobody is started.
+
         Raises StoreUnavailable, StoreRefused.
         """
         self._lost = trio.Event()
@@ -215,9 +217,15 @@ class Gate:
             self._listening.unanswered()
             raise
         self._listening.answered()
-        for tenant_no in waiting:
-            if not self._closing and tenant_no not in self._tenants:
+        for tenant_no in waiting.awake:
+            if tenant_no in self._tenants:
+                self._listening.of(tenant_no).suspended.end()
+            elif not self._closing:
                 self._start(tenant_no)
+        for tenant_no, suspended_us in waiting.suspended_us.items():
+            if tenant_no in self._tenants:
+                since = trio.current_time() - suspended_us / SECOND_US
+                self._listening.of(tenant_no).suspended.begin(since)
 
     async def lost(self) -> None:
         """Wait until there may be somebody to wake who was awake at the last look."""

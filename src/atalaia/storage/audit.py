@@ -21,7 +21,9 @@ from atalaia.storage.database import setup_connection_aio
 
 _INSERT = (
     "INSERT INTO audit (tenant_id, actor, actor_name, action, target, detail)"
-    " SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[])"
+    " SELECT tenant, actor, name, action, target, detail FROM"
+    " unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[])"
+    " WITH ORDINALITY AS entry (tenant, actor, name, action, target, detail, nr) ORDER BY nr"
 )
 _COLUMNS = "seq, at, actor, actor_name, action, target, detail::text AS detail, hash"
 CHECK_ROWS = 5_000

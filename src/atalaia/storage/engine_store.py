@@ -20,6 +20,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.commit import (
     commit_group_aio,
@@ -92,13 +93,16 @@ class PostgresEngineStore:
                 heard[sensor] = max(heard.get(sensor, point.received_at), point.received_at)
         return heard
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
-        async def work(connection: asyncpg.Connection) -> list[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
+        async def work(connection: asyncpg.Connection) -> Waiting:
             rows = await connection.fetch(
-                "SELECT DISTINCT tenant_id FROM rules"
-                " WHERE waits AND enabled AND deleted_at IS NULL ORDER BY tenant_id"
+                "SELECT tenant_id,"
+                " (extract(epoch FROM now() - suspended_at) * 1000000)::int8 AS suspended_us"
+                " FROM tenants t WHERE EXISTS (SELECT FROM rules r WHERE r.tenant_id = t.tenant_id"
+                " AND waits AND enabled AND deleted_at IS NULL) ORDER BY tenant_id"
             )
-            return [TenantNo(row["tenant_id"]) for row in rows]
+            suspended = {row[0]: row[1] for row in rows if row[1] is not None}
+            return Waiting([row[0] for row in rows if row[1] is None], suspended)
 
         return await self._database.as_writer(work)
 

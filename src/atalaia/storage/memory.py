@@ -27,6 +27,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.partitions import Partition, Partitions, parse_partition
 
@@ -340,12 +341,15 @@ class MemoryEngineStore:
                 heard[row.sensor_no] = max(heard.get(row.sensor_no, Micros(0)), point.received_at)
         return heard
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
-        return [
-            number
-            for number, tenant in self.database.tenants.items()
-            if any(w.waits and w.rule.enabled and not w.deleted for w in tenant.rules.values())
-        ]
+    async def waiting_tenants(self) -> Waiting:
+        """Nobody is suspended here: that is done behind the engine's back."""
+        return Waiting(
+            [
+                number
+                for number, tenant in self.database.tenants.items()
+                if any(w.waits and w.rule.enabled and not w.deleted for w in tenant.rules.values())
+            ]
+        )
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s

@@ -75,9 +75,10 @@ class PostgresQueries:
     async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
         async def work(connection: asyncpg.Connection) -> Quota:
             row = await connection.fetchrow(
-                "SELECT readings_per_s, bytes_per_s, max_rules FROM tenants"
+                "SELECT readings_per_s, bytes_per_s, max_rules,"
+                " suspended_at IS NOT NULL AS suspended FROM tenants"
             )
-            return NO_QUOTA if row is None else Quota(*row)
+            return NO_QUOTA if row is None else Quota(**row)
 
         return await self._database.as_tenant(tenant_no, work)
 

@@ -31,4 +31,3 @@ $$;
 REVOKE ALL ON FUNCTION list_tenants, show_tenant, make_tenant, suspend_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION list_tenants, show_tenant, make_tenant, suspend_tenant
   TO atalaia_platform;
-GRANT SELECT (suspended_at) ON tenants TO atalaia_writer;
