@@ -14,7 +14,8 @@ from atalaia.model.errors import Forbidden
 from atalaia.model.ids import TenantNo
 from atalaia.model.principal import LEAST_ROLE, ROLES, SCOPES, Person, Principal
 from tests.people import add_key, add_user, bearer, client, tokens
-from tests.stack import Stack
+from tests.security.test_tokens import forged, header_of, part_of
+from tests.stack import TEST_SECRET, Stack
 
 pytestmark = pytest.mark.postgres
 
@@ -111,6 +112,48 @@ async def test_a_key_is_taken_where_clients_put_it(stack: Stack, header: str) ->
     name, _, value = header.format(stack.api_key).partition(": ")
     async with client(stack, {name: value}) as asking:
         assert (await asking.get("/v1/me")).json()["subject"].startswith("key:")
+
+
+@pytest.mark.parametrize(
+    "attack", ["none", "unsigned", "HS512", "kid", "crit", "jku", "typ", "expired", "nbf", "aud"]
+)
+async def test_a_forged_token_is_answered_401(stack: Stack, attack: str) -> None:
+    """Whatever is wrong with it: one answer, which says how to do it right."""
+    await add_user(stack, "a@example.org")
+    good = (await tokens(stack, "a@example.org"))["access_token"]
+    header, payload = header_of(good), part_of(good, 1)
+    now_s = payload["iat"]
+    headers = {
+        "none": {"alg": "none"}, "HS512": {"alg": "HS512"}, "kid": {"kid": "0"},
+        "crit": {"crit": ["exp"]}, "jku": {"jku": "https://evil.example"}, "typ": {"typ": "JWT"},
+    }  # fmt: skip
+    payloads = {
+        "expired": {"exp": now_s - 60}, "nbf": {"nbf": now_s + 60}, "aud": {"aud": "x"},
+    }  # fmt: skip
+    token = forged(
+        header | headers.get(attack, {}), payload | payloads.get(attack, {}), TEST_SECRET,
+        "HS512" if attack == "HS512" else None,
+    )  # fmt: skip
+    if attack in ("none", "unsigned"):
+        token = token.rpartition(".")[0] + "."
+    async with client(stack) as asking:
+        answers = [
+            await asking.get("/v1/me", headers={"authorization": f"Bearer {text}"})
+            for text in (good, token)
+        ]
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert answers[1].headers["www-authenticate"] == 'Bearer realm="atalaia"'
+    assert answers[1].json()["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b'{"email": 1}', b"\xff", b"null"])
+async def test_junk_for_strangers_is_a_bad_request(stack: Stack, body: bytes) -> None:
+    """Nothing that somebody sends before signing in is our fault."""
+    async with client(stack) as stranger:
+        for route, access in ROUTES.items():
+            method, _, path = route.partition(" ")
+            if access.role is None and method == "POST":
+                assert (await stranger.post(path, content=body)).status_code == 400, route
 
 
 async def test_a_token_is_no_key_and_a_key_no_token(stack: Stack) -> None:

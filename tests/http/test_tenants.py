@@ -144,9 +144,13 @@ async def test_the_engine_learns_who_is_suspended(stack: Stack, above: dict[str,
 async def test_nobody_suspends_themselves_nor_who_is_not_there(
     stack: Stack, above: dict[str, str]
 ) -> None:
+    """Wherever the one who asks is just visiting."""
     async with client(stack, above) as platform:
         own = (await platform.get("/v1/me")).json()["tenant_id"]
-        assert (await platform.post(f"/v1/admin/tenants/{own}/suspend")).status_code == 409
+        made = await make(platform)
+        for visiting in ({}, {"x-tenant-id": made["id"]}):
+            path = f"/v1/admin/tenants/{own}/suspend"
+            assert (await platform.post(path, headers=visiting)).status_code == 409
         for unknown in (uuid4(), "x"):
             for what in ("/suspend", "/resume"):
                 path = f"/v1/admin/tenants/{unknown}{what}"

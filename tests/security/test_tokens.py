@@ -27,9 +27,13 @@ CLAIMS = AccessClaims(uuid4(), uuid4(), 3)
 KEYS = TokenKeys([OURS])
 
 
-def header_of(token: str) -> dict[str, Any]:
-    part = token.partition(".")[0]
+def part_of(token: str, number: int) -> dict[str, Any]:
+    part = token.split(".")[number]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))  # type: ignore[no-any-return]
+
+
+def header_of(token: str) -> dict[str, Any]:
+    return part_of(token, 0)
 
 
 HEADER = header_of(KEYS.sign(CLAIMS, now_s=NOW_S, lives_s=900))

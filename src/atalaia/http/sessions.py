@@ -67,7 +67,7 @@ class Sessions:
             claims.version,
         ):
             raise Unauthenticated(EXPIRED)
-        if record.suspended and not record.person.platform:
+        if record.suspended:
             raise Suspended
         return Principal(
             record.tenant_no, record.tenant_id, "", frozenset(), record.quota, record.person

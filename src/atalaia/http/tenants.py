@@ -32,13 +32,13 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
 
     async def switch(tenant: str, *, suspended: bool) -> dict[str, Any]:
         tenant_id = params.identifier(tenant)
-        if suspended and tenant_id == g.principal.tenant_id:
-            raise Conflict("One's own tenant cannot be suspended.")
         found = None
         if tenant_id is not None:
             found = await tenants.suspend(tenant_id, suspended=suspended, by=g.principal.actor)
         if found is None:
             raise _no_tenant()
+        if suspended and found.suspended_at is None:
+            raise Conflict("The tenant of those who look after all is never suspended.")
         return _render(found)
 
     @routes.get("")

@@ -21,11 +21,15 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   INSERT INTO tenants (tenant_uuid, name) VALUES (new_uuid, new_name) RETURNING tenant_id
 $$;
 
--- The tenant's number where something changed.
+-- The tenant's number where something changed. The tenant of those who look after all is never
+-- suspended: nobody would be left to resume it.
 CREATE FUNCTION suspend_tenant(wanted uuid, suspended bool) RETURNS int4
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-  UPDATE tenants SET suspended_at = CASE WHEN suspended THEN now() END
-  WHERE tenant_uuid = wanted AND (suspended_at IS NOT NULL) <> suspended RETURNING tenant_id
+  UPDATE tenants t SET suspended_at = CASE WHEN suspended THEN now() END
+  WHERE tenant_uuid = wanted AND (suspended_at IS NOT NULL) <> suspended
+    AND NOT (suspended AND EXISTS (
+      SELECT FROM users u WHERE u.tenant_id = t.tenant_id AND u.platform))
+  RETURNING tenant_id
 $$;
 
 REVOKE ALL ON FUNCTION list_tenants, show_tenant, make_tenant, suspend_tenant FROM PUBLIC;
