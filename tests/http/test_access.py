@@ -123,11 +123,11 @@ async def test_a_forged_token_is_answered_401(stack: Stack, attack: str) -> None
     good = (await tokens(stack, "a@example.org"))["access_token"]
     header, payload = header_of(good), part_of(good, 1)
     now_s = payload["iat"]
-    headers = {
+    headers: dict[str, dict[str, Any]] = {
         "none": {"alg": "none"}, "HS512": {"alg": "HS512"}, "kid": {"kid": "0"},
         "crit": {"crit": ["exp"]}, "jku": {"jku": "https://evil.example"}, "typ": {"typ": "JWT"},
     }  # fmt: skip
-    payloads = {
+    payloads: dict[str, dict[str, Any]] = {
         "expired": {"exp": now_s - 60}, "nbf": {"nbf": now_s + 60}, "aud": {"aud": "x"},
     }  # fmt: skip
     token = forged(
