@@ -85,7 +85,7 @@ class Authenticator:
         if tenant_id is None or tenant_no is None:
             raise NotFound("There is no tenant with this id.")
         quota = await self._queries.tenant_quota(tenant_no)
-        asked = {"method": scope["method"], "path": scope["path"]}
+        asked = {"method": scope.get("method", scope["type"]), "path": scope["path"]}
         entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
         await self.sessions.people.record(tenant_no, entry)
         return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)

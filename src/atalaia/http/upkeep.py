@@ -42,8 +42,10 @@ async def write_down(authenticator: Authenticator, sessions: Sessions) -> None:
             used = {}
         if failures:
             await sessions.people.note_failures(failures)
+            failures = {}
     except (StoreUnavailable, StoreRefused) as error:
+        log.warning("upkeep_failed", error=str(error))
+    finally:
         authenticator.used = used | authenticator.used
         for email, count in failures.items():
             sessions.failures[email] = sessions.failures.get(email, 0) + count
-        log.warning("upkeep_failed", error=str(error))
