@@ -38,13 +38,17 @@ class Logins(Protocol):
 
     async def begin_session(
         self, login: LoginRecord, session: NewSession, rehashed: str | None
-    ) -> None:
-        """rehashed: the password's hash, where it is to be replaced by one at today's cost."""
+    ) -> bool:
+        """False: the user is not any more as the login says. rehashed: the password's hash, where
+        it is to be replaced by one at today's cost.
+        """
         ...
 
     async def rotate(self, token_hash: bytes, next_hash: bytes) -> Rotation | None:
         """Exchange a refresh token. None: it does not hold, or was used already; then its session
         is revoked, unless it is asked for once more at once and nothing has come of it yet.
+
+        Raises Suspended, and the token is not used up.
         """
         ...
 

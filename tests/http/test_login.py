@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import trio
@@ -10,7 +11,9 @@ import trio
 from atalaia.http import login as login_routes
 from atalaia.http import sessions as sessions_module
 from atalaia.http.hashing import Hashing
+from atalaia.model.audit import Actor
 from atalaia.model.errors import Unavailable
+from atalaia.model.people import NewSession
 from atalaia.security.passwords import COST, password_matches
 from atalaia.security.tokens import TokenKeys
 from tests.people import PASSWORD, add_user, bearer, client, login, post, tokens
@@ -310,7 +313,7 @@ async def test_hashing_has_a_line_of_its_own_and_an_end() -> None:
         for _ in range(30):
             nursery.start_soon(one)
         with trio.move_on_after(5):
-            while refused < 12:
+            while refused < 12 or running < 2:
                 await trio.sleep(0.01)
         gate.set()
     assert (most, refused) == (2, 12)
@@ -336,6 +339,20 @@ async def test_tokens_of_another_secret_open_nothing(stack: Stack) -> None:
     assert await me(stack, signed_in) == 200
     stack.sessions.keys = TokenKeys([b"another secret, as long as the other one"])
     assert await me(stack, signed_in) == 401
+
+
+async def test_a_password_that_changes_meanwhile_begins_no_session(stack: Stack) -> None:
+    """While the old one was compared: or it would open a session after all were ended."""
+    user_id = await add_user(stack, EMAIL)
+    people, tenant_no = stack.sessions.people, await stack.tenant_no()
+    session = NewSession(uuid4(), b"hash", 60)
+    known = await people.find_login(EMAIL)
+    assert known is not None
+    await people.set_password(tenant_no, user_id, "another hash", Actor("test"))
+    assert not await people.begin_session(known, session, "the old one, hashed anew")
+    (row,) = await stack.sql("SELECT password_hash FROM users WHERE email = $1", EMAIL)
+    assert row["password_hash"] == "another hash"
+    assert await stack.sql("SELECT FROM sessions") == []
 
 
 async def test_a_token_of_former_credentials_opens_nothing(stack: Stack) -> None:

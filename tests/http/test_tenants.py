@@ -111,9 +111,12 @@ async def test_a_suspended_tenant_is_out(stack: Stack, above: dict[str, str]) ->
                     said = (response.status_code, response.json()["code"])
                     assert said == (403, "tenant_suspended")
                 assert (await login(stack, ZE, "wrong")).status_code == 401
+                again = {"refresh_token": signed_in["refresh_token"]}
+                assert (await post(stack, "/v1/auth/refresh", again)).status_code == 403
                 assert (await stack.send(row(NOW_MS, 1.0))).status_code == 200
                 assert (await platform.post(f"{path}/resume")).json()["suspended_at"] is None
                 assert (await ze.get("/v1/sensors")).status_code == 200
+                assert (await post(stack, "/v1/auth/refresh", again)).status_code == 200
                 sent = await gateway.post("/v1/readings", json=row(NOW_MS, 1.0))
                 assert sent.status_code == 200
             log = (await ze.get("/v1/audit")).json()["data"]

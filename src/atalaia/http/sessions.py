@@ -95,7 +95,8 @@ class Sessions:
             rehashed = await self.hashing.run(hash_password, password)
         refresh = new_refresh()
         session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s)
-        await self.people.begin_session(login, session, rehashed)
+        if not await self.people.begin_session(login, session, rehashed):
+            raise Unauthenticated(WRONG, code="login_refused")
         claims = AccessClaims(login.user_id, session.session_id, login.version)
         return self._tokens(claims, refresh, self.settings.refresh_s)
 
@@ -113,7 +114,7 @@ class Sessions:
         return login
 
     async def refresh(self, token: str) -> Tokens:
-        """Raises Unauthenticated."""
+        """Raises Unauthenticated, Suspended."""
         following = self.keys.next_refresh(token)
         rotation = await self.people.rotate(hash_secret(token), hash_secret(following))
         if rotation is None:

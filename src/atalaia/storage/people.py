@@ -43,8 +43,8 @@ class PostgresPeople:
 
     async def begin_session(
         self, login: LoginRecord, session: NewSession, rehashed: str | None
-    ) -> None:
-        await self._database.as_tenant(
+    ) -> bool:
+        return await self._database.as_tenant(
             login.tenant_no,
             lambda connection: sessions.begin_session_aio(connection, login, session, rehashed),
         )

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from atalaia.model.audit import Actor, AuditEntry
+from atalaia.model.errors import Suspended
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.model.people import LoginRecord, NewLink, NewSession, Rotation, SessionRecord
 from atalaia.model.principal import Person
@@ -56,7 +57,18 @@ async def find_session_aio(
 
 async def begin_session_aio(
     connection: asyncpg.Connection, login: LoginRecord, session: NewSession, rehashed: str | None
-) -> None:
+) -> bool:
+    # The user's row first, as whoever changes the password or the role does: so a session that
+    # they do not see yet is not begun after they have ended all.
+    still = await connection.execute(
+        "UPDATE users SET last_login_at = now(), password_hash = coalesce($3, password_hash)"
+        " WHERE user_id = $1 AND token_version = $2 AND disabled_at IS NULL",
+        login.user_id,
+        login.version,
+        rehashed,
+    )
+    if still != "UPDATE 1":
+        return False
     await connection.execute(
         "DELETE FROM sessions WHERE user_id = $1 AND ends_at < now()", login.user_id
     )
@@ -69,15 +81,10 @@ async def begin_session_aio(
         session.lives_s,
     )
     await _insert_token_aio(connection, login.tenant_no, session.session_id, session.token_hash)
-    await connection.execute(
-        "UPDATE users SET last_login_at = now(), password_hash = coalesce($2, password_hash)"
-        " WHERE user_id = $1",
-        login.user_id,
-        rehashed,
-    )
     actor = Actor(f"user:{login.user_id}", login.email)
     entry = AuditEntry(actor, "session.began", str(session.session_id))
     await write_entry_aio(connection, login.tenant_no, entry)
+    return True
 
 
 async def _insert_token_aio(
@@ -99,6 +106,8 @@ async def rotate_aio(
     if tenant_no is None:
         return None
     await enter_tenant_aio(connection, tenant_no)
+    if await connection.fetchval("SELECT suspended_at IS NOT NULL FROM tenants"):
+        raise Suspended  # and the token is not used up
     session_id = await connection.fetchval(
         "UPDATE refresh_tokens SET used_at = clock_timestamp(), next_hash = $2"
         " WHERE token_hash = $1 AND used_at IS NULL RETURNING session_id",
