@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from atalaia.http.access import ROUTES, Access
-from atalaia.model.principal import ROLES, SCOPES
+from atalaia.model.principal import OPENED_BY, ROLES, SCOPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "access.md"
@@ -36,7 +36,9 @@ def _opens(access: Access) -> list[bool]:
     people = [rank >= least for rank in range(len(ROLES))] + [True]
     if access.scope is None:
         return people + [False] * len(SCOPES)
-    return people + [access.scope == "any" or scope in (access.scope, "admin") for scope in SCOPES]
+    if access.scope == "any":
+        return people + [True] * len(SCOPES)
+    return people + [scope in OPENED_BY[access.scope] for scope in SCOPES]
 
 
 def current_page(text: str) -> str:

@@ -51,6 +51,8 @@ def expected(access: Access, who: str) -> bool:
     if kind == "stranger":
         return False
     if kind == "key":
+        if access.scope == "read" and rank in ("rules", "sensors"):
+            return True
         return access.scope == "any" or (
             access.scope is not None and rank in (access.scope, "admin")
         )

@@ -15,9 +15,18 @@ Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 Scope = Literal["read", "ingest", "rules", "sensors", "admin"]
-"""Of API keys. `admin` includes all others."""
+"""Of API keys. `admin` includes all others; who may change rules or sensors may look, too."""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+OPENED_BY: dict[Scope, frozenset[str]] = {
+    "read": frozenset({"read", "rules", "sensors", "admin"}),
+    "ingest": frozenset({"ingest", "admin"}),
+    "rules": frozenset({"rules", "admin"}),
+    "sensors": frozenset({"sensors", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""Any of these is enough where a key needs that scope."""
 
 LEAST_ROLE: dict[Scope, Role] = {
     "read": "viewer",
@@ -75,4 +84,4 @@ class Principal:
     def may(self, scope: Scope) -> bool:
         if self.person is not None:
             return self.person.may(scope)
-        return scope in self.scopes or "admin" in self.scopes
+        return not self.scopes.isdisjoint(OPENED_BY[scope])
