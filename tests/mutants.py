@@ -693,7 +693,7 @@ MUTANTS = (
     Mutant(
         "a-line-of-hashing-without-end", "5 bounded", "http/hashing.py",
         "        if self._inside >= AT_ONCE + MOST_WAITING:", "        if False:",
-        LOGIN + "test_hashing_has_a_line_of_its_own_and_an_end",
+        "tests/http/test_hashing.py::test_hashing_has_a_line_of_its_own_and_an_end",
     ),
     Mutant(
         "strangers-send-much", "5 bounded", "http/asgi.py",
