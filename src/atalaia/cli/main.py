@@ -23,6 +23,7 @@ COMMANDS = {
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
     "alerts:alerts": "Show the alerts of a running server, or one with its history.",
     "quotas:app": "Show and set how much tenants and keys may send.",
+    "users:app": "Let a user choose another password.",
     "audit:app": "Check the record of who did what.",
 }
 """Help stands here too, since the list of commands must not import them."""

@@ -14,10 +14,10 @@ from atalaia.model.people import LinkPurpose, NewLink
 from atalaia.model.principal import Principal
 from atalaia.security.api_keys import hash_secret
 from atalaia.security.passwords import find_fault, hash_password
-from atalaia.security.tokens import new_link
+from atalaia.security.tokens import INVITATION_LIVES_S, RESET_LIVES_S, new_link
 
 FORGOT_S = 0.5  # the answer comes after so long, whether there is such a user or not
-LINK_LIVES_S = {"invitation": 7 * 86_400, "reset": 3_600}
+LINK_LIVES_S = {"invitation": INVITATION_LIVES_S, "reset": RESET_LIVES_S}
 
 
 @attrs.frozen

@@ -25,6 +25,7 @@ LEEWAY_S = 5  # of clocks of several processes
 MIN_SECRET_BYTES = 32
 MAX_TOKEN_CHARS = 2_048
 REFRESH_PREFIX = "atr_"
+INVITATION_LIVES_S, RESET_LIVES_S = 7 * 86_400, 3_600
 
 KNOWN_SECRETS = frozenset({b"chave-super-secreta-de-producao-256-bits", b"0" * 32, b"x" * 32})
 """Of examples: long enough, and everybody has them."""

@@ -5,12 +5,15 @@ from uuid import UUID
 
 import asyncpg
 
-from atalaia.model.audit import Actor, AuditEntry
-from atalaia.model.errors import Conflict
+from atalaia.bridge import Bridge
+from atalaia.model.audit import COMMAND_LINE, Actor, AuditEntry
+from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.model.people import NewLink, UserView
 from atalaia.model.principal import Role
+from atalaia.storage.accounts import transaction_aio
 from atalaia.storage.audit import write_entry_aio
+from atalaia.storage.database import setup_connection_aio
 from atalaia.storage.sessions import end_access_aio, put_link_aio
 
 MOST_USERS = 1_000
@@ -124,6 +127,24 @@ async def delete_user_aio(
     entry = AuditEntry(by, "user.deleted", str(user_id), {"email": user.email, "role": user.role})
     await write_entry_aio(connection, tenant_no, entry)
     return True
+
+
+async def link_for(bridge: Bridge, url: str, email: str, link: NewLink) -> None:
+    """A link for a user of any tenant, by the powerful role. Raises NotFound, StartupRefused."""
+    await bridge.call(_link_for_aio, url, email, link)
+
+
+async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        await setup_connection_aio(connection)
+        row = await connection.fetchrow(
+            "SELECT tenant_id, user_id FROM users WHERE email = $1", email
+        )
+        if row is None:
+            raise NotFound(f"The database knows no user {email}.")
+        await put_link_aio(connection, row["tenant_id"], row["user_id"], email, link)
+        entry = AuditEntry(COMMAND_LINE, "user.link_sent", str(row["user_id"]), {"email": email})
+        await write_entry_aio(connection, row["tenant_id"], entry)
 
 
 async def _lock_admins_aio(connection: asyncpg.Connection) -> set[UUID]:
