@@ -43,6 +43,13 @@ GROUPS = "tests/rules/test_groups.py::"
 SILENT = "tests/rules/test_silent.py::"
 LATENESS = "tests/engine/test_lateness.py::"
 INFLUX = "tests/http/test_influx.py::"
+ACCESS = "tests/http/test_access.py::"
+TOKENS = "tests/security/test_tokens.py::"
+LOGIN = "tests/http/test_login.py::"
+THROTTLE = "tests/http/test_throttle.py::"
+TENANTS = "tests/http/test_tenants.py::"
+WALLS = "tests/http/test_walls.py::"
+AUDIT = "tests/storage/test_audit.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -209,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-limit-of-bodies", "5 bounded", "http/asgi.py",
-        "if len(body) + len(part) > self.max_body_bytes:", "if len(body) > 1 << 40:",
+        "if len(body) + len(part) > most_bytes:", "if len(body) > 1 << 40:",
         "tests/http/test_connections.py::test_a_body_beyond_the_limit_closes_the_connection",
     ),
     Mutant(
@@ -699,6 +706,142 @@ MUTANTS = (
         "if self.length + len(event.data) > self.max_length:", "if False:",
         "tests/http/test_ingest_socket.py::"
         "test_a_message_beyond_the_size_is_refused_and_not_held",
+    ),
+    Mutant(
+        "closed-by-default-forgotten", "4 apart", "http/access.py",
+        '        raise Forbidden("Nobody may do this: it is not said who may.")', "        return",
+        ACCESS + "test_a_route_that_says_nothing_is_closed",
+    ),
+    Mutant(
+        "roles-not-asked", "4 apart", "http/access.py",
+        "    elif not person.is_at_least(access.role):", "    elif False:",
+        ACCESS + "test_each_role_and_each_scope_opens_what_the_table_says",
+    ),
+    Mutant(
+        "header-of-a-token-is-read", "4 apart", "security/tokens.py",
+        'key = self._by_header.get(token.partition(".")[0])',
+        "key = next(iter(self._by_header.values()))",
+        TOKENS + "test_another_header_is_never_acted_on",
+    ),
+    Mutant(
+        "claims-not-asked", "4 apart", "security/tokens.py",
+        "            registry.validate(claims)\n", "",
+        TOKENS + "test_claims_that_do_not_hold_are_nobodys",
+    ),
+    Mutant(
+        "nobodys-password-is-quick", "4 apart", "security/passwords.py",
+        "    text = password.encode()\n    try:",
+        "    text = password.encode()\n    if stored is None:\n        return False\n    try:",
+        "tests/security/test_passwords.py::test_nobodys_password_is_compared_as_well",
+    ),
+    Mutant(
+        "former-credentials-hold", "4 apart", "http/sessions.py",
+        "            claims.version,\n        ):", "            record.version,\n        ):",
+        LOGIN + "test_a_token_of_former_credentials_opens_nothing",
+    ),
+    Mutant(
+        "a-stolen-refresh-token-works", "4 apart", "storage/sessions.py",
+        "    elif not await _is_asked_again_aio(connection, token_hash, next_hash):",
+        "    elif False:",
+        LOGIN + "test_a_refresh_token_is_used_once",
+    ),
+    Mutant(
+        "asked-again-after-use", "4 apart", "storage/sessions.py",
+        " AND next.used_at IS NULL", "",
+        LOGIN + "test_a_lost_answer_makes_nobody_a_thief",
+    ),
+    Mutant(
+        "a-line-of-hashing-without-end", "5 bounded", "http/hashing.py",
+        "        if self._inside >= AT_ONCE + MOST_WAITING:", "        if False:",
+        "tests/http/test_hashing.py::test_hashing_has_a_line_of_its_own_and_an_end",
+    ),
+    Mutant(
+        "strangers-send-much", "5 bounded", "http/asgi.py",
+        "self._read_in_time(incoming, STRANGERS_BODY_BYTES)",
+        "self._read_in_time(incoming, self.max_body_bytes)",
+        LOGIN + "test_strangers_send_little",
+    ),
+    Mutant(
+        "guesses-are-quick", "4 apart", "http/throttle.py",
+        "        if (wait := max(waits, default=0.0)) > 0:",
+        "        if (wait := max(waits, default=0.0)) > 1e9:",
+        THROTTLE + "test_guesses_get_slower",
+    ),
+    Mutant(
+        "an-owner-is-kept-out", "4 apart", "http/throttle.py",
+        "        if (account, network) not in self._used:\n            keys +=",
+        "        if True:\n            keys +=",
+        THROTTLE + "test_who_guesses_keeps_nobody_out",
+    ),
+    Mutant(
+        "a-secret-of-an-example", "4 apart", "app.py",
+        "    if any(is_weak(secret.encode()) for secret in secrets):", "    if False:",
+        "tests/test_token_secret.py::test_one_that_could_be_guessed_is_refused",
+    ),
+    Mutant(
+        "who-looks-after-all-is-taken-over", "4 apart", "http/users.py",
+        "    if user.platform and not (", "    if False and not (",
+        "tests/http/test_users.py::test_who_looks_after_all_is_not_taken_over",
+    ),
+    Mutant(
+        "no-administrator-left", "4 apart", "storage/users.py",
+        "    if admins == {user.user_id}:", "    if False:",
+        "tests/http/test_users.py::test_the_last_administrator_stays",
+    ),
+    Mutant(
+        "a-key-without-end", "4 apart", "storage/migrations/0010_people.expand.sql",
+        "\n    AND (k.expires_at IS NULL OR k.expires_at > now())", "",
+        "tests/http/test_api_keys.py::test_a_key_ends",
+    ),
+    Mutant(
+        "a-suspended-key-works", "4 apart", "http/auth.py",
+        "        if record.suspended:", "        if False:",
+        TENANTS + "test_a_suspended_tenant_is_out",
+    ),
+    Mutant(
+        "anybody-visits", "4 apart", "http/auth.py",
+        "        if person is None or not person.platform or self.sessions is None:",
+        "        if self.sessions is None:",
+        TENANTS + "test_a_visit_is_written_down_where_it_was",
+    ),
+    Mutant(
+        "a-visit-unseen", "4 apart", "http/auth.py",
+        "        await self.sessions.people.record(tenant_no, entry)\n", "",
+        TENANTS + "test_a_visit_is_written_down_where_it_was",
+    ),
+    Mutant(
+        "policy-of-people-dropped", "4 apart", "storage/migrations/0010_people.expand.sql",
+        "      USING (tenant_id = (SELECT nullif(",
+        "      USING (true OR tenant_id = (SELECT nullif(",
+        WALLS + "test_without_the_applications_filter_the_database_shows_nothing",
+    ),
+    Mutant(
+        "rows-for-others", "4 apart", "storage/migrations/0010_people.expand.sql",
+        "      WITH CHECK (tenant_id = (SELECT nullif(",
+        "      WITH CHECK (true OR tenant_id = (SELECT nullif(",
+        WALLS + "test_a_row_for_another_tenant_is_refused",
+    ),
+    Mutant(
+        "edits-leave-no-row", "4 apart", "storage/commit.py",
+        "    await write_audit_aio(connection, items)\n", "",
+        "tests/http/test_audit.py::test_each_change_is_written_down_with_whoever_made_it",
+    ),
+    Mutant(
+        "a-changed-row-is-sound", "4 apart", "storage/audit.py",
+        "            if chain_hash(tenant_id, row, before) != row.hash:", "            if False:",
+        AUDIT + "test_a_row_that_was_changed_taken_out_or_moved_is_found",
+    ),
+    Mutant(
+        "the-audit-is-rewritten", "4 apart", "storage/migrations/0011_audit.expand.sql",
+        "GRANT SELECT, INSERT (tenant_id, actor, actor_name, action, target, detail) ON audit TO"
+        " atalaia_app;",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON audit TO atalaia_app;",
+        "tests/http/test_audit.py::test_the_application_only_adds",
+    ),
+    Mutant(
+        "a-suspended-flood-is-stored", "4 apart", "amqp/lane.py",
+        "            if quota.suspended and not delivery.paid:", "            if False:",
+        "tests/amqp/test_quotas.py::test_a_suspended_tenants_messages_are_thrown_away",
     ),
 )  # fmt: skip
 

@@ -11,20 +11,26 @@ import httpx
 import trio
 
 from atalaia.bridge import Bridge, open_bridge
+from atalaia.config.settings import JwtSettings
 from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.http.app import create_app, listen, run_server
+from atalaia.http.asgi import Front
+from atalaia.http.sessions import Sessions
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.security.api_keys import new_key, parse_key
+from atalaia.security.tokens import TokenKeys
 from atalaia.storage.accounts import NewTenant, create_tenant
 from atalaia.storage.cluster import Cluster
 from atalaia.storage.database import Database, open_database
 from atalaia.storage.embedded import query
 from atalaia.storage.engine_store import PostgresEngineStore, open_engine_store
+from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
 
 NOW_MS = SystemClock().now_us() // 1000
+TEST_SECRET = b"a secret of the tests, and of nobody else"
 START_MS = NOW_MS - 3_600_000
 """Times of readings in tests: the last hour."""
 
@@ -42,6 +48,8 @@ class Stack:
     gate: Gate
     client: httpx.AsyncClient
     api_key: str
+    sessions: Sessions
+    front: Front
 
     async def tenant_no(self) -> TenantNo:
         key = parse_key(self.api_key)
@@ -123,11 +131,14 @@ async def open_stack(
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             shutdown = trio.Event()
             async with trio.open_nursery() as nursery:
-                front = create_app(gate, queries, clock=clock, origins=origins)
+                people = PostgresPeople(database)
+                sessions = Sessions(people, TokenKeys([TEST_SECRET]), JwtSettings(), clock)
+                front = create_app(gate, queries, sessions=sessions, origins=origins)
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
                     yield Stack(
-                        url, database_url, bridge, database, store, queries, gate, client, key
-                    )
+                        url, database_url, bridge, database, store, queries, gate, client, key,
+                        sessions, front.app,
+                    )  # fmt: skip
                 shutdown.set()

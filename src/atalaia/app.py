@@ -20,7 +20,7 @@ from atalaia.amqp.intake import QueueIntake
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.publisher import open_publisher
 from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import Credentials, Settings
+from atalaia.config.settings import Credentials, Settings, keep_jwt_secret
 from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
@@ -30,14 +30,18 @@ from atalaia.engine.quota import Quotas
 from atalaia.first_start import open_credentials
 from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
 from atalaia.http.browsers import Browsers
+from atalaia.http.sessions import Sessions
+from atalaia.http.upkeep import run_upkeep
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.rules.backtest import compile_tally
 from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
+from atalaia.security.tokens import MIN_SECRET_BYTES, TokenKeys, is_weak
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
+from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
 from atalaia.wire.line_kernel import compile_scan
 
@@ -63,6 +67,7 @@ async def run(
     if settings.tenant_memory_bytes is not None:
         limits = attrs.evolve(limits, tenant_bytes=settings.tenant_memory_bytes)
     _make_data_dir(settings.data_dir)
+    token_keys = _token_keys(settings)
     with listen(settings.host, settings.port) as listener:
         base_url = _base_url(settings.host, listener.getsockname()[1])
         async with AsyncExitStack() as stack:
@@ -79,11 +84,12 @@ async def run(
                 bridge, url, base_url, settings.data_dir, clock, leave=settings.role == "http"
             )
             queries = PostgresQueries(database)
+            sessions = Sessions(PostgresPeople(database), token_keys, settings.jwt, clock)
             demo = None
             consumer = None
             if settings.role == "http":
                 front = await stack.enter_async_context(
-                    _queue_face(settings, bridge, queries, clock, limits)
+                    _queue_face(settings, bridge, queries, sessions, limits)
                 )
             else:
                 store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
@@ -95,7 +101,7 @@ async def run(
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
                 front = create_app(
-                    gate, queries, checks=checks, clock=clock, origins=settings.origins
+                    gate, queries, sessions=sessions, checks=checks, origins=settings.origins
                 )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
@@ -103,6 +109,7 @@ async def run(
             async with trio.open_nursery() as faces:
                 faces.start_soon(_watch_signals, shutdown)
                 await faces.start(partial(run_server, front, listener, shutdown=shutdown))
+                faces.start_soon(run_upkeep, front.app.authenticator, shutdown)
                 _calm_collector()
                 if consumer is not None:
                     faces.start_soon(consumer.run, shutdown)
@@ -120,18 +127,34 @@ async def _queue_face(
     settings: Settings,
     bridge: Bridge,
     queries: PostgresQueries,
-    clock: SystemClock,
+    sessions: Sessions,
     limits: EngineLimits,
 ) -> AsyncIterator[Browsers]:
     """The face of the role `http`: readings go to RabbitMQ, questions to the database."""
     url = settings.rabbitmq_url or ""
     async with open_publisher(bridge, url, AmqpLimits()) as publisher:
         gate = NoEngine(limits.retention_us, Quotas(settings.quota))
-        take = QueueIntake(publisher, gate, clock, limits, MAX_BODY_BYTES)
+        take = QueueIntake(publisher, gate, sessions.clock, limits, MAX_BODY_BYTES)
         checks = {"broker": publisher.check}
         yield create_app(
-            gate, queries, take=take, checks=checks, clock=clock, origins=settings.origins
+            gate,
+            queries,
+            sessions=sessions,
+            take=take,
+            checks=checks,
+            origins=settings.origins,
         )
+
+
+def _token_keys(settings: Settings) -> TokenKeys:
+    """Raises StartupRefused for a secret that could be guessed."""
+    secrets = settings.jwt.secrets or (keep_jwt_secret(settings.data_dir),)
+    if any(is_weak(secret.encode()) for secret in secrets):
+        raise StartupRefused(
+            f"ATALAIA_JWT_SECRETS: each has {MIN_SECRET_BYTES} random bytes at least, and is not "
+            "one of an example. Make one with: openssl rand -hex 32"
+        )
+    return TokenKeys([secret.encode() for secret in secrets])
 
 
 def _calm_collector() -> None:

@@ -65,6 +65,6 @@ async def open_credentials(
     password_hash = await trio.to_thread.run_sync(hash_password, password)
     made = Credentials(base_url, str(tenant_id), ADMIN_EMAIL, password, key_made.text, url)
     save_credentials(data_dir, made)
-    tenant = NewTenant(tenant_id, "first", ADMIN_EMAIL, password_hash, key_made)
+    tenant = NewTenant(tenant_id, "first", ADMIN_EMAIL, password_hash, key_made, platform=True)
     await create_tenant(bridge, url, tenant, clock.now_us())
     return made

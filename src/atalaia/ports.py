@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
@@ -126,6 +127,14 @@ class LatenessWrite:
     lateness_us: int | None
 
 
+@attrs.frozen
+class Waiting:
+    """Tenants that are waited for, and those of them that are suspended, with how long, in µs."""
+
+    awake: Sequence[TenantNo]
+    suspended_us: Mapping[TenantNo, int] = attrs.field(factory=dict)
+
+
 _no_series = partial(np.empty, 0, np.int32)
 _no_times = partial(np.empty, 0, np.int64)
 _no_values = partial(np.empty, 0, np.float64)
@@ -143,6 +152,7 @@ class CommitItem:
     removal: a sensor that is gone after this commit, but for its history.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
+    audit: who asked for the change, and for what: stored with it.
     following: rows of the same batch, as (series, ts, value), that come in items after this one and
     are not stored without it: a dead letter keeps them too.
     """
@@ -164,6 +174,7 @@ class CommitItem:
     tags_write: TagsWrite | None = None
     lateness_write: LatenessWrite | None = None
     removal: SensorNo | None = None
+    audit: AuditEntry | None = None
     snapshot: bool = False
     following: Sequence[tuple[Int32s, Int64s, Floats]] = ()
 
@@ -185,7 +196,7 @@ class EngineStore(Protocol):
         """When the newest reading of each sensor arrived; sensors without one are left out."""
         ...
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
         """Tenants with a rule in service that opens alerts without a reading."""
         ...
 
@@ -215,7 +226,7 @@ class EngineStore(Protocol):
         ...
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
         """Register sensors by name, with their tags, before any reading of theirs: those that are
         not there yet, in the order given, of which it returns the rows.
@@ -309,7 +320,11 @@ class Queries(Protocol):
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
 
     async def describe(
-        self, tenant_no: TenantNo, details: Mapping[str, Details], columns: Set[DetailColumn]
+        self,
+        tenant_no: TenantNo,
+        details: Mapping[str, Details],
+        columns: Set[DetailColumn],
+        audit: AuditEntry,
     ) -> set[str]:
         """Replace some of what is known of sensors, by their names; returns those that changed."""
         ...
@@ -334,11 +349,13 @@ class Queries(Protocol):
 
     async def profile(self, tenant_no: TenantNo, name: str) -> Profile | None: ...
 
-    async def save_profile(self, tenant_no: TenantNo, profile: Profile, now: Micros) -> Profile:
+    async def save_profile(
+        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+    ) -> Profile:
         """Make or replace it. Raises Conflict for one too many."""
         ...
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str) -> bool:
+    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
         """Whether there was one."""
         ...
 

@@ -154,7 +154,10 @@ class Road:
         ):
             gate = NoEngine(None, Quotas(NO_QUOTA))
             take = QueueIntake(publisher, gate, SystemClock(), EngineLimits(), MAX_BODY_BYTES)
-            front = create_app(gate, stack.queries, take=take, checks={"broker": publisher.check})
+            front = create_app(
+                gate, stack.queries, sessions=stack.sessions, take=take,
+                checks={"broker": publisher.check},
+            )  # fmt: skip
             await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
             headers = {"X-API-Key": stack.api_key}
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

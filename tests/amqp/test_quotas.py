@@ -147,3 +147,24 @@ async def test_what_the_face_has_counted_is_not_counted_again(road: Road, limit:
         began = trio.current_time()
         await road.holds(100)
         assert trio.current_time() - began < 5
+
+
+async def test_a_suspended_tenants_messages_are_thrown_away(road: Road) -> None:
+    """Neither stored nor kept as letters, which would crowd out others'; but for what a face had
+    answered before. Another tenant's are stored, and its own again when it is resumed.
+    """
+    suspended = await road.tenant_id()
+    other = await road.tenant_id(await make_tenant(road.stack.bridge, road.stack.database_url))
+    switch = "UPDATE tenants SET suspended_at = {} WHERE tenant_uuid = $1::uuid"
+    await road.stack.sql(switch.format("now()"), suspended)
+    answered = {"x-atalaia-paid": True}
+    async with road.consumer():
+        await road.publish(*(plain(suspended, body(n)) for n in range(30)))
+        await road.publish(plain(suspended, body(30), **answered), plain(other, body(0)))
+        await road.until_waiting(0)
+        await road.holds(2)
+    assert await road.letters() == []
+    await road.stack.sql(switch.format("NULL"), suspended)
+    async with road.consumer():
+        await road.publish(*(plain(suspended, body(n)) for n in range(40, 45)))
+        await road.holds(7)

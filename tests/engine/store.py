@@ -8,10 +8,11 @@ import numpy as np
 import trio
 
 from atalaia.model.alert import Transition
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.rule import StoredRule
-from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage
+from atalaia.ports import CommitItem, SensorRow, SeriesRow, TenantImage, Waiting
 
 
 @attrs.define(eq=False)
@@ -43,6 +44,8 @@ class FaultyStore:
     after_commit: bool = False
     load_faults: list[Exception | None] = attrs.field(factory=list)
     poison: dict[float, Exception] = attrs.field(factory=dict)
+    suspended: dict[TenantNo, float] = attrs.field(factory=dict)
+    """Since when, in trio's time."""
     groups: dict[UUID, list[int]] = attrs.field(factory=dict)
     sizes: list[int] = attrs.field(factory=list)
     buried: list[str] = attrs.field(factory=list)
@@ -93,8 +96,11 @@ class FaultyStore:
     async def last_heard(self, tenant_no: TenantNo, image: TenantImage) -> dict[SensorNo, Micros]:
         return dict(self.tenant(tenant_no).heard)
 
-    async def waiting_tenants(self) -> list[TenantNo]:
-        return [tenant_no for tenant_no, tenant in self.tenants.items() if tenant.waits]
+    async def waiting_tenants(self) -> Waiting:
+        now = trio.current_time()
+        waiting = [tenant_no for tenant_no, tenant in self.tenants.items() if tenant.waits]
+        suspended = {no: round(1e6 * (now - at)) for no, at in self.suspended.items()}
+        return Waiting([no for no in waiting if no not in suspended], suspended)
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
@@ -137,7 +143,7 @@ class FaultyStore:
         return list(t.sensors.values()), [t.series[name] for name in names]
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
         t = self.tenant(tenant_no)
         new = [name for name in tags if name not in t.sensors]

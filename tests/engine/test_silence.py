@@ -17,7 +17,14 @@ from atalaia.engine.messages import CreateRule, DeleteRule
 from atalaia.model.batch import NO_TAGS, SeriesName, Tags
 from atalaia.model.errors import Unavailable
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import CommitItem, SensorRow, SeriesRow, StoreUnavailable, TenantImage
+from atalaia.ports import (
+    CommitItem,
+    SensorRow,
+    SeriesRow,
+    StoreUnavailable,
+    TenantImage,
+    Waiting,
+)
 from tests.engine.store import FaultyStore
 from tests.engine.test_engine import batch
 
@@ -163,6 +170,39 @@ async def test_a_start_without_the_database_wakes_the_tenants_later(
         assert [kind for kind, _ in steps(store)] == ["opened"]
 
 
+async def test_who_is_suspended_is_not_silent(autojump_clock: MockClock) -> None:
+    """Nothing is taken of it, so no alert of silence opens; afterwards the rest of the ten minutes
+    runs. It is noticed within a minute, and counted from when it was.
+    """
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await watch(gate, "s")
+        await trio.sleep(500)
+        store.suspended[ONE] = trio.current_time()
+        await trio.sleep(5_000)
+        assert steps(store) == []
+        del store.suspended[ONE]
+        await trio.sleep(40)
+        assert steps(store) == []
+        await trio.sleep(200)
+        assert [kind for kind, _ in steps(store)] == ["opened"]
+
+
+async def test_nobody_is_started_of_who_is_suspended(autojump_clock: MockClock) -> None:
+    """After a restart, until it is resumed."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await watch(gate, "s")
+    store.suspended[ONE] = trio.current_time()
+    async with engine(store):
+        loads = store.loads
+        await trio.sleep(1_000)
+        assert store.loads == loads
+        del store.suspended[ONE]
+        await trio.sleep(100)
+        assert store.loads == loads + 1
+
+
 async def test_a_stall_of_ours_is_nobodys_silence(autojump_clock: MockClock) -> None:
     """A device that waits half a minute for its answer sends nothing meanwhile."""
     store = FaultyStore()
@@ -249,7 +289,7 @@ class Failing(FaultyStore):
         self._check()
         return await super().load_tenant(tenant_no)
 
-    async def waiting_tenants(self) -> list[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
         self._check()
         return await super().waiting_tenants()
 

@@ -99,6 +99,23 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert answers(register)[-1]["name"] == "boiler"
 
 
+def test_the_page_of_people_and_keys_runs_as_it_stands(tmp_path: Path) -> None:
+    """Against a fresh service: signed in, invited, sent, rotated, suspended, and audited."""
+    with data_directory() as data_dir:
+        server = start(data_dir)
+        said = run_blocks("how-to/people-and-keys.md", tmp_path, data_dir)
+        server.stop()
+    me, signed_in, disabled, sent, suspended, resumed, audit = answers(said)
+    assert (me["role"], me["platform"]) == ("admin", True)
+    assert signed_in["expires_in"] == 900
+    assert (disabled["email"], disabled["state"]) == ("maria@example.org", "disabled")
+    assert sent["accepted"] == 1
+    assert (suspended["suspended_at"] is None, resumed["suspended_at"]) == (False, None)
+    assert [entry["action"] for entry in audit["data"]] == ["key.revoked"]
+    assert len(re.findall(r"^ok  \S+  \d+ rows", said, re.MULTILINE)) == 2
+    assert "BROKEN" not in said
+
+
 ROWS = re.compile(r"^\| `(.+)` \| (\d+) \| `(\w+)` \| (?:`(\w+)`)? ?\|$", re.MULTILINE)
 
 

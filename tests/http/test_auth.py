@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 
-from atalaia.http import auth
+from atalaia.http import auth, sessions
 from atalaia.http.auth import KEEP_S, Authenticator, require
 from atalaia.model.errors import Unauthenticated
 from atalaia.model.ids import TenantNo
@@ -70,6 +70,11 @@ async def test_a_revoked_key_stops_and_a_new_one_starts(
     for _ in range(5):
         await authenticator.principal(scope(key))
     assert keys.asked == 3
+
+
+def test_what_is_kept_is_kept_for_less_than_ten_seconds() -> None:
+    """So long a revoked key, a role, a suspension may still be what they were."""
+    assert max(KEEP_S, sessions.KEEP_S) < 10
 
 
 def test_nobody_may_do_nothing() -> None:

@@ -163,3 +163,13 @@ async def test_an_import_meets_a_rule_that_has_just_gone(
         gone = await send(stack, file(("rule new on sensors when t > 3", True)), "?prune=true")
     assert steps(gone) == [("create", "new", True), ("delete", "hot", True)]
     assert steps(await send(stack, text)) == [("create", "hot", True)]
+
+
+async def test_a_key_for_rules_alone_keeps_them(stack: Stack) -> None:
+    """What a pipeline needs: to compare and to import, and nothing else."""
+    await stack.sql("UPDATE api_keys SET scopes = '{rules}'")
+    done = await send(stack, file((HOT, True)))
+    assert steps(done) == [("create", "hot", True)]
+    assert (await stack.client.get("/v1/rules:export")).status_code == 200
+    assert (await stack.send([])).status_code == 403
+    assert (await stack.client.get("/v1/api-keys")).status_code == 403

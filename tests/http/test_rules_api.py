@@ -254,7 +254,8 @@ async def test_silence_of_a_sensor_opens_and_clears(stack: Stack) -> None:
         while not (opened := await stack.alerts("&state=open")):
             await trio.sleep(0.1)
     assert opened[0]["evidence"][0]["expression"] == "no data for 1s"
-    assert await stack.store.waiting_tenants() == [await stack.tenant_no()]
+    waiting = await stack.store.waiting_tenants()
+    assert waiting.awake == [await stack.tenant_no()]
     await stack.send([row(START_MS + 1000, 1)])
     (alert,) = await stack.alerts()
     assert (alert["state"], alert["id"]) == ("cleared", opened[0]["id"])

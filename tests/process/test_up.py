@@ -51,6 +51,26 @@ def test_the_first_start_makes_credentials_and_a_curl_line_that_works(data_dir: 
     assert "Traceback" not in said
 
 
+def test_the_administrator_signs_in_and_a_restart_signs_nobody_out(data_dir: Path) -> None:
+    """With what is in credentials.json. What waited to be written down is, at the end."""
+    server = start(data_dir)
+    known = server.credentials
+    body = {"email": known["admin_email"], "password": known["admin_password"]}
+    with server.client as client:
+        assert client.get("/v1/sensors").status_code == 200
+        signed_in = client.post("/v1/auth/login", json=body).json()
+    server.stop()
+    server = start(data_dir)
+    headers = {"Authorization": f"Bearer {signed_in['access_token']}"}
+    with httpx.Client(base_url=server.credentials["base_url"], headers=headers) as person:
+        assert person.get("/v1/me").json()["platform"] is True
+        (key,) = person.get("/v1/api-keys").json()["data"]
+        assert key["last_used_at"] is not None
+        body = {"refresh_token": signed_in["refresh_token"]}
+        assert person.post("/v1/auth/refresh", json=body).status_code == 200
+    server.stop()
+
+
 def test_kill_9_of_it_and_of_its_postgres_loses_nothing(data_dir: Path) -> None:
     """Adopts the postmaster that it left behind; starts anew after one that was killed."""
     server = start(data_dir)

@@ -11,6 +11,7 @@ from uuid import UUID
 import attrs
 import trio
 
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import (
@@ -21,6 +22,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.memory import MemoryEngineStore
 from tests.simulation.plan import Fault
@@ -74,7 +76,7 @@ class Port:
         work = partial(self.store.last_heard, tenant_no, image)
         return await self._through("load", tenant_no, work)
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
         return await self._through("waiting", None, self.store.waiting_tenants)
 
     async def window_rows(
@@ -96,9 +98,9 @@ class Port:
         return await self._through("register", tenant_no, work)
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
-        work = partial(self.store.register_sensors, tenant_no, tags, now)
+        work = partial(self.store.register_sensors, tenant_no, tags, now, audit)
         return await self._through("register_sensors", tenant_no, work)
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:

@@ -1,6 +1,6 @@
 """What the engine relies on, the same on Postgres and in memory: simulation stands on this."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -13,6 +13,7 @@ import trio
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
 from atalaia.model.alert import Evidence, Transition, TransitionKind
+from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import Conflict, Overloaded
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
@@ -76,6 +77,8 @@ class Place:
     again: Opener
     one: TenantNo
     two: TenantNo
+    audit: Callable[[], Awaitable[list[tuple[str, str]]]]
+    """(action, target) of what was written down of the first tenant."""
 
     async def image(self) -> TenantImage:
         return await self.store.load_tenant(self.one)
@@ -100,7 +103,11 @@ async def memory() -> AsyncIterator[Place]:
     database = MemoryDatabase(SystemClock().now_us)
     one, two = database.add_tenant(uuid4(), max_series=3), database.add_tenant(uuid4())
     again = partial(open_memory_store, database, Micros(NOW), chunk_series=1)
-    yield Place(await again(), MemoryQueries(database), again, one, two)
+
+    async def audit() -> list[tuple[str, str]]:
+        return [(entry.action, entry.target) for entry in database.tenants[one].audit.values()]
+
+    yield Place(await again(), MemoryQueries(database), again, one, two, audit)
 
 
 async def postgres(url: str) -> AsyncIterator[Place]:
@@ -115,7 +122,12 @@ async def postgres(url: str) -> AsyncIterator[Place]:
             async with open_engine_store(database, Micros(NOW)) as store:
                 return store
 
-        yield Place(await again(), PostgresQueries(database), again, ONE, TWO)
+        async def audit() -> list[tuple[str, str]]:
+            statement = "SELECT action, target FROM audit WHERE tenant_id = 1 ORDER BY seq"
+            rows = await bridge.call(fetch_aio, url, statement, ())
+            return [(row["action"], row["target"]) for row in rows]
+
+        yield Place(await again(), PostgresQueries(database), again, ONE, TWO, audit)
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -237,14 +249,19 @@ def _comparable(image: TenantImage) -> dict[str, object]:
     return {field.name: getattr(image, field.name) for field in attrs.fields(TenantImage)}
 
 
+MADE = AuditEntry(THE_SERVICE, "sensors.registered", "")
+
+
 async def test_sensors_are_registered_ahead_and_removed(place: Place) -> None:
     """With their tags, once, all or none; who is gone takes no room and frees its name."""
-    made = await place.store.register_sensors(place.one, {"b": {"k": "v"}, "a": {}}, Micros(NOW))
+    made = await place.store.register_sensors(
+        place.one, {"b": {"k": "v"}, "a": {}}, Micros(NOW), MADE
+    )
     assert [(row.name, dict(row.tags)) for row in made] == [("b", {"k": "v"}), ("a", {})]
     (one,) = await place.series("b")
-    assert await place.store.register_sensors(place.one, {"b": {}}, Micros(NOW)) == []
+    assert await place.store.register_sensors(place.one, {"b": {}}, Micros(NOW), MADE) == []
     with pytest.raises(Conflict):
-        await place.store.register_sensors(place.one, {"c": {}, "d": {}}, Micros(NOW))
+        await place.store.register_sensors(place.one, {"c": {}, "d": {}}, Micros(NOW), MADE)
     assert [row.name for row in (await place.image()).sensors] == ["b", "a"]
     alert = uuid4()
     await place.commit(
@@ -262,7 +279,7 @@ async def test_sensors_are_registered_ahead_and_removed(place: Place) -> None:
     (again,) = await place.series("b")
     assert again != one
     await place.series("a")
-    await place.store.register_sensors(place.one, {"c": {}}, Micros(NOW))
+    await place.store.register_sensors(place.one, {"c": {}}, Micros(NOW), MADE)
     assert [row.name for row in (await place.image()).sensors] == ["a", "b", "c"]
 
 
@@ -306,13 +323,29 @@ async def test_a_new_tenant_is_empty_and_an_unknown_one_refused(place: Place) ->
         await place.store.load_tenant(TenantNo(99))
 
 
+async def test_an_entry_is_written_with_its_group_or_not_at_all(place: Place) -> None:
+    """In the order of the group, once however often it is tried, and none of a refused one."""
+    (number,) = await place.series("a")
+    items = [
+        item(n, audit=AuditEntry(Actor("key:1"), "rule.created", str(n)), tenant=tenant)
+        for n, tenant in ((10, ONE), (11, TWO), (12, ONE))
+    ]
+    group = uuid4()
+    for _ in range(2):
+        await place.store.commit_group(group, items)
+    refused = item(13, audit=AuditEntry(Actor("key:1"), "rule.created", "13"))
+    with pytest.raises(StoreRefused):
+        await place.commit(refused, item(13, fresh=[(number, 1, 1.0)]))
+    assert await place.audit() == [("rule.created", "10"), ("rule.created", "12")]
+
+
 async def test_rules_and_tags_are_as_they_were_written_last(place: Place) -> None:
     """Deleted rules are gone, their names free and their numbers not."""
     await place.series("a")
     (sensor,) = (await place.image()).sensors
     first, waiting = rule("r"), rule("w", 2, waits=True)
     await place.commit(item(10, rule_write=first), item(11, rule_write=waiting))
-    assert await place.store.waiting_tenants() == [place.one]
+    assert (await place.store.waiting_tenants()).awake == [place.one]
     edited = attrs.evolve(first.rule, text="rule r on sensors when t > 2", version=2)
     await place.commit(item(12, rule_write=RuleWrite(edited)),
                        item(13, tags_write=TagsWrite(sensor.sensor_no, {"zone": "n"})))  # fmt: skip
@@ -324,7 +357,7 @@ async def test_rules_and_tags_are_as_they_were_written_last(place: Place) -> Non
     await place.commit(item(15, rule_write=rule("w", 3)))
     image = await place.image()
     assert ([row.name for row in image.rules], image.next_rule_no) == (["r", "w"], 4)
-    assert await place.store.waiting_tenants() == []
+    assert (await place.store.waiting_tenants()).awake == []
 
 
 async def test_an_alert_is_the_sum_of_its_steps(place: Place) -> None:

@@ -139,6 +139,10 @@ class Lane:
         while self.waiting:
             delivery = self.waiting[0]
             await trio.lowlevel.checkpoint()  # a wave of large bodies must not stall the others
+            if quota.suspended and not delivery.paid:  # what a face has answered is stored
+                self.waiting.popleft()
+                self.session.done(delivery, "refused")
+                continue
             if not delivery.paid and self._debt_s(quota) > 0:
                 return sent
             try:

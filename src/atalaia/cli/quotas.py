@@ -1,24 +1,19 @@
 """`atalaia quotas`: how much tenants and keys may send, straight in the database."""
 
-import os
-import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 from uuid import UUID
 
-import trio
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.table import Table
 
+from atalaia.cli.database import DataDir, database_url, failed, with_bridge
 from atalaia.cli.tables import table_console
 from atalaia.config.settings import default_data_dir, load_credentials
-from atalaia.model.errors import AtalaiaError, Invalid, StartupRefused
+from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.quota import MAX_RULES
 
-T = TypeVar("T")
 Number = int | Literal["default"]
-DataDir = Annotated[Path | None, Parameter(env_var="ATALAIA_DATA_DIR")]
 
 _MOST = {"readings": 2**31 - 1, "bytes": 2**63 - 1, "series": 2**31 - 1, "rules": MAX_RULES}
 
@@ -37,9 +32,9 @@ def show(*, data_dir: DataDir = None) -> int:
     from atalaia.storage.quotas import list_quotas
 
     try:
-        tenants, keys = _with_bridge(list_quotas, _database_url(data_dir))
+        tenants, keys = with_bridge(list_quotas, database_url(data_dir))
     except AtalaiaError as error:
-        return _failed(error)
+        return failed(error)
     console = table_console()
     table = _table("tenant", "name", "readings/s", "bytes/s", "series", "rules")
     for row in tenants:
@@ -105,13 +100,13 @@ def set_(
             if not values:
                 raise Invalid("Say what to set: --readings, --bytes, --series or --rules.")
             whose = tenant or UUID(_credentials_tenant(data_dir))
-            _with_bridge(set_quotas, _database_url(data_dir), whose, values)
+            with_bridge(set_quotas, database_url(data_dir), whose, values)
         else:
             if tenant is not None or list(values) != ["readings"]:
                 raise Invalid("A key has --readings alone, and a tenant of its own.")
-            _with_bridge(set_key_quota, _database_url(data_dir), of_key, values["readings"])
+            with_bridge(set_key_quota, database_url(data_dir), of_key, values["readings"])
     except AtalaiaError as error:
-        return _failed(error)
+        return failed(error)
     return 0
 
 
@@ -122,40 +117,11 @@ def _checked(name: str, value: int) -> int:
     return value
 
 
-def _database_url(data_dir: Path | None) -> str:
-    """Raises StartupRefused when nothing says where the database is."""
-    if url := os.environ.get("DATABASE_URL"):
-        return url
-    known = load_credentials(data_dir or default_data_dir())
-    if known is None:
-        raise StartupRefused(
-            f"There are no credentials in {data_dir or default_data_dir()}. Start `atalaia up`, or "
-            "set DATABASE_URL."
-        )
-    return known.database_url
-
-
 def _credentials_tenant(data_dir: Path | None) -> str:
     known = load_credentials(data_dir or default_data_dir())
     if known is None:
         raise Invalid("Say whose quotas to set: --tenant.")
     return known.tenant_id
-
-
-def _with_bridge(work: Callable[..., Awaitable[T]], *args: object) -> T:
-    """Run `work(bridge, *args)`."""
-    from atalaia.bridge import open_bridge
-
-    async def run() -> T:
-        async with open_bridge() as bridge:
-            return await work(bridge, *args)
-
-    return trio.run(run)
-
-
-def _failed(error: AtalaiaError) -> int:
-    print(f"atalaia: {error}", file=sys.stderr)
-    return 2 if isinstance(error, Invalid) else 1
 
 
 def _table(*columns: str) -> Table:

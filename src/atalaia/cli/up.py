@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import attrs
 import trio
 from cyclopts import Parameter
 
 from atalaia.config.kernel_cache import choose_cache
-from atalaia.config.settings import Credentials, Role, Settings, default_data_dir
+from atalaia.config.settings import (
+    Credentials,
+    JwtSettings,
+    Role,
+    Settings,
+    default_data_dir,
+    parse_lifetime,
+)
 from atalaia.model.errors import StartupRefused
 from atalaia.model.quota import MAX_RULES, Quota
 from atalaia.ports import Fenced
@@ -65,6 +73,7 @@ def up(
             retention_days=_retention(),
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),
+            jwt=_jwt(),
             demo=demo,
             origins=_origins(),
         )
@@ -100,6 +109,20 @@ def _origins() -> tuple[str, ...]:
                 "https://app.example.com, without a path and never *; several with commas."
             )
     return found
+
+
+def _jwt() -> JwtSettings:
+    """JWT_SECRET is one; ATALAIA_JWT_SECRETS several, with commas, the one that signs first."""
+    several = os.environ.get("ATALAIA_JWT_SECRETS") or os.environ.get("JWT_SECRET") or ""
+    given = JwtSettings(tuple(filter(None, map(str.strip, several.split(",")))))
+    access, refresh = os.environ.get("JWT_EXPIRES_IN"), os.environ.get("JWT_REFRESH_EXPIRES_IN")
+    return attrs.evolve(
+        given,
+        access_s=parse_lifetime("JWT_EXPIRES_IN", access) if access else given.access_s,
+        refresh_s=(
+            parse_lifetime("JWT_REFRESH_EXPIRES_IN", refresh) if refresh else given.refresh_s
+        ),
+    )
 
 
 def _quota() -> Quota:

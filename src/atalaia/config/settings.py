@@ -1,6 +1,8 @@
 """What one process is told, and the credentials file that it writes on its first start."""
 
 import os
+import re
+import secrets
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +13,25 @@ from atalaia.model.errors import StartupRefused
 from atalaia.model.quota import NO_QUOTA, Quota
 
 CREDENTIALS = "credentials.json"
+JWT_SECRET = "jwt-secret"  # noqa: S105 - a file's name
 Role = Literal["all", "http", "engine"]
+
+
+@attrs.frozen
+class JwtSettings:
+    """secrets: of access tokens, the first signs; none: one that is made and kept in the data
+    directory. access_s, refresh_s: how long a token holds, and a session without signing in again.
+    """
+
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    access_s: int = 900
+    refresh_s: int = 7 * 86_400
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.access_s < self.refresh_s:
+            raise StartupRefused(
+                "JWT_REFRESH_EXPIRES_IN must be longer than JWT_EXPIRES_IN, which it renews."
+            )
 
 
 @attrs.frozen
@@ -35,6 +55,7 @@ class Settings:
     """Whose pages may call from browsers."""
     quota: Quota = NO_QUOTA
     """Of tenants and keys without one of their own."""
+    jwt: JwtSettings = JwtSettings()
 
     def __attrs_post_init__(self) -> None:
         if self.role != "all" and self.rabbitmq_url is None:
@@ -49,6 +70,35 @@ class Settings:
             )
         if self.role == "http" and self.demo:
             raise StartupRefused("--demo needs an engine: start it with --role all or engine.")
+
+
+def parse_lifetime(name: str, text: str) -> int:
+    """Seconds: `900`, `15m`, `12h` or `7d`. Raises StartupRefused."""
+    match = re.fullmatch("([1-9][0-9]{0,7})([smhd]?)", text)
+    if match is None:
+        raise StartupRefused(f"{name} must be a time such as 15m, 12h, 7d or 900 (seconds).")
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
+
+
+def keep_jwt_secret(data_dir: Path) -> str:
+    """The secret of this data directory, mode 0600; made on the first start.
+
+    Raises StartupRefused when it can be neither read nor written.
+    """
+    target = data_dir / JWT_SECRET
+    scratch = target.with_suffix(".tmp")
+    try:
+        if target.exists():
+            return target.read_text().strip()
+        scratch.unlink(missing_ok=True)
+        handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            os.fsync(file.fileno())
+        scratch.replace(target)
+        return target.read_text().strip()
+    except OSError as error:
+        raise StartupRefused(f"{target} cannot be read or written: {error.strerror}.") from error
 
 
 @attrs.frozen

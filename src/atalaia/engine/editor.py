@@ -26,13 +26,14 @@ from atalaia.engine.rule_edits import (
     check_lateness,
     check_rules,
     foresee,
+    lateness_entry,
+    rule_entry,
 )
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
-from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TenantImage
 
 log = structlog.get_logger()
@@ -70,17 +71,17 @@ class Editor:
             await self.threads.run(
                 state.rules.foresight.cost_ns, check_rules, state, image.rules, rules
             )
-        await self._send_edit(state, edited, arrived, request.receipt)
+        await self._send_edit(state, edited, arrived, request)
         await self.incarnation.settled()
         log.info("rule_committed", rule_id=str(rule.rule_id), revision=rule.revision)
         next_no = max(image.next_rule_no, RuleNo(rule.rule_no + 1))
         return attrs.evolve(image, rules=rules, next_rule_no=next_no)
 
     async def _send_edit(
-        self, state: TenantState, edited: Edited, arrived: Micros, receipt: Receipt[StoredRule]
+        self, state: TenantState, edited: Edited, arrived: Micros, request: RuleRequest
     ) -> None:
         """With the alerts that it closes; of many some go before it."""
-        rule, most = edited.write.rule, self.limits.item_steps
+        rule, most, receipt = edited.write.rule, self.limits.item_steps, request.receipt
         closings: list[Transition] = []
         while edited.closes is not None:
             closings = state.rules.close(
@@ -90,7 +91,8 @@ class Editor:
                 break
             await self.send_part(state, self.item(state, arrived, transitions=closings), receipt)
             arrived = state.next_arrival(arrived)
-        item = self.item(state, arrived, transitions=closings, rule_write=edited.write)
+        entry = rule_entry(request.edit, rule, request.by)
+        item = self.item(state, arrived, transitions=closings, rule_write=edited.write, audit=entry)
         await self.send(item, receipt, lambda _: receipt.settle(rule))
 
     async def send_part(self, state: TenantState, item: CommitItem, receipt: Receipt[Any]) -> None:
@@ -124,6 +126,7 @@ class Editor:
             state.rules.foresight.cost_ns, check_lateness, state, sensor_no, request.lateness_us
         )
         write = LatenessWrite(sensor_no, request.lateness_us)
+        entry = lateness_entry(request.sensor, request.lateness_us, request.by)
         arrived = state.next_arrival(self.clock.now_us())
         drained = state.drain(slot)
         ns = drained.ns_to_judge
@@ -139,6 +142,7 @@ class Editor:
                 newest=state.table.newest[touched],
                 judged=drained.judged_of(touched),
                 lateness_write=None if len(drained) else write,
+                audit=None if len(drained) else entry,
             )
             if not len(drained):
                 break

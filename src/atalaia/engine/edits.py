@@ -10,6 +10,7 @@ import trio
 from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
+from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
@@ -54,17 +55,31 @@ class Edits(Protocol):
     ) -> None: ...
 
     def edit_rule(
-        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+        self,
+        tenant_no: TenantNo,
+        edit: RuleEdit,
+        quota: Quota = NO_QUOTA,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[StoredRule]: ...
 
-    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]: ...
+    def register(
+        self, tenant_no: TenantNo, sensors: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[Sequence[str]]: ...
 
-    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]: ...
+    def set_tags(
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[None]: ...
 
-    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]: ...
+    def remove(
+        self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE
+    ) -> Receipt[None]: ...
 
     def set_lateness(
-        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+        self,
+        tenant_no: TenantNo,
+        sensor: str | None,
+        lateness_us: int | None,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[None]: ...
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]: ...
@@ -102,25 +117,37 @@ class NoEngine:
         self.quotas.pay(tenant_no, quota, trio.current_time(), readings=readings, size=size)
 
     def edit_rule(
-        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+        self,
+        tenant_no: TenantNo,
+        edit: RuleEdit,
+        quota: Quota = NO_QUOTA,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[StoredRule]:
         """Raises Conflict."""
         self._refuse()
 
-    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+    def register(
+        self, tenant_no: TenantNo, sensors: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[Sequence[str]]:
         """Raises Conflict."""
         self._refuse()
 
-    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]:
+    def set_tags(
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
-    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]:
+    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
     def set_lateness(
-        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+        self,
+        tenant_no: TenantNo,
+        sensor: str | None,
+        lateness_us: int | None,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()

@@ -43,9 +43,10 @@ from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
 from atalaia.engine.tenant import TenantActor
 from atalaia.engine.threads import Threads
+from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Closing, Overloaded, Unavailable
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import SECOND_US, TenantNo
 from atalaia.model.quota import MAX_RULES, NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.ports import EngineStore, Fenced, StoreRefused, StoreUnavailable
@@ -141,9 +142,13 @@ class Gate:
         return receipt
 
     def edit_rule(
-        self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
+        self,
+        tenant_no: TenantNo,
+        edit: RuleEdit,
+        quota: Quota = NO_QUOTA,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[StoredRule]:
-        """A rule change, in order with the tenant's batches.
+        """A rule change, in order with the tenant's batches. by: whom the audit names.
 
         Raises RuleInvalid for a text that need not wait to be refused; Overloaded, Unavailable,
         Closing.
@@ -151,37 +156,45 @@ class Gate:
         if isinstance(edit, CreateRule | ReplaceRule):
             parse_rule(edit.text)
         most = self.max_rules(quota)
-        return self._request(tenant_no, partial(RuleRequest, edit, most=most))
+        return self._request(tenant_no, partial(RuleRequest, edit, most=most, by=by))
 
-    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+    def register(
+        self, tenant_no: TenantNo, sensors: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[Sequence[str]]:
         """Sensors before their first reading, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(RegisterRequest, sensors))
+        return self._request(tenant_no, partial(RegisterRequest, sensors, by=by))
 
-    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]:
+    def set_tags(
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[None]:
         """New tags for sensors, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, tags))
+        return self._request(tenant_no, partial(TagsRequest, tags, by=by))
 
-    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]:
+    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
         """An end of a sensor, in order with its tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(RemovalRequest, sensor))
+        return self._request(tenant_no, partial(RemovalRequest, sensor, by=by))
 
     def set_lateness(
-        self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
+        self,
+        tenant_no: TenantNo,
+        sensor: str | None,
+        lateness_us: int | None,
+        by: Actor = THE_SERVICE,
     ) -> Receipt[None]:
         """A new lateness for a sensor or, without one, for the tenant, in order with its batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us))
+        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us, by=by))
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
         """What rules would do if they were saved now, by what is known of the tenant's readings.
@@ -212,6 +225,8 @@ class Gate:
     async def wake_waiting(self) -> None:
         """Start the actors of tenants whose rules wait for silence: nobody else would.
 
+        Who is suspended can send nothing, and so is not silent; of it nobody is started.
+
         Raises StoreUnavailable, StoreRefused.
         """
         self._lost = trio.Event()
@@ -221,9 +236,15 @@ class Gate:
             self._listening.unanswered()
             raise
         self._listening.answered()
-        for tenant_no in waiting:
-            if not self._closing and tenant_no not in self._tenants:
+        for tenant_no in waiting.awake:
+            if tenant_no in self._tenants:
+                self._listening.of(tenant_no).suspended.end()
+            elif not self._closing:
                 self._start(tenant_no)
+        for tenant_no, suspended_us in waiting.suspended_us.items():
+            if tenant_no in self._tenants:
+                since = trio.current_time() - suspended_us / SECOND_US
+                self._listening.of(tenant_no).suspended.begin(since)
 
     async def lost(self) -> None:
         """Wait until there may be somebody to wake who was awake at the last look."""

@@ -2,9 +2,9 @@
 
 Silence goes by arrival, and time in which nothing could arrive is nobody's. Everybody is unheard
 while a commit stalls or the database does not answer; one tenant, while its actor does not serve or
-is full. Such time is left out of a silence and does not end it, or whoever makes us stall often
-enough would keep every alert of silence from opening. In memory only: a process that begins has
-heard nobody before `since`.
+is full, or while it is suspended. Such time is left out of a silence and does not end it, or
+whoever makes us stall often enough would keep every alert of silence from opening. In memory only:
+a process that begins has heard nobody before `since`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -64,10 +64,13 @@ class Deafness:
 
 @attrs.define(eq=False)
 class Hearing:
-    """How a tenant is heard. own: when nobody of it could be, for reasons of its own."""
+    """How a tenant is heard. own: when nobody of it could be, for reasons of its own; suspended:
+    because nothing was taken of it.
+    """
 
     _listening: "Listening"
     own: Deafness
+    suspended: Deafness
     since: Micros
     refused: dict[str, Micros] = attrs.field(factory=dict)
     """When readings of a sensor were refused last: it is not silent."""
@@ -78,7 +81,7 @@ class Hearing:
 
     @property
     def _all(self) -> Sequence[Deafness]:
-        return self.own, self._listening.stalls, self._listening.outage
+        return self.own, self.suspended, self._listening.stalls, self._listening.outage
 
     def refuse(self, sensors: Iterable[str]) -> None:
         """A batch with readings of these was refused just now."""
@@ -152,4 +155,4 @@ class Listening:
         self._tenants.pop(tenant_no, None)
 
     def _new(self) -> Hearing:
-        return Hearing(self, Deafness(self.clock), self.since)
+        return Hearing(self, Deafness(self.clock), Deafness(self.clock), self.since)

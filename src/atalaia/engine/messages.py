@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from atalaia.engine.receipt import Answer, Receipt
+from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch, Tags
 from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
@@ -72,6 +73,7 @@ class RuleRequest:
     edit: RuleEdit
     receipt: Receipt[StoredRule]
     most: int
+    by: Actor = THE_SERVICE
 
 
 SensorTags = Mapping[str, Tags]
@@ -84,6 +86,7 @@ class RegisterRequest:
 
     sensors: SensorTags
     receipt: Receipt[Sequence[str]]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen(eq=False)
@@ -92,6 +95,7 @@ class TagsRequest:
 
     tags: SensorTags
     receipt: Receipt[None]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen(eq=False)
@@ -100,6 +104,7 @@ class RemovalRequest:
 
     sensor: str
     receipt: Receipt[None]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen(eq=False)
@@ -112,6 +117,7 @@ class LatenessRequest:
     sensor: str | None
     lateness_us: int | None
     receipt: Receipt[None]
+    by: Actor = THE_SERVICE
 
 
 @attrs.frozen

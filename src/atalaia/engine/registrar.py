@@ -10,6 +10,7 @@ from atalaia.engine.messages import RegisterRequest, RemovalRequest, TagsRequest
 from atalaia.engine.recover import add_sensors, joining_bytes
 from atalaia.engine.rule_edits import check_joining, check_tags
 from atalaia.engine.state import TenantState
+from atalaia.model.audit import AuditEntry, listed
 from atalaia.model.errors import NotFound
 from atalaia.ports import TagsWrite
 
@@ -32,7 +33,8 @@ class Registrar:
             check_joining(state, await joining_bytes(state, new, new))
             editor = self.editor
             now = editor.clock.now_us()
-            rows = await editor.store.register_sensors(editor.tenant_no, new, now)
+            audit = AuditEntry(request.by, "sensors.registered", "", {"sensors": listed(new)})
+            rows = await editor.store.register_sensors(editor.tenant_no, new, now, audit)
             await add_sensors(state, rows, {})
         request.receipt.settle(list(new))
 
@@ -51,7 +53,8 @@ class Registrar:
             arrived = state.next_arrival(editor.clock.now_us())
             closings = state.rules.leave(slot, wanted, arrived=arrived, reason="rule_changed")
             write = TagsWrite(sensor_no, wanted)
-            item = editor.item(state, arrived, transitions=closings, tags_write=write)
+            audit = AuditEntry(request.by, "sensor.tagged", name, {"tags": dict(wanted)})
+            item = editor.item(state, arrived, transitions=closings, tags_write=write, audit=audit)
             if left:
                 await editor.send_part(state, item, request.receipt)
             else:
@@ -65,7 +68,8 @@ class Registrar:
         sensor_no, slot = find_sensor(state, request.sensor)
         arrived = state.next_arrival(editor.clock.now_us())
         closings = state.rules.forsake(slot, arrived=arrived, reason="sensor_deleted")
-        item = editor.item(state, arrived, transitions=closings, removal=sensor_no)
+        audit = AuditEntry(request.by, "sensor.removed", request.sensor)
+        item = editor.item(state, arrived, transitions=closings, removal=sensor_no, audit=audit)
         await editor.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await editor.incarnation.settled()
         log.info("sensor_removed", sensor=request.sensor, alerts_closed=len(closings))

@@ -20,6 +20,7 @@ from atalaia.engine.messages import (
 from atalaia.engine.recover import active_rules
 from atalaia.engine.state import TenantState
 from atalaia.model.alert import CloseReason
+from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, uuid7
 from atalaia.model.rule import StoredRule
@@ -28,7 +29,7 @@ from atalaia.rules.changes import check_count
 from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, cures, mib
 from atalaia.rules.foresight import Retagged
 from atalaia.rules.language import parse_rule
-from atalaia.rules.syntax import MAX_METRICS, RuleSpec
+from atalaia.rules.syntax import MAX_METRICS, RuleSpec, duration_text
 from atalaia.rules.tenant_state import ActiveRule
 
 
@@ -110,6 +111,27 @@ def apply_write(rules: Sequence[StoredRule], write: RuleWrite) -> list[StoredRul
     if write.deleted:
         del others[write.rule.rule_no]
     return list(others.values())
+
+
+def rule_entry(edit: RuleEdit, rule: StoredRule, by: Actor) -> AuditEntry:
+    """What the audit says of an edit. What each version judged by is kept beside it, for good."""
+    match edit:
+        case CreateRule():
+            action = "rule.created"
+        case ReplaceRule():
+            action = "rule.replaced"
+        case SwitchRule(_, enabled):
+            action = "rule.enabled" if enabled else "rule.disabled"
+        case DeleteRule():
+            action = "rule.deleted"
+    detail = {"name": rule.name, "version": rule.version, "revision": rule.revision}
+    return AuditEntry(by, action, str(rule.rule_id), detail)
+
+
+def lateness_entry(sensor: str | None, lateness_us: int | None, by: Actor) -> AuditEntry:
+    said = None if lateness_us is None else duration_text(lateness_us)
+    action = "settings.changed" if sensor is None else "sensor.changed"
+    return AuditEntry(by, action, sensor or "", {"lateness": said})
 
 
 def at_work(rules: Sequence[StoredRule]) -> set[tuple[RuleNo, int]]:

@@ -18,8 +18,11 @@ from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
     alerts,
+    api_keys,
+    audit,
     backtest,
     explain,
+    login,
     metrics,
     ops,
     profiles,
@@ -29,7 +32,10 @@ from atalaia.http import (
     sensors,
     settings,
     status,
+    tenants,
+    users,
 )
+from atalaia.http.access import check_access
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.browsers import Browsers
@@ -39,6 +45,7 @@ from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.ops import Checks
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.sessions import Sessions
 from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
@@ -60,6 +67,7 @@ def create_app(
     gate: Gate | NoEngine,
     queries: Queries,
     *,
+    sessions: Sessions,
     take: Take | None = None,
     checks: Checks | None = None,
     clock: WallClock | None = None,
@@ -67,6 +75,7 @@ def create_app(
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
+    sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
     clock: when they arrive, by default the system's. origins: whose pages may call from browsers.
     """
@@ -84,7 +93,9 @@ def create_app(
     async def identify() -> None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
-        g.principal = request.scope["state"].get("principal")  # under /v1 there is one
+        g.principal = request.scope["state"].get("principal")
+        if request.url_rule is not None and request.method != "OPTIONS":
+            check_access(g.principal, request.method, request.url_rule.rule)
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -115,6 +126,11 @@ def create_app(
     app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(status.blueprint(gate))
+    app.register_blueprint(login.blueprint(sessions))
+    app.register_blueprint(users.blueprint(sessions.people))
+    app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(audit.blueprint(sessions.people))
+    app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:
@@ -126,16 +142,16 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    authenticator, room = Authenticator(queries), BodyRoom()
+    authenticator, room = Authenticator(queries, sessions), BodyRoom()
     front = Front(
         face,
-        IngestRoute(take, clock),
+        IngestRoute(take, sessions.clock),
         find_face,
         authenticator,
         Turnstile(admit),
         MAX_BODY_BYTES,
         room,
-        Sockets(take, admit, authenticator, clock, room),
+        Sockets(take, admit, authenticator, sessions.clock, room),
     )
     return Browsers(front, frozenset(origins))
 

@@ -1,7 +1,8 @@
 """The outermost ASGI callable: knows who asks before it reads, and reads before anyone answers.
 
-A credential is checked on the headers alone, so that a stranger's body is never held. The body
-of a tenant is then read whole, up to the limit, within a deadline and the room for bodies.
+A credential is checked on the headers alone, so that a stranger's body is never held, but for the
+few bytes of signing in. The body of a tenant is then read whole, up to the limit, within a deadline
+and the room for bodies.
 Hypercorn's trio worker wedges a keep-alive connection that is answered before its body was read:
 what is left of a refused one is thrown away for a moment, and a connection where that did not
 reach the end is closed. The ingest routes go straight to their handler, the rest to Quart.
@@ -16,13 +17,14 @@ import attrs
 import structlog
 import trio
 
+from atalaia.http.access import OPEN_PATHS
 from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import NotFound, TooLarge, TooSlow
-from atalaia.model.principal import Principal
+from atalaia.model.ids import TenantNo
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
 log = structlog.get_logger()
@@ -34,6 +36,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Direct = Callable[[Scope, bytes, Send], Awaitable[None]]
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
+STRANGERS = TenantNo(0)  # who signs in; their bodies have the room of one tenant together
+STRANGERS_BODY_BYTES = 8 * 1024
 DISCARD_S = 2.0
 DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
 
@@ -59,6 +63,7 @@ class Incoming:
     _receive: Receive
     ended: bool = False
     bytes_held: int = 0
+    tenant_no: TenantNo = STRANGERS
 
     async def part(self) -> bytes:
         """The next bytes. Raises ClientGone."""
@@ -119,7 +124,7 @@ class Front:
                 await self.app(scope, _replay(body, receive), send)
         finally:
             if incoming.bytes_held:
-                self.room.give_back(scope["state"]["principal"].tenant_no, incoming.bytes_held)
+                self.room.give_back(incoming.tenant_no, incoming.bytes_held)
 
     async def _body(self, scope: Scope, face: Face | None, incoming: Incoming) -> bytes:
         if face is None and not scope["path"].startswith("/v1/"):  # nothing there takes a body
@@ -127,35 +132,39 @@ class Front:
             if not incoming.ended:
                 raise TooLarge
             return b""
+        if scope["path"] in OPEN_PATHS:
+            return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)
         asking = scope if face is None else _with_key(scope, face.credential(scope))
         principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
+        incoming.tenant_no = principal.tenant_no
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
-            raise self._too_large()
+            raise _too_large(self.max_body_bytes)
         if face is None:
-            return await self._read_in_time(principal, incoming)
+            return await self._read_in_time(incoming, self.max_body_bytes)
         async with self.turnstile.passed(principal):
-            return await self._read_in_time(principal, incoming)
+            return await self._read_in_time(incoming, self.max_body_bytes)
 
-    async def _read_in_time(self, principal: Principal, incoming: Incoming) -> bytes:
+    async def _read_in_time(self, incoming: Incoming, most_bytes: int) -> bytes:
         try:
             with trio.fail_after(BODY_DEADLINE_S):
-                return await self._read(principal, incoming)
+                return await self._read(incoming, most_bytes)
         except trio.TooSlowError:
             raise TooSlow from None
 
-    async def _read(self, principal: Principal, incoming: Incoming) -> bytes:
+    async def _read(self, incoming: Incoming, most_bytes: int) -> bytes:
         body = bytearray()  # a list of parts would let tiny ones cost many times their size
         while not incoming.ended:
             part = await incoming.part()
-            if len(body) + len(part) > self.max_body_bytes:
-                raise self._too_large()
-            self.room.take(principal.tenant_no, len(part))
+            if len(body) + len(part) > most_bytes:
+                raise _too_large(most_bytes)
+            self.room.take(incoming.tenant_no, len(part))
             incoming.bytes_held += len(part)
             body += part
         return bytes(body)
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"A body may have {self.max_body_bytes} bytes; send smaller batches.")
+
+def _too_large(most_bytes: int) -> TooLarge:
+    return TooLarge(f"A body may have {most_bytes} bytes; send smaller batches.")
 
 
 def _path(target: str) -> str:

@@ -1,20 +1,24 @@
-"""Who is asking: an API key in X-API-Key or Authorization: Bearer.
+"""Who is asking: an API key in X-API-Key or Authorization (Bearer, or Telegraf's Token), or a
+person's access token in Authorization: Bearer. A key begins with `atl_`, and no token does.
 
 Answers of the store are kept for a short while, misses too, so that neither a fast sensor nor a
 guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S.
 """
 
 from typing import Any
+from uuid import UUID
 
 import attrs
 import structlog
 import trio
 
-from atalaia.model.errors import Forbidden, Unauthenticated
-from atalaia.model.principal import Principal
+from atalaia.http.sessions import Sessions
+from atalaia.model.audit import AuditEntry
+from atalaia.model.errors import Forbidden, NotFound, Suspended, Unauthenticated
+from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.views import KeyRecord
 from atalaia.ports import Queries
-from atalaia.security.api_keys import PresentedKey, parse_key
+from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
 
 KEEP_S = 5.0
 KEEP_KEYS = 20_000  # and as many misses
@@ -28,21 +32,63 @@ class Authenticator:
     """
 
     _queries: Queries
+    sessions: Sessions | None = None
+    """Of people; without it only keys open anything."""
+    used: dict[str, float] = attrs.field(factory=dict)
+    """Keys by when they were used last, in trio's time, since that was written down last."""
     _known: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
     _unknown: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
 
     async def principal(self, scope: dict[str, Any]) -> Principal:
-        """Raises Unauthenticated; says the same for a malformed, unknown or revoked key."""
-        presented = _presented(header_fields(scope))
+        """Raises Unauthenticated, the same for a malformed, unknown or revoked credential;
+        Suspended; Forbidden or NotFound for another tenant than one's own.
+        """
+        fields = header_fields(scope)
+        presented = _presented(fields)
         if presented is None:
             raise Unauthenticated
+        if isinstance(presented, str):
+            if self.sessions is None:
+                raise Unauthenticated
+            principal = await self.sessions.principal(presented)
+        else:
+            principal = await self._holder(presented)
+        wanted = fields.get(b"x-tenant-id")
+        if wanted is not None and wanted != str(principal.tenant_id):
+            principal = await self._visit(principal, wanted, scope)
+        structlog.contextvars.bind_contextvars(tenant_no=principal.tenant_no)
+        return principal
+
+    async def _holder(self, presented: PresentedKey) -> Principal:
         record = await self._find(presented.key_id)
         if record is None or not presented.matches(record.hash):
             raise Unauthenticated
-        structlog.contextvars.bind_contextvars(tenant_no=record.tenant_no)
+        if record.suspended:
+            raise Suspended
+        self.used[presented.key_id] = trio.current_time()
         return Principal(
-            record.tenant_no, record.tenant_id, presented.key_id, record.scopes, record.quota
+            record.tenant_no,
+            record.tenant_id,
+            presented.key_id,
+            record.scopes,
+            record.quota,
+            key_name=record.name,
         )
+
+    async def _visit(self, principal: Principal, wanted: str, scope: dict[str, Any]) -> Principal:
+        """Another tenant, for those who look after all; it finds in its audit what they did."""
+        person = principal.person
+        if person is None or not person.platform or self.sessions is None:
+            raise Forbidden("X-Tenant-Id is for those who look after all tenants.")
+        tenant_id = _uuid(wanted)
+        tenant_no = None if tenant_id is None else await self._queries.find_tenant(tenant_id)
+        if tenant_id is None or tenant_no is None:
+            raise NotFound("There is no tenant with this id.")
+        quota = await self._queries.tenant_quota(tenant_no)
+        asked = {"method": scope.get("method", scope["type"]), "path": scope["path"]}
+        entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
+        await self.sessions.people.record(tenant_no, entry)
+        return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)
 
     async def _find(self, key_id: str) -> KeyRecord | None:
         now = trio.current_time()
@@ -63,16 +109,32 @@ def header_fields(scope: dict[str, Any]) -> dict[bytes, str]:
     return {name: value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _presented(fields: dict[bytes, str]) -> PresentedKey | None:
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _presented(fields: dict[bytes, str]) -> PresentedKey | str | None:
+    """A key, or the text of what may be an access token."""
     if (text := fields.get(b"x-api-key")) is not None:
         return parse_key(text)
     scheme, _, value = fields.get(b"authorization", "").partition(" ")
-    return parse_key(value.strip()) if scheme.lower() == "bearer" else None
+    if scheme.lower() not in ("bearer", "token"):
+        return None
+    value = value.strip()
+    if value.startswith(PREFIX) or scheme.lower() == "token":
+        return parse_key(value)
+    return value
 
 
-def require(principal: Principal | None, scope: str) -> None:
-    """Raises Unauthenticated when nobody asks, Forbidden when the key lacks the scope."""
+def require(principal: Principal | None, scope: Scope) -> None:
+    """Raises Unauthenticated when nobody asks, Forbidden when they may not."""
     if principal is None:
         raise Unauthenticated
-    if scope not in principal.scopes:
+    if principal.may(scope):
+        return
+    if principal.person is None:
         raise Forbidden(f"This key lacks the scope {scope}.")
+    raise Forbidden(f"This needs the role {LEAST_ROLE[scope]}.")

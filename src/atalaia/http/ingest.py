@@ -10,8 +10,9 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.engine import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.receipt import Answer
+from atalaia.http.access import check_access
 from atalaia.http.asgi import Scope, Send, respond
-from atalaia.http.auth import header_fields, require
+from atalaia.http.auth import header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import INGEST_PATH, Face, ReadingsFace
 from atalaia.http.influx import V1_PATH, V2_PATH, InfluxFace
@@ -74,7 +75,7 @@ class IngestRoute:
 
     async def _ingest(self, scope: Scope, face: Face, body: bytes) -> Answer:
         principal = scope["state"]["principal"]
-        require(principal, "ingest")
+        check_access(principal, "POST", face.route)
         options = face.options(scope, principal, self.clock.now_us())
         encoding = header_fields(scope).get(b"content-encoding", "identity").strip().lower()
         return await self.take(principal, Body(body, encoding, options))

@@ -8,7 +8,6 @@ from quart import Blueprint, g, request
 from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.http import params, render
-from atalaia.http.auth import require
 from atalaia.http.bodies import CheckBody, RuleBody, read_body
 from atalaia.http.rule_checks import ASSUMED_INTERVAL_US, RuleChecks
 from atalaia.model.errors import Invalid, NotFound
@@ -30,11 +29,11 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     async def edit_rule(edit: RuleEdit) -> StoredRule:
         principal = g.principal
-        return await gate.edit_rule(principal.tenant_no, edit, principal.quota).answer()
+        receipt = gate.edit_rule(principal.tenant_no, edit, principal.quota, principal.actor)
+        return await receipt.answer()
 
     @routes.get("")
     async def list_rules() -> dict[str, Any]:
-        require(g.principal, "read")
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
@@ -43,7 +42,6 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     @routes.post("")
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:
-        require(g.principal, "admin")
         body = await read_body(RuleBody)
         lints = await find_lints(body.text)
         rule = await edit_rule(CreateRule(body.text))
@@ -51,7 +49,6 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     @routes.post("/check")
     async def check_rules() -> dict[str, Any]:
-        require(g.principal, "read")
         body = await read_body(CheckBody)
         interval_us = None if body.interval is None else parse_duration(body.interval)
         if interval_us == 0:
@@ -65,7 +62,6 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     @routes.get("/<rule>")
     async def read_rule(rule: str) -> dict[str, Any]:
-        require(g.principal, "read")
         stored = await queries.rule(g.principal.tenant_no, _id(rule))
         if stored is None:
             raise NotFound("There is no rule with this id.")
@@ -73,7 +69,6 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     @routes.put("/<rule>")
     async def replace_rule(rule: str) -> dict[str, Any]:
-        require(g.principal, "admin")
         body = await read_body(RuleBody)
         edit = ReplaceRule(_id(rule), body.text)
         lints = await find_lints(body.text, edit.rule_id)
@@ -81,18 +76,15 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
 
     @routes.delete("/<rule>")
     async def delete_rule(rule: str) -> tuple[str, int]:
-        require(g.principal, "admin")
         await edit_rule(DeleteRule(_id(rule)))
         return "", 204
 
     @routes.post("/<rule>/enable")
     async def enable_rule(rule: str) -> dict[str, Any]:
-        require(g.principal, "admin")
         return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=True)))
 
     @routes.post("/<rule>/disable")
     async def disable_rule(rule: str) -> dict[str, Any]:
-        require(g.principal, "admin")
         return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=False)))
 
     return routes

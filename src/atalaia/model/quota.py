@@ -9,7 +9,8 @@ MAX_RULES = 1_000  # of any tenant, whatever its quota; each costs memory per ma
 class Quota:
     """What is written beside a tenant and the key in use; None: as the process says.
 
-    key_id: whose key_readings_per_s it is; empty without a key.
+    key_id: whose key_readings_per_s it is; empty without a key. suspended: nothing is taken of the
+    tenant; who comes with a credential is told so before.
     """
 
     readings_per_s: int | None = None
@@ -17,6 +18,7 @@ class Quota:
     max_rules: int | None = None
     key_readings_per_s: int | None = None
     key_id: str = ""
+    suspended: bool = False
 
 
 NO_QUOTA = Quota()

@@ -48,6 +48,17 @@ class Details:
 DetailColumn = Literal["latitude", "longitude", "place", "expected_us"]
 
 
+def flat(details: Details) -> dict[DetailColumn, float | str | None]:
+    """By the columns in which they are stored."""
+    at = details.location
+    return {
+        "latitude": None if at is None else at.latitude,
+        "longitude": None if at is None else at.longitude,
+        "place": details.place,
+        "expected_us": details.expected_us,
+    }
+
+
 @attrs.frozen
 class SensorFilter:
     """Which sensors are asked for: those with such tags `group` and `profile`."""
@@ -169,3 +180,6 @@ class KeyRecord:
     hash: bytes
     scopes: frozenset[str]
     quota: Quota = NO_QUOTA
+    name: str = ""
+    suspended: bool = False
+    """The tenant is."""

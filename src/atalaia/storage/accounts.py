@@ -32,6 +32,8 @@ class NewTenant:
     admin_email: str
     password_hash: str = attrs.field(repr=False)
     key: NewKey = attrs.field(repr=False)
+    platform: bool = False
+    """Whether its administrator looks after all tenants."""
 
 
 async def create_tenant(bridge: Bridge, url: str, tenant: NewTenant, now: Micros) -> None:
@@ -55,11 +57,15 @@ async def key_is_known(bridge: Bridge, url: str, key_id: str) -> bool:
 
 
 @asynccontextmanager
-async def transaction_aio(url: str, role: str) -> AsyncIterator[asyncpg.Connection]:
+async def transaction_aio(
+    url: str, role: str, *, snapshot: bool = False
+) -> AsyncIterator[asyncpg.Connection]:
+    """snapshot: everything is read as of one moment."""
+    isolation = "repeatable_read" if snapshot else "read_committed"
     try:
         connection = await asyncpg.connect(url)
         try:
-            async with connection.transaction():
+            async with connection.transaction(isolation=isolation):
                 await connection.execute("SELECT set_config('role', $1, true)", role)
                 yield connection
         finally:
@@ -82,12 +88,13 @@ async def _create_aio(url: str, tenant: NewTenant, now: Micros) -> None:
             tenant.name,
         )
         await connection.execute(
-            "INSERT INTO users (tenant_id, user_id, email, password_hash, role)"
-            " VALUES ($1, $2, $3, $4, 'admin')",
+            "INSERT INTO users (tenant_id, user_id, email, password_hash, role, platform)"
+            " VALUES ($1, $2, $3, $4, 'admin', $5)",
             number,
             uuid7(now),
             tenant.admin_email,
             tenant.password_hash,
+            tenant.platform,
         )
         await _insert_key_aio(connection, tenant.tenant_id, tenant.key, "first key")
 

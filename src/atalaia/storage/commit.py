@@ -14,6 +14,7 @@ import numpy as np
 
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
+from atalaia.storage.audit import write_audit_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
@@ -74,6 +75,7 @@ async def commit_group_aio(
     await write_removals_aio(connection, items)
     await write_evidence_aio(connection, partitions, items)
     await _write_state_aio(connection, items)
+    await write_audit_aio(connection, items)
     await connection.execute(
         "UPDATE commit_groups SET late = $2 WHERE group_id = $1", group_id, late
     )

@@ -184,7 +184,7 @@ async def _check_server_aio(connection: asyncpg.Connection) -> None:
 
 async def check_roles_aio(connection: asyncpg.Connection) -> None:
     """Refuse to serve when a role that should be fenced in by policies is not."""
-    for role in ("atalaia_app", "atalaia_writer"):
+    for role in ("atalaia_app", "atalaia_writer", "atalaia_platform"):
         async with connection.transaction():
             await connection.execute("SELECT set_config('role', $1, true)", role)
             row = await connection.fetchrow(

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import structlog
 
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
 from atalaia.ports import (
@@ -20,6 +21,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.commit import (
     commit_group_aio,
@@ -92,13 +94,16 @@ class PostgresEngineStore:
                 heard[sensor] = max(heard.get(sensor, point.received_at), point.received_at)
         return heard
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
-        async def work(connection: asyncpg.Connection) -> list[TenantNo]:
+    async def waiting_tenants(self) -> Waiting:
+        async def work(connection: asyncpg.Connection) -> Waiting:
             rows = await connection.fetch(
-                "SELECT DISTINCT tenant_id FROM rules"
-                " WHERE waits AND enabled AND deleted_at IS NULL ORDER BY tenant_id"
+                "SELECT tenant_id,"
+                " (extract(epoch FROM now() - suspended_at) * 1000000)::int8 AS suspended_us"
+                " FROM tenants t WHERE EXISTS (SELECT FROM rules r WHERE r.tenant_id = t.tenant_id"
+                " AND waits AND enabled AND deleted_at IS NULL) ORDER BY tenant_id"
             )
-            return [TenantNo(row["tenant_id"]) for row in rows]
+            suspended = {row[0]: row[1] for row in rows if row[1] is not None}
+            return Waiting([row[0] for row in rows if row[1] is None], suspended)
 
         return await self._database.as_writer(work)
 
@@ -144,11 +149,11 @@ class PostgresEngineStore:
         )
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
         return await self._database.as_tenant(
             tenant_no,
-            lambda connection: register_sensors_aio(connection, tenant_no, tags, now),
+            lambda connection: register_sensors_aio(connection, tenant_no, tags, now, audit),
             timeout_ms=REGISTER_TIMEOUT_MS,
         )
 

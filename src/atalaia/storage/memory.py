@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
@@ -27,6 +28,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TenantImage,
+    Waiting,
 )
 from atalaia.storage.partitions import Partition, Partitions, parse_partition
 
@@ -70,6 +72,7 @@ class MemoryTenant:
     rules: dict[RuleNo, RuleWrite] = attrs.field(factory=dict)
     alerts: dict[UUID, AlertRow] = attrs.field(factory=dict)
     steps: dict[tuple[UUID, Micros, int], AlertStep] = attrs.field(factory=dict)
+    audit: dict[int, AuditEntry] = attrs.field(factory=dict)
     letters: list[tuple[str, CommitItem]] = attrs.field(factory=list)
     removed: dict[SensorNo, Micros] = attrs.field(factory=dict)
 
@@ -139,6 +142,7 @@ class MemoryDatabase:
                 self._write_lateness(item)
                 self._write_alerts(item)
                 self._remove(item)
+                self._write_audit(item)
             for item in items:
                 self._write_state(item)
             for item in items:
@@ -223,6 +227,11 @@ class MemoryDatabase:
         if item.removal is not None:
             self._put(self.tenants[item.tenant_no].removed, item.removal, item.received_at)
 
+    def _write_audit(self, item: CommitItem) -> None:
+        audit = self.tenants[item.tenant_no].audit
+        if item.audit is not None:
+            self._insert(audit, len(audit) + 1, item.audit)
+
     def _write_alerts(self, item: CommitItem) -> None:
         tenant = self.tenants[item.tenant_no]
         for ordinal, step in enumerate(item.transitions):
@@ -299,7 +308,7 @@ class MemoryDatabase:
         )
 
     def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
         """As `EngineStore.register_sensors`."""
         tenant = self.tenants[tenant_no]
@@ -307,6 +316,8 @@ class MemoryDatabase:
         new = [name for name in tags if name not in {row.name for row in living}]
         if len(living) + len(new) > tenant.max_series:
             raise Conflict("no room", code="too_many_sensors")
+        if new:
+            tenant.audit[len(tenant.audit) + 1] = audit
         return [self._add_sensor(tenant, name, tags[name], now) for name in new]
 
     def _add_sensor(
@@ -364,12 +375,15 @@ class MemoryEngineStore:
                 heard[row.sensor_no] = max(heard.get(row.sensor_no, Micros(0)), point.received_at)
         return heard
 
-    async def waiting_tenants(self) -> Sequence[TenantNo]:
-        return [
-            number
-            for number, tenant in self.database.tenants.items()
-            if any(w.waits and w.rule.enabled and not w.deleted for w in tenant.rules.values())
-        ]
+    async def waiting_tenants(self) -> Waiting:
+        """Nobody is suspended here: that is done behind the engine's back."""
+        return Waiting(
+            [
+                number
+                for number, tenant in self.database.tenants.items()
+                if any(w.waits and w.rule.enabled and not w.deleted for w in tenant.rules.values())
+            ]
+        )
 
     async def window_rows(
         self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
@@ -408,9 +422,9 @@ class MemoryEngineStore:
         return self.database.register(tenant_no, names, now, tags)
 
     async def register_sensors(
-        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros
+        self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
-        return self.database.register_sensors(tenant_no, tags, now)
+        return self.database.register_sensors(tenant_no, tags, now, audit)
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         await self._partitions.ensure(tenant_no, ts, now)

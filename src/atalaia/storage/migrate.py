@@ -21,7 +21,7 @@ MIGRATION_LOCK = 0x61_74_61_6C  # "atal": one advisory lock per database
 LOCK_PAUSE_S = 0.5
 SAY_EVERY = 10  # pauses
 LOCK_TIMEOUT_MS = 5_000  # how long DDL may wait behind a reader before it gives up
-ROLES = ("atalaia_migrate", "atalaia_writer", "atalaia_app")
+ROLES = ("atalaia_migrate", "atalaia_writer", "atalaia_app", "atalaia_platform")
 
 
 @attrs.frozen
@@ -84,12 +84,14 @@ async def _make_roles_aio(connection: asyncpg.Connection) -> None:
             if not await connection.fetchval("SELECT pg_has_role($1, 'MEMBER')", role):
                 await connection.execute(f"GRANT {role} TO CURRENT_USER")
         await connection.execute("GRANT CREATE, USAGE ON SCHEMA public TO atalaia_migrate")
-        await connection.execute("GRANT USAGE ON SCHEMA public TO atalaia_writer, atalaia_app")
+        await connection.execute(
+            "GRANT USAGE ON SCHEMA public TO atalaia_writer, atalaia_app, atalaia_platform"
+        )
     except asyncpg.InsufficientPrivilegeError as error:
         raise StartupRefused(
-            "The role of DATABASE_URL may not create the roles atalaia_migrate, atalaia_writer and "
-            f"atalaia_app or grant on schema public ({error}). Use the database's owner with "
-            "CREATEROLE, or let an administrator create them and grant them to it."
+            f"The role of DATABASE_URL may not create the roles {', '.join(ROLES)} or grant on "
+            f"schema public ({error}). Use the database's owner with CREATEROLE, or let an "
+            "administrator create them and grant them to it."
         ) from error
 
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.views import Profile
+from atalaia.storage.audit import write_entry_aio
 
 MAX_PROFILES = 1_000
 _LOCK = 0x70726F
@@ -28,7 +30,11 @@ async def profile_aio(connection: asyncpg.Connection, name: str) -> Profile | No
 
 
 async def save_profile_aio(
-    connection: asyncpg.Connection, tenant_no: TenantNo, profile: Profile, now: Micros
+    connection: asyncpg.Connection,
+    tenant_no: TenantNo,
+    profile: Profile,
+    now: Micros,
+    audit: AuditEntry,
 ) -> Profile:
     """Make or replace it. Raises Conflict for one too many."""
     # One at a time per tenant, so that two of them cannot both use the last place.
@@ -54,10 +60,15 @@ async def save_profile_aio(
         profile.rules,
         now,
     )
+    await write_entry_aio(connection, tenant_no, audit)
     return Profile(**dict(row))
 
 
-async def drop_profile_aio(connection: asyncpg.Connection, name: str) -> bool:
+async def drop_profile_aio(
+    connection: asyncpg.Connection, tenant_no: TenantNo, name: str, audit: AuditEntry
+) -> bool:
     """Whether there was one."""
     done = await connection.fetchval("DELETE FROM profiles WHERE name = $1 RETURNING true", name)
+    if done:
+        await write_entry_aio(connection, tenant_no, audit)
     return bool(done)

@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 import attrs
 
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
@@ -67,7 +68,7 @@ class PostgresQueries:
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
-            row = await connection.fetchrow("SELECT * FROM find_key_with_quota($1)", key_id)
+            row = await connection.fetchrow("SELECT * FROM find_credential($1)", key_id)
             if row is None:
                 return None
             quota = Quota(
@@ -78,8 +79,9 @@ class PostgresQueries:
                 key_id,
             )
             return KeyRecord(
-                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota
-            )
+                row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota,
+                row["name"], row["suspended"],
+            )  # fmt: skip
 
         return await self._database.as_tenant(NO_TENANT, work)
 
@@ -92,9 +94,10 @@ class PostgresQueries:
     async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
         async def work(connection: asyncpg.Connection) -> Quota:
             row = await connection.fetchrow(
-                "SELECT readings_per_s, bytes_per_s, max_rules FROM tenants"
+                "SELECT readings_per_s, bytes_per_s, max_rules,"
+                " suspended_at IS NOT NULL AS suspended FROM tenants"
             )
-            return NO_QUOTA if row is None else Quota(*row)
+            return NO_QUOTA if row is None else Quota(**row)
 
         return await self._database.as_tenant(tenant_no, work)
 
@@ -114,10 +117,15 @@ class PostgresQueries:
         )
 
     async def describe(
-        self, tenant_no: TenantNo, details: Mapping[str, Details], columns: Set[DetailColumn]
+        self,
+        tenant_no: TenantNo,
+        details: Mapping[str, Details],
+        columns: Set[DetailColumn],
+        audit: AuditEntry,
     ) -> set[str]:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: describe_aio(connection, details, columns)
+            tenant_no,
+            lambda connection: describe_aio(connection, tenant_no, details, columns, audit),
         )
 
     async def described(
@@ -141,14 +149,17 @@ class PostgresQueries:
             tenant_no, lambda connection: profile_aio(connection, name)
         )
 
-    async def save_profile(self, tenant_no: TenantNo, profile: Profile, now: Micros) -> Profile:
+    async def save_profile(
+        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+    ) -> Profile:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: save_profile_aio(connection, tenant_no, profile, now)
+            tenant_no,
+            lambda connection: save_profile_aio(connection, tenant_no, profile, now, audit),
         )
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str) -> bool:
+    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: drop_profile_aio(connection, name)
+            tenant_no, lambda connection: drop_profile_aio(connection, tenant_no, name, audit)
         )
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:

@@ -1,14 +1,16 @@
 """Reading and writing quotas. Needs the owner's rights, so it runs on the powerful role."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
 
 from atalaia.bridge import Bridge
+from atalaia.model.audit import COMMAND_LINE, AuditEntry
 from atalaia.model.errors import NotFound
 from atalaia.storage.accounts import transaction_aio
+from atalaia.storage.audit import write_entry_aio
 
 _SET = {
     "readings": "UPDATE tenants SET readings_per_s = $2 WHERE tenant_uuid = $1",
@@ -31,12 +33,12 @@ async def set_quotas(
 
     Raises NotFound, StartupRefused.
     """
-    await bridge.call(_set_aio, url, [(_SET[name], tenant_id, v) for name, v in values.items()])
+    await bridge.call(_set_aio, url, "tenant", tenant_id, values)
 
 
 async def set_key_quota(bridge: Bridge, url: str, key_id: str, readings: int | None) -> None:
     """Raises NotFound, StartupRefused."""
-    await bridge.call(_set_aio, url, [(_SET_KEY, key_id, readings)])
+    await bridge.call(_set_aio, url, "key", key_id, {"readings": readings})
 
 
 async def _list_aio(url: str) -> tuple[Sequence[asyncpg.Record], Sequence[asyncpg.Record]]:
@@ -55,8 +57,16 @@ async def _list_aio(url: str) -> tuple[Sequence[asyncpg.Record], Sequence[asyncp
         return tenants, keys
 
 
-async def _set_aio(url: str, changes: Sequence[tuple[str, object, int | None]]) -> None:
+async def _set_aio(
+    url: str, kind: Literal["tenant", "key"], whose: object, values: Mapping[str, int | None]
+) -> None:
     async with transaction_aio(url, "atalaia_migrate") as connection:
-        for statement, whose, value in changes:
-            if await connection.execute(statement, whose, value) != "UPDATE 1":
+        tenant_no = None
+        for name, value in values.items():
+            statement = _SET[name] if kind == "tenant" else _SET_KEY
+            tenant_no = await connection.fetchval(f"{statement} RETURNING tenant_id", whose, value)
+            if tenant_no is None:
                 raise NotFound(f"The database knows no {whose}; `atalaia quotas show` lists all.")
+        if tenant_no is not None:
+            entry = AuditEntry(COMMAND_LINE, f"{kind}.quota_set", str(whose), dict(values))
+            await write_entry_aio(connection, tenant_no, entry)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
+from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import SeriesName, Tags
 from atalaia.model.errors import Conflict
-from atalaia.model.ids import Micros, uuid7
+from atalaia.model.ids import Micros, TenantNo, uuid7
 from atalaia.ports import SensorRow, SeriesRow
+from atalaia.storage.audit import write_entry_aio
 
 _LOCK = 0x61746C
 _SENSOR = "sensor_id, sensor_uuid, name, tags, registered_at, lateness_us"
@@ -114,9 +116,10 @@ async def register_aio(
 
 async def register_sensors_aio(
     connection: asyncpg.Connection,
-    tenant_no: int,
+    tenant_no: TenantNo,
     tags: Mapping[str, Tags],
     now: Micros,
+    audit: AuditEntry,
 ) -> list[SensorRow]:
     """Add those of these sensors that are missing, in their order. A tenant may have as many
     sensors as series.
@@ -138,7 +141,10 @@ async def register_sensors_aio(
             "sensors that are gone, or ask for more room.",
             code="too_many_sensors",
         )
-    return await _insert_aio(connection, tenant_no, new, now)
+    rows = await _insert_aio(connection, tenant_no, new, now)
+    if rows:
+        await write_entry_aio(connection, tenant_no, audit)
+    return rows
 
 
 async def _lock_aio(connection: asyncpg.Connection, tenant_no: int) -> None:

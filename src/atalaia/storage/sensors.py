@@ -1,13 +1,25 @@
 """Sensors as their owners see them: what is known of each, and in which groups they are."""
 
 from collections.abc import Mapping, Sequence, Set
+from typing import get_args
 
 import asyncpg
 
-from atalaia.model.views import Details, Location, SensorFilter, SensorView
+from atalaia.model.audit import AuditEntry
+from atalaia.model.ids import TenantNo
+from atalaia.model.views import (
+    DetailColumn,
+    Details,
+    Location,
+    SensorFilter,
+    SensorView,
+    flat,
+)
+from atalaia.storage.audit import write_entry_aio
 from atalaia.storage.state import newest_aio
 
 MAX_GROUPS = 1_000
+COLUMNS: tuple[DetailColumn, ...] = get_args(DetailColumn)
 
 _CHOSEN = (
     "SELECT s.*, coalesce(s.expected_us, p.expected_us) AS pace_us FROM sensors s"
@@ -77,17 +89,15 @@ def _details(row: asyncpg.Record) -> Details:
 
 
 async def describe_aio(
-    connection: asyncpg.Connection, details: Mapping[str, Details], columns: Set[str]
+    connection: asyncpg.Connection,
+    tenant_no: TenantNo,
+    details: Mapping[str, Details],
+    columns: Set[DetailColumn],
+    audit: AuditEntry,
 ) -> set[str]:
     """Replace these columns of what is known of sensors; the names of those where it changed."""
-    at = [known.location for known in details.values()]
-    given = {
-        "latitude": [None if one is None else one.latitude for one in at],
-        "longitude": [None if one is None else one.longitude for one in at],
-        "place": [known.place for known in details.values()],
-        "expected_us": [known.expected_us for known in details.values()],
-    }
-    chosen = [name for name in given if name in columns]
+    known = [flat(one) for one in details.values()]
+    chosen = [name for name in COLUMNS if name in columns]
     if not chosen:
         return set()
     new = ", ".join(f"n.{name}" for name in chosen)
@@ -100,8 +110,10 @@ async def describe_aio(
         f" AND ROW({', '.join('s.' + name for name in chosen)}) IS DISTINCT FROM ROW({new})"
         " RETURNING s.name",
         list(details),
-        *given.values(),
+        *([one[name] for one in known] for name in COLUMNS),
     )
+    if rows:
+        await write_entry_aio(connection, tenant_no, audit)
     return {row["name"] for row in rows}
 
 

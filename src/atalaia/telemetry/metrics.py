@@ -51,7 +51,7 @@ UNSETTLED_ROWS = Gauge(
 )
 DELIVERIES = Counter(
     "atalaia_deliveries_total",
-    "Messages of RabbitMQ that are done, by result: stored or poison.",
+    "Messages of RabbitMQ that are done, by result: stored, poison or refused.",
     ["result"],
     registry=REGISTRY,
 )

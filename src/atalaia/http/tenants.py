@@ -1,0 +1,96 @@
+"""All tenants, for those who look after them."""
+
+from typing import Any
+
+import attrs
+from quart import Blueprint, Response, g, request
+
+from atalaia.engine.clock import WallClock
+from atalaia.http import params, render
+from atalaia.http.bodies import read_body
+from atalaia.http.login import make_link
+from atalaia.http.users import check_email, with_link
+from atalaia.model.errors import Conflict, Invalid, NotFound
+from atalaia.model.ids import uuid7
+from atalaia.model.people import TenantView
+from atalaia.people import Tenants
+
+MAX_NAME_CHARS = 128
+
+
+@attrs.frozen
+class TenantBody:
+    """`{"name": "Padaria do Zé", "admin_email": "ze@example.org"}`"""
+
+    name: str
+    admin_email: str
+
+
+def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
+    """`/v1/admin/tenants` and below."""
+    routes = Blueprint("tenants", __name__, url_prefix="/v1/admin/tenants")
+
+    async def switch(tenant: str, *, suspended: bool) -> dict[str, Any]:
+        tenant_id = params.identifier(tenant)
+        found = None
+        if tenant_id is not None:
+            found = await tenants.suspend(tenant_id, suspended=suspended, by=g.principal.actor)
+        if found is None:
+            raise _no_tenant()
+        if suspended and found.suspended_at is None:
+            raise Conflict("The tenant of those who look after all is never suspended.")
+        return _render(found)
+
+    @routes.get("")
+    async def list_tenants() -> dict[str, Any]:
+        count = params.limit(request.args)
+        after = params.cursor(request.args, int, params.fits_int4) or 0
+        found = await tenants.list_tenants(after=after, limit=count + 1)
+        more = params.next_cursor(found[count - 1].tenant_no) if len(found) > count else None
+        return render.page([_render(tenant) for tenant in found[:count]], more)
+
+    @routes.post("")
+    async def create_tenant() -> Response:
+        body = await read_body(TenantBody)
+        name = body.name.strip()
+        if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
+            raise Invalid(
+                f"name: a tenant's name has 1 to {MAX_NAME_CHARS} printable characters.",
+                code="bad_body",
+            )
+        email, link = check_email(body.admin_email), make_link("invitation")
+        made = await tenants.create_tenant(
+            uuid7(clock.now_us()), name, email, link, g.principal.actor
+        )
+        return with_link(_render(made) | {"admin_email": email}, link, 201)
+
+    @routes.get("/<tenant>")
+    async def read_tenant(tenant: str) -> dict[str, Any]:
+        tenant_id = params.identifier(tenant)
+        found = None if tenant_id is None else await tenants.tenant(tenant_id)
+        if found is None:
+            raise _no_tenant()
+        return _render(found)
+
+    @routes.post("/<tenant>/suspend")
+    async def suspend(tenant: str) -> dict[str, Any]:
+        return await switch(tenant, suspended=True)
+
+    @routes.post("/<tenant>/resume")
+    async def resume(tenant: str) -> dict[str, Any]:
+        return await switch(tenant, suspended=False)
+
+    return routes
+
+
+def _no_tenant() -> NotFound:
+    return NotFound("There is no tenant with this id.")
+
+
+def _render(tenant: TenantView) -> dict[str, Any]:
+    return {
+        "id": str(tenant.tenant_id),
+        "name": tenant.name,
+        "created_at": render.time(tenant.created_at),
+        "suspended_at": render.time(tenant.suspended_at),
+    }

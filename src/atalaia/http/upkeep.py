@@ -1,0 +1,51 @@
+"""What is written down a little later and in one go: when keys were used, and logins that failed.
+
+Neither may cost a request a commit of its own, nor tell by its time whether an account exists.
+"""
+
+import structlog
+import trio
+
+from atalaia.http.auth import Authenticator
+from atalaia.http.sessions import Sessions
+from atalaia.model.ids import SECOND_US, Micros
+from atalaia.ports import StoreRefused, StoreUnavailable
+
+log = structlog.get_logger()
+
+EVERY_S = 5.0
+LAST_S = 2.0
+
+
+async def run_upkeep(authenticator: Authenticator, shutdown: trio.Event) -> None:
+    """Every few seconds until `shutdown`, and once more then."""
+    sessions = authenticator.sessions
+    if sessions is None:
+        return
+    while not shutdown.is_set():
+        with trio.move_on_after(EVERY_S):
+            await shutdown.wait()
+        with trio.CancelScope(deadline=trio.current_time() + LAST_S, shield=shutdown.is_set()):
+            await write_down(authenticator, sessions)
+
+
+async def write_down(authenticator: Authenticator, sessions: Sessions) -> None:
+    """What cannot be written now is tried again the next time."""
+    now, now_us = trio.current_time(), sessions.clock.now_us()
+    used, authenticator.used = authenticator.used, {}
+    failures, sessions.failures = sessions.failures, {}
+    try:
+        if used:
+            await sessions.people.touch_keys(
+                {key: Micros(now_us - round(SECOND_US * (now - at))) for key, at in used.items()}
+            )
+            used = {}
+        if failures:
+            await sessions.people.note_failures(failures)
+            failures = {}
+    except (StoreUnavailable, StoreRefused) as error:
+        log.warning("upkeep_failed", error=str(error))
+    finally:
+        authenticator.used = used | authenticator.used
+        for email, count in failures.items():
+            sessions.failures[email] = sessions.failures.get(email, 0) + count

@@ -1,0 +1,224 @@
+"""Users, sessions, keys, the audit and tenants in Postgres; each call is one transaction."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import attrs
+
+from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.people import (
+    AuditFilter,
+    KeyView,
+    LoginRecord,
+    NewLink,
+    NewSession,
+    Rotation,
+    SessionRecord,
+    TenantView,
+    UserView,
+)
+from atalaia.model.principal import Role
+from atalaia.security.api_keys import NewKey
+from atalaia.storage import audit, keys, sessions, tenants, users
+from atalaia.storage.database import Database
+from atalaia.storage.queries import NO_TENANT
+
+
+@attrs.define(eq=False)
+class PostgresPeople:
+    """Implements `People`."""
+
+    _database: Database
+
+    async def find_login(self, email: str) -> LoginRecord | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.find_login_aio(connection, email)
+        )
+
+    async def find_session(self, session_id: UUID) -> SessionRecord | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.find_session_aio(connection, session_id)
+        )
+
+    async def begin_session(
+        self, login: LoginRecord, session: NewSession, rehashed: str | None
+    ) -> bool:
+        return await self._database.as_tenant(
+            login.tenant_no,
+            lambda connection: sessions.begin_session_aio(connection, login, session, rehashed),
+        )
+
+    async def rotate(self, token_hash: bytes, next_hash: bytes) -> Rotation | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.rotate_aio(connection, token_hash, next_hash)
+        )
+
+    async def end_session(self, token_hash: bytes) -> None:
+        await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.end_session_aio(connection, token_hash)
+        )
+
+    async def ask_reset(self, email: str, link: NewLink) -> None:
+        await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.ask_reset_aio(connection, email, link)
+        )
+
+    async def link_owner(self, link_hash: bytes) -> str | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.link_owner_aio(connection, link_hash)
+        )
+
+    async def use_link(self, link_hash: bytes, password_hash: str) -> bool:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: sessions.use_link_aio(connection, link_hash, password_hash),
+        )
+
+    async def note_failures(self, emails: Mapping[str, int]) -> None:
+        await self._database.as_tenant(
+            NO_TENANT, lambda connection: sessions.note_failures_aio(connection, emails)
+        )
+
+    async def set_password(
+        self, tenant_no: TenantNo, user_id: UUID, password_hash: str, by: Actor
+    ) -> None:
+        await self._database.as_tenant(
+            tenant_no,
+            lambda connection: sessions.set_password_aio(
+                connection, tenant_no, user_id, password_hash, by
+            ),
+        )
+
+    async def list_users(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[UserView]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: users.list_users_aio(connection, after, limit)
+        )
+
+    async def user(self, tenant_no: TenantNo, user_id: UUID) -> UserView | None:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: users.user_aio(connection, user_id)
+        )
+
+    async def invite(
+        self, tenant_no: TenantNo, email: str, role: Role, link: NewLink, by: Actor
+    ) -> UserView:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: users.invite_aio(connection, tenant_no, email, role, link, by),
+        )
+
+    async def send_link(
+        self, tenant_no: TenantNo, user_id: UUID, link: NewLink, by: Actor
+    ) -> UserView | None:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: users.send_link_aio(connection, tenant_no, user_id, link, by),
+        )
+
+    async def change_user(
+        self,
+        tenant_no: TenantNo,
+        user_id: UUID,
+        *,
+        role: Role | None,
+        disabled: bool | None,
+        by: Actor,
+    ) -> UserView | None:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: users.change_user_aio(
+                connection, tenant_no, user_id, role, disabled, by
+            ),
+        )
+
+    async def delete_user(self, tenant_no: TenantNo, user_id: UUID, by: Actor) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: users.delete_user_aio(connection, tenant_no, user_id, by)
+        )
+
+    async def list_keys(self, tenant_no: TenantNo, *, after: str, limit: int) -> Sequence[KeyView]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: keys.list_keys_aio(connection, after, limit)
+        )
+
+    async def key(self, tenant_no: TenantNo, key_id: str) -> KeyView | None:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: keys.key_aio(connection, key_id)
+        )
+
+    async def create_key(
+        self,
+        tenant_no: TenantNo,
+        key: NewKey,
+        name: str,
+        scopes: Sequence[str],
+        expires_at: Micros | None,
+        by: Actor,
+    ) -> KeyView:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: keys.create_key_aio(
+                connection, tenant_no, key, name, scopes, expires_at, by
+            ),
+        )
+
+    async def rotate_key(
+        self, tenant_no: TenantNo, key_id: str, key: NewKey, overlap_s: int, by: Actor
+    ) -> KeyView | None:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: keys.rotate_key_aio(
+                connection, tenant_no, key_id, key, overlap_s, by
+            ),
+        )
+
+    async def revoke_key(self, tenant_no: TenantNo, key_id: str, by: Actor) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: keys.revoke_key_aio(connection, tenant_no, key_id, by)
+        )
+
+    async def touch_keys(self, used: Mapping[str, Micros]) -> None:
+        await self._database.as_tenant(
+            NO_TENANT, lambda connection: keys.touch_keys_aio(connection, used)
+        )
+
+    async def record(self, tenant_no: TenantNo, entry: AuditEntry) -> None:
+        await self._database.as_tenant(
+            tenant_no, lambda connection: audit.write_entry_aio(connection, tenant_no, entry)
+        )
+
+    async def audit(
+        self, tenant_no: TenantNo, wanted: AuditFilter, *, before: int | None, limit: int
+    ) -> Sequence[AuditRow]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: audit.audit_aio(connection, wanted, before, limit)
+        )
+
+    async def list_tenants(self, *, after: int, limit: int) -> Sequence[TenantView]:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: tenants.list_tenants_aio(connection, after, limit)
+        )
+
+    async def tenant(self, tenant_id: UUID) -> TenantView | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: tenants.tenant_aio(connection, tenant_id)
+        )
+
+    async def create_tenant(
+        self, tenant_id: UUID, name: str, admin_email: str, link: NewLink, by: Actor
+    ) -> TenantView:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: tenants.create_tenant_aio(
+                connection, tenant_id, name, admin_email, link, by
+            ),
+        )
+
+    async def suspend(self, tenant_id: UUID, *, suspended: bool, by: Actor) -> TenantView | None:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: tenants.suspend_aio(connection, tenant_id, suspended, by),
+        )

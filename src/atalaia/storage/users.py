@@ -1,0 +1,164 @@
+"""The users of one tenant. Whatever changes what somebody may do ends their sessions."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from atalaia.bridge import Bridge
+from atalaia.model.audit import COMMAND_LINE, Actor, AuditEntry
+from atalaia.model.errors import Conflict, NotFound
+from atalaia.model.ids import TenantNo, uuid7
+from atalaia.model.people import NewLink, UserView
+from atalaia.model.principal import Role
+from atalaia.storage.accounts import transaction_aio
+from atalaia.storage.audit import write_entry_aio
+from atalaia.storage.database import setup_connection_aio
+from atalaia.storage.sessions import end_access_aio, put_link_aio
+
+MOST_USERS = 1_000
+
+_VIEW = (
+    "user_id, email, role, platform, password_hash IS NOT NULL AS has_password, created_at,"
+    " disabled_at, last_login_at"
+)
+
+
+async def list_users_aio(
+    connection: asyncpg.Connection, after: str, limit: int
+) -> Sequence[UserView]:
+    rows = await connection.fetch(
+        f"SELECT {_VIEW} FROM users WHERE email > $1 ORDER BY email LIMIT $2",  # noqa: S608
+        after,
+        limit,
+    )
+    return [UserView(*row) for row in rows]
+
+
+async def user_aio(connection: asyncpg.Connection, user_id: UUID) -> UserView | None:
+    row = await connection.fetchrow(
+        f"SELECT {_VIEW} FROM users WHERE user_id = $1",  # noqa: S608
+        user_id,
+    )
+    return None if row is None else UserView(*row)
+
+
+async def invite_aio(
+    connection: asyncpg.Connection,
+    tenant_no: TenantNo,
+    email: str,
+    role: Role,
+    link: NewLink,
+    by: Actor,
+) -> UserView:
+    if await connection.fetchval("SELECT count(*) FROM users") >= MOST_USERS:
+        raise Conflict(f"A tenant may have {MOST_USERS} users.", code="too_many_users")
+    row = await connection.fetchrow(
+        "INSERT INTO users (tenant_id, user_id, email, role) VALUES ($1, $2, $3, $4)"  # noqa: S608
+        f" ON CONFLICT (email) DO NOTHING RETURNING {_VIEW}",
+        tenant_no,
+        uuid7(await connection.fetchval("SELECT now()")),
+        email,
+        role,
+    )
+    if row is None:
+        raise Conflict("A user with this e-mail address exists.", code="email_taken")
+    user = UserView(*row)
+    await put_link_aio(connection, tenant_no, user.user_id, email, link)
+    entry = AuditEntry(by, "user.invited", str(user.user_id), {"email": email, "role": role})
+    await write_entry_aio(connection, tenant_no, entry)
+    return user
+
+
+async def send_link_aio(
+    connection: asyncpg.Connection, tenant_no: TenantNo, user_id: UUID, link: NewLink, by: Actor
+) -> UserView | None:
+    user = await user_aio(connection, user_id)
+    if user is None:
+        return None
+    await connection.execute("DELETE FROM user_links WHERE user_id = $1", user_id)
+    await put_link_aio(connection, tenant_no, user_id, user.email, link)
+    entry = AuditEntry(by, "user.link_sent", str(user_id), {"email": user.email})
+    await write_entry_aio(connection, tenant_no, entry)
+    return user
+
+
+async def change_user_aio(
+    connection: asyncpg.Connection,
+    tenant_no: TenantNo,
+    user_id: UUID,
+    role: Role | None,
+    disabled: bool | None,
+    by: Actor,
+) -> UserView | None:
+    admins = await _lock_admins_aio(connection)
+    user = await user_aio(connection, user_id)
+    if user is None:
+        return None
+    new_role = user.role if role is None else role
+    off = user.disabled_at is not None if disabled is None else disabled
+    if new_role == user.role and off == (user.disabled_at is not None):
+        return user
+    if new_role != "admin" or off:
+        _check_not_last(admins, user)
+    await connection.execute(
+        "UPDATE users SET role = $2, token_version = token_version + 1,"
+        " disabled_at = CASE WHEN $3 THEN coalesce(disabled_at, now()) END WHERE user_id = $1",
+        user_id,
+        new_role,
+        off,
+    )
+    await end_access_aio(connection, user_id)
+    detail = {"email": user.email, "role": new_role, "role_before": user.role, "disabled": off}
+    entry = AuditEntry(by, "user.changed", str(user_id), detail)
+    await write_entry_aio(connection, tenant_no, entry)
+    return await user_aio(connection, user_id)
+
+
+async def delete_user_aio(
+    connection: asyncpg.Connection, tenant_no: TenantNo, user_id: UUID, by: Actor
+) -> bool:
+    admins = await _lock_admins_aio(connection)
+    user = await user_aio(connection, user_id)
+    if user is None:
+        return False
+    _check_not_last(admins, user)
+    await connection.execute("DELETE FROM users WHERE user_id = $1", user_id)
+    entry = AuditEntry(by, "user.deleted", str(user_id), {"email": user.email, "role": user.role})
+    await write_entry_aio(connection, tenant_no, entry)
+    return True
+
+
+async def link_for(bridge: Bridge, url: str, email: str, link: NewLink) -> None:
+    """A link for a user of any tenant, by the powerful role. Raises NotFound, StartupRefused."""
+    await bridge.call(_link_for_aio, url, email, link)
+
+
+async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        await setup_connection_aio(connection)
+        row = await connection.fetchrow(
+            "SELECT tenant_id, user_id FROM users WHERE email = $1", email
+        )
+        if row is None:
+            raise NotFound(f"The database knows no user {email}.")
+        await put_link_aio(connection, row["tenant_id"], row["user_id"], email, link)
+        entry = AuditEntry(COMMAND_LINE, "user.link_sent", str(row["user_id"]), {"email": email})
+        await write_entry_aio(connection, row["tenant_id"], entry)
+
+
+async def _lock_admins_aio(connection: asyncpg.Connection) -> set[UUID]:
+    """Those who can sign in. Locked, or two could each take the other one's leave for granted."""
+    rows = await connection.fetch(
+        "SELECT user_id FROM users WHERE role = 'admin' AND disabled_at IS NULL"
+        " AND password_hash IS NOT NULL ORDER BY user_id FOR UPDATE"
+    )
+    return {row["user_id"] for row in rows}
+
+
+def _check_not_last(admins: set[UUID], user: UserView) -> None:
+    if admins == {user.user_id}:
+        raise Conflict(
+            "This is the last administrator who can sign in; make another one first.",
+            code="last_admin",
+        )

@@ -1,0 +1,153 @@
+"""Users: invited, changed, taken away; and none of it over somebody's head."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from atalaia.http import sessions as sessions_module
+from tests.people import PASSWORD, add_key, add_user, bearer, client, login, post, tokens
+from tests.stack import Stack, make_tenant
+
+pytestmark = pytest.mark.postgres
+
+ADMIN, NEW = "admin@example.org", "new@example.org"
+CHOSEN = "seven grey herons fly"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions_module, "KEEP_S", 0.0)
+
+
+async def invite(asking: httpx.AsyncClient, email: str = NEW, role: str = "viewer") -> Any:
+    response = await asking.post("/v1/users", json={"email": email, "role": role})
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+async def test_who_is_invited_chooses_a_password(stack: Stack) -> None:
+    """By the link, once; before that nobody signs in. The mail with it waits in the outbox."""
+    await add_user(stack, ADMIN)
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        made = await invite(admin, " New@Example.org", "operator")
+        assert (made["email"], made["role"], made["state"]) == (NEW, "operator", "invited")
+        assert (await login(stack, NEW, CHOSEN)).status_code == 401
+        chosen = {"token": made["link"]["token"], "password": CHOSEN}
+        assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 204
+        assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 404
+        assert (await login(stack, NEW, CHOSEN)).status_code == 200
+        read = (await admin.get(f"/v1/users/{made['id']}")).json()
+        assert (read["state"], read["last_login_at"] is None) == ("active", False)
+        listed = (await admin.get("/v1/users")).json()["data"]
+        emails = [user["email"] for user in listed]
+        assert emails == sorted(emails)
+        assert {ADMIN, NEW} < set(emails)
+    (mail,) = await stack.sql("SELECT kind, recipient, params->>'token' AS token FROM outbox_mails")
+    assert tuple(mail.values()) == ("invitation", NEW, made["link"]["token"])
+
+
+async def test_an_address_belongs_to_one_user(stack: Stack) -> None:
+    """In all tenants, since it alone says who signs in."""
+    await add_user(stack, ADMIN)
+    other = await make_tenant(stack.bridge, stack.database_url)
+    for key in (stack.api_key, other):
+        async with client(stack, {"x-api-key": key}) as asking:
+            response = await asking.post("/v1/users", json={"email": ADMIN})
+            assert (response.status_code, response.json()["code"]) == (409, "email_taken")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"email": "x"}, {"email": "a b@c.d"}, {"email": 7}, {"email": "a@b@c"}, {"email": "a@"},
+     {"email": "a@example.org", "role": "owner"}, {"email": "a@example.org", "platform": True},
+     {"email": "a@example.org", "tenant_id": 2}, {"email": "a\0@example.org"}],
+)  # fmt: skip
+async def test_a_bad_invitation_is_refused(stack: Stack, body: dict[str, Any]) -> None:
+    """Also one that would give away more than there is to give."""
+    response = await stack.client.post("/v1/users", json=body)
+    assert (response.status_code, response.json()["code"]) == (400, "bad_body")
+
+
+async def test_another_role_holds_at_once(stack: Stack) -> None:
+    """And a disabled user is out: every session ends, no link holds, no password opens."""
+    await add_user(stack, ADMIN)
+    user_id = await add_user(stack, NEW, "admin")
+    path = f"/v1/users/{user_id}"
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        signed_in = await tokens(stack, NEW)
+        async with client(stack, bearer(signed_in)) as person:
+            assert (await person.get("/v1/users")).status_code == 200
+            changed = await admin.patch(path, json={"role": "viewer"})
+            assert changed.json()["role"] == "viewer"
+            assert (await person.get("/v1/users")).status_code == 401
+        body = {"refresh_token": signed_in["refresh_token"]}
+        assert (await post(stack, "/v1/auth/refresh", body)).status_code == 401
+        async with client(stack, bearer(await tokens(stack, NEW))) as person:
+            assert (await person.get("/v1/users")).status_code == 403
+            assert (await person.get("/v1/sensors")).status_code == 200
+            assert (await person.post("/v1/rules", json={"text": "x"})).status_code == 403
+            link = (await admin.post(f"{path}/link")).json()["link"]["token"]
+            assert (await admin.patch(path, json={"disabled": True})).json()["state"] == "disabled"
+            assert (await person.get("/v1/sensors")).status_code == 401
+        chosen = {"token": link, "password": CHOSEN}
+        assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 404
+        assert (await login(stack, NEW)).status_code == 401
+        assert (await admin.patch(path, json={"disabled": False})).json()["state"] == "active"
+        assert (await login(stack, NEW)).status_code == 200
+        assert (await admin.delete(path)).status_code == 204
+        assert (await admin.delete(path)).status_code == 404
+        assert (await admin.get(path)).status_code == 404
+        assert (await login(stack, NEW)).status_code == 401
+
+
+async def test_the_last_administrator_stays(stack: Stack) -> None:
+    """Neither demoted nor disabled nor deleted; who has no password yet does not count."""
+    await stack.sql("DELETE FROM users")
+    user_id = await add_user(stack, ADMIN)
+    path = f"/v1/users/{user_id}"
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        await invite(admin, NEW, "admin")
+        for response in (
+            await admin.patch(path, json={"role": "operator"}),
+            await admin.patch(path, json={"disabled": True}),
+            await admin.delete(path),
+        ):
+            assert (response.status_code, response.json()["code"]) == (409, "last_admin")
+        assert (await admin.patch(path, json={"role": "admin"})).status_code == 200
+        await add_user(stack, "second@example.org")
+        assert (await admin.delete(path)).status_code == 204
+
+
+async def test_who_looks_after_all_is_not_taken_over(stack: Stack) -> None:
+    """A link is the account itself: neither an administrator of the tenant nor a key gets one."""
+    await add_user(stack, ADMIN)
+    above = await add_user(stack, "above@example.org", platform=True)
+    path = f"/v1/users/{above}"
+    async with (
+        client(stack, bearer(await tokens(stack, ADMIN))) as admin,
+        client(stack, {"x-api-key": await add_key(stack, "admin")}) as key,
+        client(stack, bearer(await tokens(stack, "above@example.org"))) as platform,
+    ):
+        for asking in (admin, key):
+            assert (await asking.post(f"{path}/link")).status_code == 403
+            assert (await asking.patch(path, json={"role": "viewer"})).status_code == 403
+            assert (await asking.delete(path)).status_code == 403
+            assert (await asking.get(path)).status_code == 200
+        assert (await platform.post(f"{path}/link")).status_code == 200
+        assert (await login(stack, "above@example.org", PASSWORD)).status_code == 200
+
+
+async def test_another_tenants_user_is_nobody(stack: Stack) -> None:
+    """As an id that nobody has."""
+    user_id = await add_user(stack, ADMIN)
+    other = await make_tenant(stack.bridge, stack.database_url)
+    async with client(stack, {"x-api-key": other}) as asking:
+        for unknown in (user_id, uuid4(), "x"):
+            path = f"/v1/users/{unknown}"
+            assert (await asking.get(path)).status_code == 404
+            assert (await asking.patch(path, json={"role": "viewer"})).status_code == 404
+            assert (await asking.post(f"{path}/link")).status_code == 404
+            assert (await asking.delete(path)).status_code == 404
+    assert (await login(stack, ADMIN)).status_code == 200
