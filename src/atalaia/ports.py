@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import Bools, Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
@@ -26,7 +26,9 @@ from atalaia.model.views import (
     OpeningView,
     Point,
     SensorView,
+    SeriesView,
     SettingsView,
+    StreamedStep,
 )
 from atalaia.rules.syntax import Selector
 
@@ -252,6 +254,54 @@ class SensorImage:
     rule_states: bytes
 
 
+@attrs.frozen(eq=False)
+class Scan:
+    """Stored readings as columns, sorted by (span, ts). span: for which of the spans asked for."""
+
+    span: Int64s
+    ts: Int64s
+    value: Floats
+    received: Int64s
+    late: Bools
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def where(self, rows: Int64s | slice) -> "Scan":
+        return Scan(
+            self.span[rows], self.ts[rows], self.value[rows], self.received[rows], self.late[rows]
+        )
+
+
+@attrs.frozen(eq=False)
+class Rolled:
+    """How far a tenant's rollups go: up to `mark`, but for these hours of these series."""
+
+    mark: Micros
+    series: Int32s
+    hours: Int64s
+
+
+@attrs.frozen(eq=False)
+class PackSpan:
+    """A stretch of one series at one level of the rollups: [begin, end)."""
+
+    level: int
+    series: SeriesNo
+    begin: int
+    end: int
+
+
+@attrs.frozen
+class SeriesFilter:
+    """Which series are asked for; None: any. sensors: names or ids. All of
+    them must hold."""
+
+    sensors: Sequence[str] | None = None
+    selector: Selector | None = None
+    metrics: Sequence[str] | None = None
+
+
 class Queries(Protocol):
     """What the faces ask of the committed past, always in the name of one tenant, and what they
     may say by themselves since it judges nothing: units.
@@ -281,7 +331,9 @@ class Queries(Protocol):
         """Living sensors with a name beyond `after`, by name (code points)."""
         ...
 
-    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None:
+        """A living sensor by its name, or else by its id."""
+        ...
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
@@ -334,6 +386,45 @@ class Queries(Protocol):
         """
         ...
 
+    async def find_series(
+        self, tenant_no: TenantNo, wanted: SeriesFilter, limit: int
+    ) -> Sequence[SeriesView]:
+        """Series of living sensors, by the names of sensor and metric (code points)."""
+        ...
+
+    async def last_received(self, tenant_no: TenantNo) -> Micros | None:
+        """When the newest committed batch arrived. What is committed later has a later time."""
+        ...
+
+    def scan(
+        self,
+        tenant_no: TenantNo,
+        series: Int32s,
+        since: Int64s,
+        until: Int64s,
+        *,
+        arrived: Micros | None = None,
+        ordered: bool = False,
+    ) -> AsyncGenerator[Scan, None]:
+        """The readings of each span (since < ts <= until of a series), in bounded chunks.
+
+        Each span's come in order of time over all chunks. ordered: and the spans one after the
+        other. arrived: only what had arrived by then. No connection is held between chunks.
+        Whoever does not exhaust it closes it.
+        """
+        ...
+
+    async def rolled(self, tenant_no: TenantNo, series: Int32s) -> Rolled:
+        """How far these series are rolled up."""
+        ...
+
+    async def packs(self, tenant_no: TenantNo, spans: Sequence[PackSpan]) -> Sequence[bytes]:
+        """Per span the stored cells of every pack that it touches, in order of time.
+
+        To be asked after `rolled`, and for readings after this: so nothing is missed.
+        """
+        ...
+
     async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
         """Rules with a number beyond `after`, in the order of creation."""
         ...
@@ -377,8 +468,44 @@ class Queries(Protocol):
         """Alerts newest opening first, beyond the (opened_at, id) of `before`."""
         ...
 
+    async def alert_steps(
+        self,
+        tenant_no: TenantNo,
+        after: tuple[int, int],
+        sensors: Sequence[str] | None,
+        limit: int,
+    ) -> Sequence[StreamedStep]:
+        """Steps of alerts beyond this arrival and ordinal, in the order of their commits."""
+        ...
+
+    async def stored_of(
+        self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s
+    ) -> tuple[Int32s, Int64s, Floats]:
+        """Of these readings those that arrived then."""
+        ...
+
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
     ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         """One alert with its history, and what it was opened on (None: before this was kept)."""
+        ...
+
+
+@attrs.frozen
+class RollStep:
+    """What a step of the rollups wrote. more: there is more to do right now."""
+
+    packs: int
+    more: bool
+
+
+class Rollups(Protocol):
+    """Cells of readings, kept right. Everything raises StoreUnavailable or StoreRefused."""
+
+    async def due(self) -> Sequence[TenantNo]:
+        """Tenants with hours to roll up, or with noted ones."""
+        ...
+
+    async def step(self, tenant_no: TenantNo, keep_since: int) -> RollStep:
+        """Do the next bounded part of a tenant; cells from before `keep_since` go."""
         ...

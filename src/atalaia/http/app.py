@@ -12,19 +12,24 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from atalaia.engine.asking import Asking
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
     alerts,
     backtest,
     explain,
+    export,
     metrics,
     ops,
+    render,
     rule_files,
     rules,
     sensors,
+    series,
     settings,
     status,
+    stream,
 )
 from atalaia.http.asgi import INGEST_PATH, Front
 from atalaia.http.auth import Authenticator
@@ -87,10 +92,17 @@ def create_app(
             took_ms=round(1e3 * took_s, 1),
         )
         response.headers["x-request-id"] = g.request_id
+        if (following := render.link()) is not None:
+            response.headers["link"] = following
         return response
 
     _handle_errors(app)
-    app.register_blueprint(sensors.blueprint(gate, queries))
+    asking = Asking(queries)
+    app.register_blueprint(sensors.blueprint(gate, queries, asking))
+    app.register_blueprint(series.blueprint(queries, asking))
+    app.register_blueprint(export.blueprint(queries))
+    streams = stream.Streams()
+    app.register_blueprint(stream.blueprint(gate, queries, streams))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
@@ -109,7 +121,14 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    return Front(face, IngestRoute(take), Authenticator(queries), Turnstile(admit), MAX_BODY_BYTES)
+    return Front(
+        face,
+        IngestRoute(take),
+        Authenticator(queries),
+        Turnstile(admit),
+        MAX_BODY_BYTES,
+        close=streams.close,
+    )
 
 
 def _handle_errors(app: QuartTrio) -> None:
@@ -195,6 +214,9 @@ async def run_server(
     config.accesslog = None
     config.errorlog = None
     serving: Any = serve  # its own types know only one kind of ASGI callable
-    await serving(
-        front, config, shutdown_trigger=shutdown.wait, mode="asgi", task_status=task_status
-    )
+
+    async def shut_down() -> None:
+        await shutdown.wait()
+        front.close()
+
+    await serving(front, config, shutdown_trigger=shut_down, mode="asgi", task_status=task_status)

@@ -82,6 +82,8 @@ class Front:
     turnstile: Turnstile
     max_body_bytes: int
     room: BodyRoom = attrs.field(factory=BodyRoom)
+    close: Callable[[], None] = lambda: None
+    """Ends answers that would go on for ever, when the server shuts down."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -17,6 +17,7 @@ from atalaia.storage.alert_writes import write_alerts_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
+from atalaia.storage.rollups import write_notes_aio
 from atalaia.storage.rule_writes import write_lateness_aio, write_rules_aio, write_tags_aio
 from atalaia.storage.state import pack_series, pack_times
 
@@ -62,6 +63,7 @@ async def commit_group_aio(
         raise Fenced(f"epoch {epoch} of shard {SHARD} has been superseded")
     await _copy_fresh_aio(connection, partitions, items)
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
+    await write_notes_aio(connection, items, late)
     await write_rules_aio(connection, items)
     await write_tags_aio(connection, items)
     await write_lateness_aio(connection, items)

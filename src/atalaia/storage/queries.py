@@ -1,6 +1,6 @@
 """The faces' port on Postgres: every query as atalaia_app with one tenant set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -18,11 +18,21 @@ from atalaia.model.views import (
     OpeningView,
     Point,
     SensorView,
+    SeriesView,
     SettingsView,
+    StreamedStep,
 )
-from atalaia.ports import SensorImage, SensorRow, SeriesRow
+from atalaia.ports import (
+    PackSpan,
+    Rolled,
+    Scan,
+    SensorImage,
+    SensorRow,
+    SeriesFilter,
+    SeriesRow,
+)
 from atalaia.rules.syntax import Selector
-from atalaia.storage.alerts import alert_aio, alerts_aio
+from atalaia.storage.alerts import alert_aio, alert_steps_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
 from atalaia.storage.readings import (
@@ -31,11 +41,14 @@ from atalaia.storage.readings import (
     history_chunk_aio,
     points_aio,
     range_aio,
+    stored_of_aio,
 )
 from atalaia.storage.registry import load_register_aio, load_sensor_aio
+from atalaia.storage.rollups import packs_aio, rolled_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
-from atalaia.storage.selectors import count_sensors_aio
-from atalaia.storage.state import newest_aio, sensor_state_aio
+from atalaia.storage.scans import scan
+from atalaia.storage.selectors import count_sensors_aio, find_series_aio, is_uuid
+from atalaia.storage.state import last_received_aio, newest_aio, sensor_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
@@ -91,10 +104,13 @@ class PostgresQueries:
         )
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None:
-        found = await self._database.as_tenant(
-            tenant_no, lambda connection: _sensors_aio(connection, "name = $1", name, 1)
-        )
-        return found[0] if found else None
+        async def work(connection: asyncpg.Connection) -> SensorView | None:
+            found = await _sensors_aio(connection, "name = $1", name, 1)
+            if not found and is_uuid(name):
+                found = await _sensors_aio(connection, "sensor_uuid = $1::text::uuid", name, 1)
+            return found[0] if found else None
+
+        return await self._database.as_tenant(tenant_no, work)
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:
         async def work(connection: asyncpg.Connection) -> SettingsView:
@@ -183,6 +199,42 @@ class PostgresQueries:
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
 
+    async def find_series(
+        self, tenant_no: TenantNo, wanted: SeriesFilter, limit: int
+    ) -> Sequence[SeriesView]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: find_series_aio(connection, wanted, limit)
+        )
+
+    async def last_received(self, tenant_no: TenantNo) -> Micros | None:
+        return await self._database.as_tenant(tenant_no, last_received_aio)
+
+    def scan(
+        self,
+        tenant_no: TenantNo,
+        series: Int32s,
+        since: Int64s,
+        until: Int64s,
+        *,
+        arrived: Micros | None = None,
+        ordered: bool = False,
+    ) -> AsyncGenerator[Scan, None]:
+        return scan(
+            self._database, tenant_no, series, since, until, arrived=arrived, ordered=ordered
+        )
+
+    async def rolled(self, tenant_no: TenantNo, series: Int32s) -> Rolled:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: rolled_aio(connection, series)
+        )
+
+    async def packs(self, tenant_no: TenantNo, spans: Sequence[PackSpan]) -> Sequence[bytes]:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: packs_aio(connection, spans),
+            timeout_ms=HISTORY_TIMEOUT_MS,
+        )
+
     async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
         async def work(connection: asyncpg.Connection) -> Sequence[StoredRule]:
             rows = await connection.fetch(
@@ -256,6 +308,24 @@ class PostgresQueries:
     ) -> Sequence[AlertView]:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alerts_aio(connection, wanted, before, limit)
+        )
+
+    async def alert_steps(
+        self,
+        tenant_no: TenantNo,
+        after: tuple[int, int],
+        sensors: Sequence[str] | None,
+        limit: int,
+    ) -> Sequence[StreamedStep]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: alert_steps_aio(connection, after, sensors, limit)
+        )
+
+    async def stored_of(
+        self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s
+    ) -> tuple[Int32s, Int64s, Floats]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: stored_of_aio(connection, received_at, series, ts)
         )
 
     async def alert(
