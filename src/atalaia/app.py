@@ -40,7 +40,7 @@ from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.queries import PostgresQueries
-from atalaia.storage.rollups import PostgresRollups
+from atalaia.storage.rolling import PostgresRollups
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
 

@@ -337,6 +337,10 @@ class Queries(Protocol):
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
+    async def set_retention(self, tenant_no: TenantNo, days: int | None) -> None:
+        """Keep readings so long; None: as long as the service does."""
+        ...
+
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
     ) -> Sequence[Point]:
@@ -493,17 +497,22 @@ class Queries(Protocol):
 
 @attrs.frozen
 class RollStep:
-    """What a step of the rollups wrote. more: there is more to do right now."""
+    """What a step of the rollups wrote, and how many readings it deleted that were to go. more:
+    there is more to do right now.
+    """
 
     packs: int
     more: bool
+    deleted: int = 0
 
 
 class Rollups(Protocol):
-    """Cells of readings, kept right. Everything raises StoreUnavailable or StoreRefused."""
+    """Cells of readings, kept right; and readings that are rolled up, deleted when their tenant
+    wants no more of them. Everything raises StoreUnavailable or StoreRefused.
+    """
 
     async def due(self) -> Sequence[TenantNo]:
-        """Tenants with hours to roll up, or with noted ones."""
+        """Tenants with hours to roll up, with noted ones, or with readings to be deleted."""
         ...
 
     async def step(self, tenant_no: TenantNo, keep_since: int) -> RollStep:

@@ -19,8 +19,8 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.rolling import roll_up
 from atalaia.model.batch import Int64s
 from atalaia.model.ids import DAY_US, HOUR_US, MINUTE_US, Micros, SeriesNo, TenantNo
-from atalaia.storage import rollups
-from atalaia.storage.rollups import PostgresRollups
+from atalaia.storage import rolling
+from atalaia.storage.rolling import PostgresRollups
 from tests.groups import fraction
 from tests.stack import Stack, make_tenant, open_stack, row
 
@@ -204,9 +204,9 @@ async def test_steps_are_bounded_and_go_on_where_they_ended(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few series and few rows at a time, and between two steps every answer is right."""
-    monkeypatch.setattr(rollups, "STEP_SERIES", 2)
-    monkeypatch.setattr(rollups, "STEP_ROWS", 10)
-    monkeypatch.setattr(rollups, "STEP_NOTES", 1)
+    monkeypatch.setattr(rolling, "STEP_SERIES", 2)
+    monkeypatch.setattr(rolling, "STEP_ROWS", 10)
+    monkeypatch.setattr(rolling, "STEP_NOTES", 1)
     await stack.send([r for r in readings(3, 200, sensors=5) if r["ts"] > TODAY_MS - 90 * HOUR_MS])
     await stack.send([row(TODAY_MS - 80 * HOUR_MS + n * 60_000, n, sensor=f"s{n % 5}")
                       for n in range(600)])  # fmt: skip

@@ -49,13 +49,16 @@ async def roll_up(rollups: Rollups, clock: WallClock, keep_us: int | None) -> No
     while waiting:
         left = []
         for tenant_no in waiting:
-            packs, steps, more = 0, 0, True
+            packs, deleted, steps, more = 0, 0, 0, True
             while more and steps < TURN_STEPS:
                 began = trio.current_time()
                 step = await rollups.step(tenant_no, keep_since)
-                packs, steps, more = packs + step.packs, steps + 1, step.more
+                packs, deleted = packs + step.packs, deleted + step.deleted
+                steps, more = steps + 1, step.more
                 await trio.sleep(trio.current_time() - began)
-            log.debug("rolled_up", tenant_no=tenant_no, packs=packs, steps=steps)
+            log.debug(
+                "rolled_up", tenant_no=tenant_no, packs=packs, readings_deleted=deleted, steps=steps
+            )
             if more:
                 left.append(tenant_no)
         waiting = left

@@ -109,6 +109,13 @@ class SettingsBody:
 
 
 @attrs.frozen
+class RetentionBody:
+    """`{"days": 30}`: how long readings are kept; null: as long as the service keeps them."""
+
+    days: int | None
+
+
+@attrs.frozen
 class SensorBody:
     """`{"lateness": "30s"}`: what to change of a sensor; null: the tenant's."""
 

@@ -65,7 +65,10 @@ def sensor(view: SensorView) -> dict[str, Any]:
 
 
 def settings(view: SettingsView) -> dict[str, Any]:
-    return {"lateness": duration_text(view.lateness_us)}
+    return {
+        "lateness": duration_text(view.lateness_us),
+        "retention_days": view.retention_days,
+    }
 
 
 def point(reading: Point) -> dict[str, Any]:

@@ -55,9 +55,10 @@ class SeriesView:
 
 @attrs.frozen
 class SettingsView:
-    """What a tenant has chosen for all of its sensors."""
+    """What a tenant has chosen for all of its sensors. retention_days: None: as the service."""
 
     lateness_us: int
+    retention_days: int | None = None
 
 
 @attrs.frozen
