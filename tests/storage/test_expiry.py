@@ -30,7 +30,8 @@ async def fill(stack: Stack, days: int, **headers: str) -> None:
 async def keep(stack: Stack, days: int | None) -> None:
     response = await stack.client.put("/v1/settings/retention", json={"days": days})
     assert response.status_code == 200, response.text
-    assert response.json()["retention_days"] == days
+    assert response.json() == {"days": days}
+    assert (await stack.client.get("/v1/settings/retention")).json() == {"days": days}
 
 
 async def oldest_days(stack: Stack) -> list[int]:

@@ -65,10 +65,7 @@ def sensor(view: SensorView) -> dict[str, Any]:
 
 
 def settings(view: SettingsView) -> dict[str, Any]:
-    return {
-        "lateness": duration_text(view.lateness_us),
-        "retention_days": view.retention_days,
-    }
+    return {"lateness": duration_text(view.lateness_us)}
 
 
 def point(reading: Point) -> dict[str, Any]:

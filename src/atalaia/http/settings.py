@@ -30,6 +30,11 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
         await gate.set_lateness(g.principal.tenant_no, None, body.lateness).answer()
         return render.settings(await queries.settings(g.principal.tenant_no))
 
+    @routes.get("/retention")
+    async def read_retention() -> dict[str, Any]:
+        require(g.principal, "read")
+        return {"days": (await queries.settings(g.principal.tenant_no)).retention_days}
+
     @routes.put("/retention")
     async def set_retention() -> dict[str, Any]:
         require(g.principal, "admin")
@@ -37,6 +42,6 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
         if body.days is not None and not 1 <= body.days <= MAX_DAYS:
             raise Invalid(f"days: 1 to {MAX_DAYS}, or null.", code="bad_body")
         await queries.set_retention(g.principal.tenant_no, body.days)
-        return render.settings(await queries.settings(g.principal.tenant_no))
+        return {"days": body.days}
 
     return routes
