@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+import trio
+from trio.testing import MockClock
 
 from atalaia.engine import broadcast
 from atalaia.engine.broadcast import Broadcast, Follower
+from atalaia.engine.limits import EngineLimits
+from atalaia.model.errors import Unavailable
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.ports import CommitItem
+from tests.engine.store import FaultyStore
+from tests.engine.test_engine import DOWN, ONE, batch, engine
 
 
 def item(tenant: int, rows: int, received: int = 1, old: int = 0) -> CommitItem:
@@ -37,6 +43,22 @@ async def test_nobody_is_told_after_leaving() -> None:
     hub.tell([item(1, 2)], [0])
     assert mine.take() is None
     assert hub._followers == {}
+
+
+async def test_nobody_is_told_of_what_is_not_committed(autojump_clock: MockClock) -> None:
+    """While commits fail there is nothing to hear; then everything, once."""
+    store = FaultyStore(faults=[DOWN] * 30)
+    mine = Follower(readings=True)
+    async with engine(store) as gate:
+        with gate.broadcast.followed(ONE, mine):
+            with pytest.raises(Unavailable):
+                await gate.submit(ONE, batch(3)).wait()
+            assert mine.take() is None
+            await trio.sleep(EngineLimits().commit_retry_s + 2)
+            store.faults.clear()
+            await gate.submit(ONE, batch(3)).wait()
+        assert len(mine.take() or ()) == 3
+        assert mine.take() is None
 
 
 async def test_who_does_not_keep_up_is_dropped_and_holds_nothing(

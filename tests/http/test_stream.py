@@ -194,6 +194,19 @@ async def test_a_tenant_has_so_many_streams_and_a_closed_one_is_none(
             assert (await one.client.head("/v1/stream")).status_code == 200
 
 
+async def test_a_stream_ends_with_its_key(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is revoked hears no more, whatever goes on."""
+    monkeypatch.setattr(routes, "CHECK_S", 0.05)
+    monkeypatch.setattr(routes, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("atalaia.http.auth.KEEP_S", 0.05)
+    async with follow(stack) as events:
+        await stack.send([row(START_MS, 1)])
+        assert await events.of_kind("readings")
+        await stack.sql("UPDATE api_keys SET revoked_at = now()")
+        assert await events.of_kind("unauthenticated")
+        assert (await events.next())[0] == "end"
+
+
 async def test_a_stream_ends_when_the_service_shuts_down(stack: Stack) -> None:
     """With an event that says so, and without keeping the service for its grace."""
     heard: list[str] = []

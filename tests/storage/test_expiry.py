@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atalaia.engine.clock import SystemClock
-from atalaia.model.ids import DAY_US
+from atalaia.model.ids import DAY_US, TenantNo
 from atalaia.ports import StoreRefused
 from atalaia.storage import expiry
 from atalaia.storage.rolling import PostgresRollups
@@ -128,6 +128,26 @@ async def test_the_application_can_delete_nothing_else(stack: Stack) -> None:
     with pytest.raises(StoreRefused, match="42501"):
         await as_tenant(stack, tenant, "DELETE FROM readings")
     assert await try_until("now() - interval '8 days'") > 0
+
+
+async def test_no_series_of_another_tenant_is_deleted(stack: Stack) -> None:
+    """Though its number is given, and it is old enough."""
+    await fill(stack, 9)
+    key = await make_tenant(stack.bridge, stack.database_url, "other")
+    headers = {"X-API-Key": key}
+    done = await stack.client.put("/v1/settings/retention", json={"days": 1}, headers=headers)
+    assert done.status_code == 200
+    other = TenantNo(await stack.tenant_no() + 1)
+    numbers = await stack.sql("SELECT array_agg(series_id) AS all FROM series")
+    before = await stack.sql("SELECT count(*) AS n FROM readings")
+    deleted = await as_tenant(
+        stack,
+        other,
+        f"SELECT delete_expired('{{{','.join(map(str, numbers[0]['all']))}}}', '1970-01-01',"
+        " now() - interval '2 days', 100000)",
+    )
+    assert deleted == 0
+    assert await stack.sql("SELECT count(*) AS n FROM readings") == before
 
 
 async def test_a_clock_that_leaps_forward_deletes_nothing(stack: Stack) -> None:

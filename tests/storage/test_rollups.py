@@ -19,6 +19,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.rolling import roll_up
 from atalaia.model.batch import Int64s
 from atalaia.model.ids import DAY_US, HOUR_US, MINUTE_US, Micros, SeriesNo, TenantNo
+from atalaia.ports import StoreUnavailable
 from atalaia.storage import rolling
 from atalaia.storage.rolling import PostgresRollups
 from tests.groups import fraction
@@ -217,6 +218,35 @@ async def test_steps_are_bounded_and_go_on_where_they_ended(
         more = (await steps.step(tenant, 0)).more
         if random.Random(1).random() < 0.1:
             await check(stack)
+    await check(stack)
+
+
+async def test_a_step_that_is_cut_off_changes_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its connection is lost: what it wrote is not there, and the next one does all."""
+    await send(stack, readings(5, 120))
+    steps, tenant = PostgresRollups(stack.database), await stack.tenant_no()
+    real, calls = rolling._put_aio, 0
+
+    async def put(connection: Any, *args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await real(connection, *args)
+        if calls % 4 == 0:  # a step writes three times at most: every other one gets through
+            connection.terminate()
+
+    monkeypatch.setattr(rolling, "_put_aio", put)
+    more, lost = True, 0
+    with trio.fail_after(60):
+        while more:
+            try:
+                more = (await steps.step(tenant, 0)).more
+            except StoreUnavailable:
+                lost += 1
+                if lost % 20 == 1:
+                    await check(stack)
+    assert lost > 3
     await check(stack)
 
 

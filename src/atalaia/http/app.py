@@ -102,7 +102,8 @@ def create_app(
     app.register_blueprint(series.blueprint(queries, asking))
     app.register_blueprint(export.blueprint(queries))
     streams = stream.Streams()
-    app.register_blueprint(stream.blueprint(gate, queries, streams))
+    authenticator = Authenticator(queries)
+    app.register_blueprint(stream.blueprint(gate, queries, streams, authenticator.principal))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
@@ -124,7 +125,7 @@ def create_app(
     return Front(
         face,
         IngestRoute(take),
-        Authenticator(queries),
+        authenticator,
         Turnstile(admit),
         MAX_BODY_BYTES,
         close=streams.close,

@@ -5,7 +5,7 @@ seen last: none is lost and none comes twice, over reconnections and restarts. R
 on from the commits, from now on. A client that does not keep up is told so and let go.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +21,7 @@ from atalaia.http import params, render
 from atalaia.http.auth import require
 from atalaia.http.errors import encode
 from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.model.errors import Forbidden, Unauthenticated
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.principal import Principal
 from atalaia.model.views import StreamedStep
@@ -31,11 +32,14 @@ MOST_SERIES = 100_000
 EVENT_ROWS = 500
 STEPS = 500
 HEARTBEAT_S = 15.0
+CHECK_S = 60.0
 LOOK_S = 5.0
 """How often the register is read again at most, for series that are new."""
 RETRY_MS = 2_000
 CONTENT_TYPE = "text/event-stream"
 KINDS = ("alerts", "readings")
+
+Check = Callable[[Any], Awaitable[Principal]]
 
 Place = tuple[int, int]
 """Arrival and ordinal of a step of an alert: where a stream goes on."""
@@ -69,8 +73,8 @@ class _Wanted:
     metrics: Sequence[str] | None
 
 
-def blueprint(gate: Edits, queries: Queries, streams: Streams) -> Blueprint:
-    """`/v1/stream`."""
+def blueprint(gate: Edits, queries: Queries, streams: Streams, check: Check) -> Blueprint:
+    """`/v1/stream`. check: whether a request's credential is good, asked again and again."""
     routes = Blueprint("stream", __name__)
 
     @routes.get("/v1/stream")
@@ -87,7 +91,13 @@ def blueprint(gate: Edits, queries: Queries, streams: Streams) -> Blueprint:
         place = _place(request.headers.get("last-event-id"))
         if request.method == "HEAD":
             return Response(b"", content_type=CONTENT_TYPE)
-        events = _Stream(gate, queries, streams, g.principal, wanted, place).events()
+        scope = request.scope
+
+        async def check_again() -> None:
+            require(await check(scope), "read")
+
+        tenant_no = g.principal.tenant_no
+        events = _Stream(gate, queries, streams, tenant_no, wanted, place, check_again).events()
         hello = await anext(events)  # one too many is told so by a status
         response = Response(_after(hello, events), content_type=CONTENT_TYPE)
         response.timeout = None
@@ -110,15 +120,12 @@ class _Stream:
     _gate: Edits
     _queries: Queries
     _streams: Streams
-    _principal: Principal
+    _tenant_no: TenantNo
     _wanted: _Wanted
     _place: Place | None
+    _check: Callable[[], Awaitable[None]]
     _names: Mapping[int, tuple[str, str]] = attrs.field(factory=dict)
     _known_at: float = -1e9
-
-    @property
-    def _tenant_no(self) -> TenantNo:
-        return self._principal.tenant_no
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Raises Busy, Conflict where there is no engine, StoreUnavailable: before the first."""
@@ -142,8 +149,12 @@ class _Stream:
                 self._streams.open.discard(follower)
 
     async def _follow(self, follower: Follower) -> AsyncGenerator[bytes, None]:
+        checked_at = trio.current_time()
         while not follower.closed:
             try:
+                if trio.current_time() - checked_at > CHECK_S:
+                    checked_at = trio.current_time()
+                    await self._check()
                 if follower.alerts and "alerts" in self._wanted.kinds:
                     follower.alerts = False
                     async with aclosing(self._alerts(follower)) as events:
@@ -152,6 +163,9 @@ class _Stream:
                 while (part := follower.take()) is not None:
                     for event in await self._readings(part):
                         yield event
+            except (Unauthenticated, Forbidden) as error:
+                yield _event("unauthenticated", {"detail": error.detail})
+                return
             except (StoreUnavailable, StoreRefused):
                 yield _event("unavailable", {"detail": "The database does not answer."})
                 return

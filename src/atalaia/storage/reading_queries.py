@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import asyncpg
 import attrs
+import trio
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
@@ -24,6 +25,9 @@ from atalaia.storage.selectors import find_series_aio
 from atalaia.storage.state import last_received_aio
 
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
+LONG_AT_ONCE = 3
+"""How many chunks of scans and of cells are read at once, of the eight connections that everybody
+shares: long questions take turns with each other, and not with everybody."""
 
 
 @attrs.define(eq=False)
@@ -31,6 +35,7 @@ class ReadingQueries:
     """Of `Queries` what is about readings."""
 
     _database: Database
+    _long: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(LONG_AT_ONCE))
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
@@ -103,7 +108,14 @@ class ReadingQueries:
         ordered: bool = False,
     ) -> AsyncGenerator[Scan, None]:
         return scan(
-            self._database, tenant_no, series, since, until, arrived=arrived, ordered=ordered
+            self._database,
+            self._long,
+            tenant_no,
+            series,
+            since,
+            until,
+            arrived=arrived,
+            ordered=ordered,
         )
 
     async def rolled(self, tenant_no: TenantNo, series: Int32s) -> Rolled:
@@ -112,11 +124,12 @@ class ReadingQueries:
         )
 
     async def packs(self, tenant_no: TenantNo, spans: Sequence[PackSpan]) -> Sequence[bytes]:
-        return await self._database.as_tenant(
-            tenant_no,
-            lambda connection: packs_aio(connection, spans),
-            timeout_ms=HISTORY_TIMEOUT_MS,
-        )
+        async with self._long:
+            return await self._database.as_tenant(
+                tenant_no,
+                lambda connection: packs_aio(connection, spans),
+                timeout_ms=HISTORY_TIMEOUT_MS,
+            )
 
     async def stored_of(
         self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s

@@ -8,6 +8,7 @@ from functools import partial
 
 import attrs
 import numpy as np
+import trio
 
 from atalaia.model.batch import Int32s, Int64s
 from atalaia.model.ids import Micros, TenantNo
@@ -22,6 +23,7 @@ SCAN_TIMEOUT_MS = 20_000
 
 async def scan(
     database: Database,
+    turns: trio.CapacityLimiter,
     tenant_no: TenantNo,
     series: Int32s,
     since: Int64s,
@@ -31,25 +33,23 @@ async def scan(
     ordered: bool,
     chunk_rows: int = CHUNK_ROWS,
 ) -> AsyncGenerator[Scan, None]:
-    """As `Queries.scan` says."""
+    """As `Queries.scan` says. turns: each chunk waits for one."""
     since = since.copy()
     waiting = np.flatnonzero(since < until)
     together = TOGETHER
     while len(waiting):
         spans = waiting[:together]
         each = max(1, chunk_rows // len(spans))
-        rows = await database.as_tenant(
-            tenant_no,
-            partial(
-                scan_aio,
-                series=series[spans],
-                since=since[spans],
-                until=until[spans],
-                arrived=arrived,
-                each=each,
-            ),
-            timeout_ms=SCAN_TIMEOUT_MS,
+        chunk = partial(
+            scan_aio,
+            series=series[spans],
+            since=since[spans],
+            until=until[spans],
+            arrived=arrived,
+            each=each,
         )
+        async with turns:
+            rows = await database.as_tenant(tenant_no, chunk, timeout_ms=SCAN_TIMEOUT_MS)
         count = np.bincount(rows.span, minlength=len(spans))
         full = count == each
         together = TOGETHER
