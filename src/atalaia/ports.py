@@ -14,10 +14,11 @@ import attrs
 import numpy as np
 
 from atalaia.model.alert import Transition
-from atalaia.model.batch import Bools, Floats, Int32s, Int64s, SeriesName
+from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
+from atalaia.model.stored import PackSpan, Rolled, RollStep, Scan
 from atalaia.model.views import (
     AlertFilter,
     AlertStep,
@@ -254,44 +255,6 @@ class SensorImage:
     rule_states: bytes
 
 
-@attrs.frozen(eq=False)
-class Scan:
-    """Stored readings as columns, sorted by (span, ts). span: for which of the spans asked for."""
-
-    span: Int64s
-    ts: Int64s
-    value: Floats
-    received: Int64s
-    late: Bools
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-    def where(self, rows: Int64s | slice) -> "Scan":
-        return Scan(
-            self.span[rows], self.ts[rows], self.value[rows], self.received[rows], self.late[rows]
-        )
-
-
-@attrs.frozen(eq=False)
-class Rolled:
-    """How far a tenant's rollups go: up to `mark`, but for these hours of these series."""
-
-    mark: Micros
-    series: Int32s
-    hours: Int64s
-
-
-@attrs.frozen(eq=False)
-class PackSpan:
-    """A stretch of one series at one level of the rollups: [begin, end)."""
-
-    level: int
-    series: SeriesNo
-    begin: int
-    end: int
-
-
 @attrs.frozen
 class SeriesFilter:
     """Which series are asked for; None: any. sensors: names or ids. All of
@@ -493,17 +456,6 @@ class Queries(Protocol):
     ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         """One alert with its history, and what it was opened on (None: before this was kept)."""
         ...
-
-
-@attrs.frozen
-class RollStep:
-    """What a step of the rollups wrote, and how many readings it deleted that were to go. more:
-    there is more to do right now.
-    """
-
-    packs: int
-    more: bool
-    deleted: int = 0
 
 
 class Rollups(Protocol):

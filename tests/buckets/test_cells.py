@@ -83,8 +83,9 @@ def test_stored_cells_answer_as_readings_do(
     """Bit for bit, wherever the rollups end and whatever hours are stale: what is stored of those
     is not looked at."""
     grid = make_grid(Micros(START), Micros(START + SPAN_US - 1), bucket_us, None, 10**6)
-    mark = START + data.draw(st.integers(0, 72)) * HOUR_US
-    hours = data.draw(st.lists(st.integers(0, 80), max_size=6))
+    mark = START + data.draw(st.one_of(st.just(72), st.integers(0, 72))) * HOUR_US
+    touched = [(ts - START) // HOUR_US for ts, _ in readings] or [0]
+    hours = data.draw(st.lists(st.one_of(st.sampled_from(touched), st.integers(0, 80)), max_size=6))
     stale = np.array([START + hour * HOUR_US for hour in hours], np.int64)
     assert grid.level is not None
     plan = make_plan(grid.begin, grid.end, grid.level, mark, stale[stale < mark])

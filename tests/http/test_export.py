@@ -225,7 +225,7 @@ def test_a_series_view_is_what_a_format_writes() -> None:
     """Names are written as JSON and as CSV have them."""
     import numpy as np
 
-    from atalaia.ports import Scan
+    from atalaia.model.stored import Scan
 
     scan = Scan(np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1), np.zeros(1, np.int64),
                 np.zeros(1, np.bool_))  # fmt: skip

@@ -24,7 +24,8 @@ from atalaia.engine.turns import Turns
 from atalaia.model.batch import Floats, Int64s
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
-from atalaia.ports import PackSpan, Queries, Scan
+from atalaia.model.stored import PackSpan, Scan
+from atalaia.ports import Queries
 
 T = TypeVar("T")
 

@@ -19,8 +19,9 @@ from atalaia.http import params
 from atalaia.http.auth import require
 from atalaia.http.formats import FORMATS, Format
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.stored import Scan
 from atalaia.model.views import SeriesView
-from atalaia.ports import Queries, Scan, SeriesFilter
+from atalaia.ports import Queries, SeriesFilter
 from atalaia.rules.language import parse_selector
 
 MOST_AT_ONCE = 2  # of one tenant

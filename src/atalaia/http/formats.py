@@ -14,8 +14,8 @@ import numpy as np
 
 from atalaia.http import render
 from atalaia.model.errors import NotInstalled
+from atalaia.model.stored import Scan
 from atalaia.model.views import SeriesView
-from atalaia.ports import Scan
 
 COLUMNS = ("sensor", "metric", "ts", "value", "received_at", "late")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atalaia.model.batch import Floats, Int32s, Int64s
-from atalaia.ports import Scan
+from atalaia.model.stored import Scan
 
 PG_EPOCH_US = 946_684_800_000_000
 """2000-01-01 UTC in Unix µs: Postgres counts its timestamps from there."""

@@ -8,8 +8,9 @@ import trio
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.stored import PackSpan, Rolled, Scan
 from atalaia.model.views import Point, SensorView, SeriesView
-from atalaia.ports import PackSpan, Rolled, Scan, SeriesFilter
+from atalaia.ports import SeriesFilter
 from atalaia.storage.database import Database
 from atalaia.storage.readings import (
     arrivals_before_aio,

@@ -8,9 +8,13 @@ import numpy as np
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo
+from atalaia.model.stored import Scan
 from atalaia.model.views import Point
-from atalaia.ports import Scan
 from atalaia.storage.binary import decode_history, decode_points, decode_scan
+
+_IN_ORDER = (
+    "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
+)
 
 
 async def window_chunk_aio(
@@ -119,7 +123,9 @@ async def scan_aio(
     """Per span (since < ts <= until of a series) its first `each` rows, sorted by (span, ts).
 
     Every span is read from the index in order and no further: nothing is sorted but the answer.
+    The planner would rather read all of each span and sort it, when there are several.
     """
+    await connection.execute(_IN_ORDER)
     spans = ", ".join(
         f"({nr}, {number}, {_time(low)}, {_time(high)})"
         for nr, (number, low, high) in enumerate(

@@ -21,7 +21,7 @@ from atalaia.buckets.cells import (
 )
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import HOUR_US, Micros, SeriesNo, TenantNo
-from atalaia.ports import PackSpan, RollStep
+from atalaia.model.stored import PackSpan, RollStep
 from atalaia.storage.database import Database
 from atalaia.storage.expiry import delete_expired_aio, forget_hours_aio
 from atalaia.storage.readings import first_ts_aio, scan_aio

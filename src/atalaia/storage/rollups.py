@@ -12,7 +12,8 @@ import numpy as np
 from atalaia.buckets.cells import PACKS_US
 from atalaia.model.batch import Int32s
 from atalaia.model.ids import HOUR_US, Micros
-from atalaia.ports import CommitItem, PackSpan, Rolled
+from atalaia.model.stored import PackSpan, Rolled
+from atalaia.ports import CommitItem
 
 
 async def write_notes_aio(

@@ -12,7 +12,7 @@ import trio
 
 from atalaia.model.batch import Int32s, Int64s
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import Scan
+from atalaia.model.stored import Scan
 from atalaia.storage.database import Database
 from atalaia.storage.readings import scan_aio
 
