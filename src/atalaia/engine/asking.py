@@ -20,9 +20,8 @@ from atalaia.buckets.grid import Grid
 from atalaia.buckets.lttb import thin
 from atalaia.buckets.plan import Plan, make_plan
 from atalaia.buckets.table import SHARES, Fill, Table, make_table
-from atalaia.engine.turns import Turns
+from atalaia.engine.turns import Budget, RowRoom, Turns
 from atalaia.model.batch import Floats, Int64s
-from atalaia.model.errors import Invalid
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
 from atalaia.model.stored import PackSpan, Scan
 from atalaia.ports import Queries
@@ -30,6 +29,8 @@ from atalaia.ports import Queries
 T = TypeVar("T")
 
 MOST_ROWS = 2_000_000  # readings or cells that one question may read: some seconds of a core
+TENANT_ROWS = 4_000_000  # of all that a tenant asks at once
+TOTAL_ROWS = 16_000_000  # of everybody: some 300 MB, were all of them to be held
 MOST_AT_ONCE = 4  # of one tenant
 GROUP_SERIES = 32
 
@@ -61,6 +62,7 @@ class Asking:
             "too_many_queries",
         )
     )
+    _room: RowRoom = attrs.field(factory=lambda: RowRoom(TENANT_ROWS, TOTAL_ROWS))
     _core: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
     async def work(self, work: Callable[[], T]) -> T:
@@ -71,7 +73,12 @@ class Asking:
         self, tenant_no: TenantNo, series: Sequence[SeriesNo], asked: Asked
     ) -> list[Table]:
         """One table per series. Raises Invalid for too much to read, StoreUnavailable."""
-        budget = _Budget(MOST_ROWS)
+        with self._room.budget(tenant_no, MOST_ROWS) as budget:
+            return await self._tables(tenant_no, series, asked, budget)
+
+    async def _tables(
+        self, tenant_no: TenantNo, series: Sequence[SeriesNo], asked: Asked, budget: Budget
+    ) -> list[Table]:
         level = asked.grid.level
         if level is not None:
             cells = (asked.grid.end - asked.grid.begin) // LEVELS_US[level]
@@ -83,7 +90,7 @@ class Asking:
         return found
 
     async def _group(
-        self, tenant_no: TenantNo, series: Sequence[SeriesNo], asked: Asked, budget: "_Budget"
+        self, tenant_no: TenantNo, series: Sequence[SeriesNo], asked: Asked, budget: Budget
     ) -> list[Table]:
         plans = await self._plans(tenant_no, series, asked)
         stored = [
@@ -139,31 +146,17 @@ class Asking:
 
         Raises Invalid for too much to read, StoreUnavailable.
         """
-        budget = _Budget(MOST_ROWS)
         found: list[tuple[Int64s, Floats]] = []
-        for number in series:
-            parts: list[Scan] = []
-            span = (np.array([number], np.int32), np.array([since]), np.array([until]))
-            async with aclosing(self._queries.scan(tenant_no, *span)) as chunks:
-                async for chunk in chunks:
-                    budget.spend(len(chunk))
-                    parts.append(chunk)
-            found.append(await self.work(partial(_thin, parts, most)))
+        with self._room.budget(tenant_no, MOST_ROWS) as budget:
+            for number in series:
+                parts: list[tuple[Int64s, Floats]] = []
+                span = (np.array([number], np.int32), np.array([since]), np.array([until]))
+                async with aclosing(self._queries.scan(tenant_no, *span)) as chunks:
+                    async for chunk in chunks:
+                        budget.spend(len(chunk))
+                        parts.append((chunk.ts, chunk.value))
+                found.append(await self.work(partial(_thin, parts, most)))
         return found
-
-
-@attrs.define(eq=False)
-class _Budget:
-    left: int
-
-    def spend(self, rows: int) -> None:
-        self.left -= rows
-        if self.left < 0:
-            raise Invalid(
-                f"More than {MOST_ROWS:,} readings would have to be read; ask for a shorter "
-                "range, fewer series, or longer buckets without p50 and p95.",
-                code="too_many_readings",
-            )
 
 
 def _spans(readings: Sequence[Sequence[tuple[int, int]]]) -> tuple[Int64s, Int64s, Int64s]:
@@ -200,8 +193,8 @@ def _table(asked: Asked, plan: Plan, packed: Sequence[Cells], folds: Sequence[Fo
     return make_table(asked.grid, buckets, ranked, asked.aggregates, asked.fill)
 
 
-def _thin(parts: Sequence[Scan], most: int) -> tuple[Int64s, Floats]:
-    ts = np.concatenate([part.ts for part in parts] or [_NO_HOURS])
-    value = np.concatenate([part.value for part in parts] or [np.empty(0)])
+def _thin(parts: Sequence[tuple[Int64s, Floats]], most: int) -> tuple[Int64s, Floats]:
+    ts = np.concatenate([ts for ts, _ in parts] or [_NO_HOURS])
+    value = np.concatenate([value for _, value in parts] or [np.empty(0)])
     kept = thin(ts, value, most)
     return ts[kept], value[kept]

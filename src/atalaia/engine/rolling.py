@@ -12,6 +12,7 @@ import trio
 
 from atalaia.engine.clock import WallClock
 from atalaia.ports import Rollups, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import EXPIRED, ROLLED_UP
 
 log = structlog.get_logger()
 
@@ -55,6 +56,8 @@ async def roll_up(rollups: Rollups, clock: WallClock, keep_us: int | None) -> No
                 step = await rollups.step(tenant_no, keep_since)
                 packs, deleted = packs + step.packs, deleted + step.deleted
                 steps, more = steps + 1, step.more
+                ROLLED_UP.inc(step.packs)
+                EXPIRED.inc(step.deleted)
                 await trio.sleep(trio.current_time() - began)
             log.debug(
                 "rolled_up", tenant_no=tenant_no, packs=packs, readings_deleted=deleted, steps=steps

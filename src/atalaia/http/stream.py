@@ -26,6 +26,7 @@ from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.principal import Principal
 from atalaia.model.views import StreamedStep
 from atalaia.ports import Queries, SeriesFilter, StoreRefused, StoreUnavailable
+from atalaia.telemetry.metrics import STREAMS
 
 MOST_STREAMS = 20  # of one tenant
 MOST_SERIES = 100_000
@@ -136,6 +137,7 @@ class _Stream:
             broadcast.followed(self._tenant_no, follower),
         ):
             self._streams.open.add(follower)
+            STREAMS.inc()
             try:
                 if self._place is None:
                     last = await self._queries.last_received(self._tenant_no)
@@ -147,6 +149,7 @@ class _Stream:
                         yield event
             finally:
                 self._streams.open.discard(follower)
+                STREAMS.dec()
 
     async def _follow(self, follower: Follower) -> AsyncGenerator[bytes, None]:
         checked_at = trio.current_time()
