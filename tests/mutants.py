@@ -50,6 +50,8 @@ THROTTLE = "tests/http/test_throttle.py::"
 TENANTS = "tests/http/test_tenants.py::"
 WALLS = "tests/http/test_walls.py::"
 AUDIT = "tests/storage/test_audit.py::"
+ROLLUPS = "tests/storage/test_rollups.py::"
+EXPIRY = "tests/storage/test_expiry.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -842,6 +844,80 @@ MUTANTS = (
         "a-suspended-flood-is-stored", "4 apart", "amqp/lane.py",
         "            if quota.suspended and not delivery.paid:", "            if False:",
         "tests/amqp/test_quotas.py::test_a_suspended_tenants_messages_are_thrown_away",
+    ),
+    Mutant(
+        "stale-cells-believed", "7 rollups", "buckets/plan.py",
+        'fit = [part[~self._is_stale(part["at"], level)] for part in kept]', "fit = kept",
+        "tests/buckets/test_cells.py::test_stored_cells_answer_as_readings_do",
+    ),
+    Mutant(
+        "late-readings-not-noted", "7 rollups", "storage/commit.py",
+        "    await write_notes_aio(connection, items, late)\n", "",
+        ROLLUPS + "test_a_late_reading_is_seen_at_once_and_then_rolled_up",
+    ),
+    Mutant(
+        "days-not-made-anew", "7 rollups", "storage/rolling.py",
+        "touched[1] + PACKS_US[level] <= until", "touched[1] + PACKS_US[level] == until",
+        ROLLUPS + "test_a_late_reading_is_seen_at_once_and_then_rolled_up",
+    ),
+    Mutant(
+        "a-leap-over-the-end-of-a-day", "7 rollups", "storage/rolling.py",
+        "if begin % pack_us:", "if False:",
+        ROLLUPS + "test_all_levels_are_stored_and_then_asked",
+    ),
+    Mutant(
+        "hours-made-of-what-is-left", "7 rollups", "storage/rolling.py",
+        "gone = (both & 0xFFFFFFFF) < complete_from // HOUR_US", "gone = both < 0",
+        EXPIRY + "test_what_comes_for_deleted_days_goes_and_changes_no_sum",
+    ),
+    Mutant(
+        "deleted-by-one-clock", "1 durable", "storage/migrations/0018_tenant_retention.expand.sql",
+        "IF days IS NULL OR until > now() - days * interval '1 day' THEN", "IF days IS NULL THEN",
+        EXPIRY + "test_a_clock_that_leaps_forward_deletes_nothing",
+    ),
+    Mutant(
+        "deletes-anybodys-readings", "4 apart",
+        "storage/migrations/0018_tenant_retention.expand.sql",
+        "WHERE r.tenant_id = tenant AND r.series_id = ANY(wanted)",
+        "WHERE r.series_id = ANY(wanted)",
+        EXPIRY + "test_no_series_of_another_tenant_is_deleted",
+    ),
+    Mutant(
+        "an-export-of-many-moments", "8 questions", "http/export.py",
+        "arrived=arrived,", "arrived=None,",
+        "tests/http/test_export.py::test_an_export_is_of_one_moment",
+    ),
+    Mutant(
+        "formulas-in-csv", "8 questions", "http/formats.py",
+        "text = f\"'{text}\"", "pass",
+        "tests/http/test_export.py::test_no_name_is_a_formula_or_breaks_a_line",
+    ),
+    Mutant(
+        "pages-move", "8 questions", "http/sensors.py",
+        "low, high = Micros(place[0]), Micros(place[1])", "low = Micros(place[0])",
+        "tests/http/test_series.py::test_pages_are_of_one_and_the_same_set",
+    ),
+    Mutant(
+        "questions-without-bound", "5 bounded", "engine/asking.py",
+        "if self.left < 0:", "if False:",
+        "tests/http/test_series.py::test_a_query_is_bounded_in_series_points_and_readings",
+    ),
+    Mutant(
+        "told-before-the-commit", "1 durable", "engine/flush.py",
+        "                late = await self.outcomes.commit(group_id, items)",
+        "                self.broadcast.tell(items, [0] * len(items))\n"
+        "                late = await self.outcomes.commit(group_id, items)",
+        "tests/engine/test_broadcast.py::test_nobody_is_told_of_what_is_not_committed",
+    ),
+    Mutant(
+        "followers-without-bound", "5 bounded", "engine/broadcast.py",
+        "if self._rows > MOST_ROWS or len(self._parts) > MOST_PARTS:", "if False:",
+        "tests/engine/test_broadcast.py::test_who_does_not_keep_up_is_dropped_and_holds_nothing",
+    ),
+    Mutant(
+        "a-step-of-an-alert-twice", "8 questions", "storage/alerts.py",
+        "(e.arrival, e.ordinal) > ($1, $2)", "(e.arrival, e.ordinal) >= ($1, $2)",
+        "tests/http/test_stream.py::test_alerts_go_on_where_the_client_left",
     ),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
+from atalaia.engine.rolling import rolling_up
 from atalaia.first_start import open_credentials
 from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
 from atalaia.http.browsers import Browsers
@@ -43,6 +44,7 @@ from atalaia.storage.embedded import open_embedded
 from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
+from atalaia.storage.rolling import PostgresRollups
 from atalaia.wire.line_kernel import compile_scan
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
@@ -95,6 +97,9 @@ async def run(
                 store = await stack.enter_async_context(open_engine_store(database, clock.now_us()))
                 gate = await stack.enter_async_context(
                     open_engine(store, clock, limits, settings.quota)
+                )
+                await stack.enter_async_context(
+                    rolling_up(PostgresRollups(database), clock, settings.rollup_us)
                 )
                 checks = {}
                 if settings.rabbitmq_url is not None:

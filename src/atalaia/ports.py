@@ -19,6 +19,7 @@ from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tag
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
+from atalaia.model.stored import PackSpan, Rolled, RollStep, Scan
 from atalaia.model.views import (
     AlertFilter,
     AlertStep,
@@ -31,7 +32,9 @@ from atalaia.model.views import (
     Profile,
     SensorFilter,
     SensorView,
+    SeriesView,
     SettingsView,
+    StreamedStep,
 )
 from atalaia.rules.syntax import Selector
 
@@ -288,6 +291,16 @@ class SensorImage:
     rule_states: bytes
 
 
+@attrs.frozen
+class SeriesFilter:
+    """Which series are asked for; None: any. sensors: names or ids. All of
+    them must hold."""
+
+    sensors: Sequence[str] | None = None
+    selector: Selector | None = None
+    metrics: Sequence[str] | None = None
+
+
 class Queries(Protocol):
     """What the faces ask of the committed past, always in the name of one tenant, and what they
     may say by themselves since it judges nothing: units.
@@ -317,7 +330,9 @@ class Queries(Protocol):
         """Living sensors with a name beyond `after`, by name (code points)."""
         ...
 
-    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+    async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None:
+        """A living sensor by its name, or else by its id."""
+        ...
 
     async def describe(
         self,
@@ -360,6 +375,10 @@ class Queries(Protocol):
         ...
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
+
+    async def set_retention(self, tenant_no: TenantNo, days: int | None) -> None:
+        """Keep readings so long; None: as long as the service does."""
+        ...
 
     async def readings(
         self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
@@ -410,6 +429,45 @@ class Queries(Protocol):
         """
         ...
 
+    async def find_series(
+        self, tenant_no: TenantNo, wanted: SeriesFilter, limit: int
+    ) -> Sequence[SeriesView]:
+        """Series of living sensors, by the names of sensor and metric (code points)."""
+        ...
+
+    async def last_received(self, tenant_no: TenantNo) -> Micros | None:
+        """When the newest committed batch arrived. What is committed later has a later time."""
+        ...
+
+    def scan(
+        self,
+        tenant_no: TenantNo,
+        series: Int32s,
+        since: Int64s,
+        until: Int64s,
+        *,
+        arrived: Micros | None = None,
+        ordered: bool = False,
+    ) -> AsyncGenerator[Scan, None]:
+        """The readings of each span (since < ts <= until of a series), in bounded chunks.
+
+        Each span's come in order of time over all chunks. ordered: and the spans one after the
+        other. arrived: only what had arrived by then. No connection is held between chunks.
+        Whoever does not exhaust it closes it.
+        """
+        ...
+
+    async def rolled(self, tenant_no: TenantNo, series: Int32s) -> Rolled:
+        """How far these series are rolled up."""
+        ...
+
+    async def packs(self, tenant_no: TenantNo, spans: Sequence[PackSpan]) -> Sequence[bytes]:
+        """Per span the stored cells of every pack that it touches, in order of time.
+
+        To be asked after `rolled`, and for readings after this: so nothing is missed.
+        """
+        ...
+
     async def rules(self, tenant_no: TenantNo, *, after: int, limit: int) -> Sequence[StoredRule]:
         """Rules with a number beyond `after`, in the order of creation."""
         ...
@@ -453,8 +511,38 @@ class Queries(Protocol):
         """Alerts newest opening first, beyond the (opened_at, id) of `before`."""
         ...
 
+    async def alert_steps(
+        self,
+        tenant_no: TenantNo,
+        after: tuple[int, int],
+        sensors: Sequence[str] | None,
+        limit: int,
+    ) -> Sequence[StreamedStep]:
+        """Steps of alerts beyond this arrival and ordinal, in the order of their commits."""
+        ...
+
+    async def stored_of(
+        self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s
+    ) -> tuple[Int32s, Int64s, Floats]:
+        """Of these readings those that arrived then."""
+        ...
+
     async def alert(
         self, tenant_no: TenantNo, alert_id: UUID
     ) -> tuple[AlertView, Sequence[AlertStep], OpeningView | None] | None:
         """One alert with its history, and what it was opened on (None: before this was kept)."""
+        ...
+
+
+class Rollups(Protocol):
+    """Cells of readings, kept right; and readings that are rolled up, deleted when their tenant
+    wants no more of them. Everything raises StoreUnavailable or StoreRefused.
+    """
+
+    async def due(self) -> Sequence[TenantNo]:
+        """Tenants with hours to roll up, with noted ones, or with readings to be deleted."""
+        ...
+
+    async def step(self, tenant_no: TenantNo, keep_since: int) -> RollStep:
+        """Do the next bounded part of a tenant; cells from before `keep_since` go."""
         ...

@@ -67,6 +67,8 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
         (tmp_path / "replay").mkdir()
         replayed = run_blocks("how-to/replay-files.md", tmp_path / "replay", data_dir)
         assert seconds_to_an_alert(server, data_dir) < 20
+        (tmp_path / "charts").mkdir()
+        charted = run_blocks("how-to/charts-and-exports.md", tmp_path / "charts", data_dir)
         (tmp_path / "try").mkdir()
         tried = run_blocks("how-to/try-without-devices.md", tmp_path / "try", data_dir)
         (tmp_path / "register").mkdir()
@@ -90,6 +92,13 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
         assert line.split() in [said.split() for said in replayed.splitlines()], replayed
     assert 'unreadable: pump-1.csv:4: Pressure "oops"' in page
     assert 'unreadable: pump-1.csv:4: Pressure "oops"' in replayed
+    charts = answers(charted)
+    assert "data" in charts[0], charted[:3000]
+    assert len(charts[0]["data"][0]["avg"]) >= 2
+    assert [one["sensor"] for one in charts[1]["data"][::2]] == ["chart-1", "chart-2", "chart-3"]
+    assert "sensor,metric,ts,value,received_at,late" in charted
+    assert re.search(r"^\d\d+ readings.ndjson$", charted, re.MULTILINE)
+    assert re.search(r"^retry: \d+$", charted, re.MULTILINE)
     assert answers(tried)[0]["data"], "an alert of the demo"
     assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
     assert "ok  stuck: vibration; 1 window per sensor" in tried

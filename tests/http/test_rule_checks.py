@@ -60,6 +60,16 @@ async def test_a_check_knows_the_retention(database_url: str) -> None:
         assert "window_beyond_retention" in [lint["code"] for lint in hot["lints"]]
 
 
+async def test_a_check_knows_the_tenants_own_retention(stack: Stack) -> None:
+    """What it keeps for a shorter time than the service does is gone all the same."""
+    body = {"text": "rule hot on all sensors when avg(t, 25h) > 30"}
+    for days, said in ((None, False), (2, False), (1, True)):
+        await stack.client.put("/v1/settings/retention", json={"days": days})
+        (hot,) = (await stack.client.post("/v1/rules/check", json=body)).json()["rules"]
+        codes = [lint["code"] for lint in hot["lints"]]
+        assert ("window_beyond_retention" in codes) == said
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [

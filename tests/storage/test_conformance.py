@@ -13,7 +13,7 @@ import trio
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
 from atalaia.model.alert import Evidence, Transition, TransitionKind
-from atalaia.model.audit import Actor, AuditEntry
+from atalaia.model.audit import THE_SERVICE, Actor, AuditEntry
 from atalaia.model.batch import SeriesName
 from atalaia.model.errors import Conflict, Overloaded
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7

@@ -71,6 +71,7 @@ def up(
             database_url=os.environ.get("DATABASE_URL") or None,
             rabbitmq_url=os.environ.get("RABBITMQ_URL") or None,
             retention_days=_retention(),
+            rollup_days=_whole("ATALAIA_ROLLUP_DAYS", "days", 99_999),
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),
             jwt=_jwt(),

@@ -10,6 +10,7 @@ import attrs
 import msgspec
 
 from atalaia.model.errors import StartupRefused
+from atalaia.model.ids import DAY_US
 from atalaia.model.quota import NO_QUOTA, Quota
 
 CREDENTIALS = "credentials.json"
@@ -49,6 +50,7 @@ class Settings:
     database_url: str | None = attrs.field(default=None, repr=False)
     rabbitmq_url: str | None = attrs.field(default=None, repr=False)
     retention_days: int | None = None
+    rollup_days: int | None = None
     tenant_memory_bytes: int | None = None
     demo: bool = False
     origins: tuple[str, ...] = ()
@@ -70,6 +72,16 @@ class Settings:
             )
         if self.role == "http" and self.demo:
             raise StartupRefused("--demo needs an engine: start it with --role all or engine.")
+        if self.rollup_days is not None and self.rollup_days < (self.retention_days or 1 << 30):
+            raise StartupRefused(
+                "ATALAIA_ROLLUP_DAYS may not be shorter than ATALAIA_RETENTION_DAYS, which must be "
+                "set beside it: rollups outlive the readings."
+            )
+
+    @property
+    def rollup_us(self) -> int | None:
+        """How long rollups are kept; None: for ever."""
+        return self.rollup_days and self.rollup_days * DAY_US
 
 
 def parse_lifetime(name: str, text: str) -> int:

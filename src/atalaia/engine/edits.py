@@ -7,6 +7,7 @@ from typing import NoReturn, Protocol
 import attrs
 import trio
 
+from atalaia.engine.broadcast import Broadcast
 from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
@@ -92,6 +93,9 @@ class Edits(Protocol):
 
     def observe(self) -> None: ...
 
+    @property
+    def broadcast(self) -> Broadcast: ...
+
 
 @attrs.frozen
 class NoEngine:
@@ -106,6 +110,11 @@ class NoEngine:
     @property
     def commits(self) -> bool:
         return True
+
+    @property
+    def broadcast(self) -> Broadcast:
+        """Raises Conflict."""
+        self._refuse()
 
     def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None:
         """Raises Overloaded."""
@@ -181,7 +190,7 @@ class NoEngine:
     def _refuse(self) -> NoReturn:
         raise Conflict(
             "This process only takes readings (--role http). Send changes of rules, sensors and "
-            "lateness, checks and questions of status to the one that runs the engine "
+            "lateness, checks, streams and questions of status to the one that runs the engine "
             "(--role engine or all).",
             code="no_engine",
         )

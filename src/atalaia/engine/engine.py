@@ -13,6 +13,7 @@ import attrs
 import structlog
 import trio
 
+from atalaia.engine.broadcast import Broadcast
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import TenantStatus
 from atalaia.engine.flush import Flusher
@@ -78,6 +79,7 @@ class Gate:
     _threads: Threads
     _outage: Outage
     quotas: Quotas
+    broadcast: Broadcast
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)
@@ -339,12 +341,15 @@ async def open_engine(
     async with trio.open_nursery() as nursery:
         listening = Listening(clock, clock.now_us())
         outage, outcomes = Outage(), Outcomes(store)
-        flusher = Flusher(store, outcomes, clock, limits, receive, Queue(limits), listening, outage)
+        broadcast = Broadcast()
+        flusher = Flusher(
+            store, outcomes, clock, limits, receive, Queue(limits), listening, outage, broadcast
+        )
         budget = Budget(limits.total_rows)
         recoveries = trio.CapacityLimiter(limits.recoveries)
         gate = Gate(
             store, outcomes, clock, limits, nursery, send, budget, listening, recoveries, Threads(),
-            outage, Quotas(defaults),
+            outage, Quotas(defaults), broadcast,
         )  # fmt: skip
         flushed = trio.Event()
 

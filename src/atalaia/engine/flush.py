@@ -15,6 +15,7 @@ import attrs
 import structlog
 import trio
 
+from atalaia.engine.broadcast import Broadcast
 from atalaia.engine.clock import WallClock
 from atalaia.engine.group import Queue
 from atalaia.engine.limits import EngineLimits
@@ -47,6 +48,7 @@ class Flusher:
     queue: Queue
     listening: Listening
     outage: Outage
+    broadcast: Broadcast = attrs.field(factory=Broadcast)
     tally: Tally = attrs.field(factory=Tally)
 
     async def run(self) -> None:
@@ -141,6 +143,7 @@ class Flusher:
         self._note(items, took_s)
         READINGS.labels("late").inc(sum(late))
         READINGS.labels("stored").inc(sum(len(item.fresh_ts) for item in items))
+        self.broadcast.tell(items, late)
         for work, count in zip(group, late, strict=True):
             work.ended()
             work.settle(count)

@@ -56,6 +56,7 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/alerts
         GET /v1/alerts/<alert>
         GET /v1/alerts/<alert>/sparkline.svg
+        GET /v1/export
         GET /v1/groups
         GET /v1/metrics
         GET /v1/profiles
@@ -70,7 +71,10 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/sensors/<sensor>/readings
         GET /v1/sensors:export
         GET /v1/settings
+        GET /v1/settings/retention
         GET /v1/status
+        GET /v1/stream
+        POST /v1/query
         POST /v1/rules/backtest
         POST /v1/rules/check
         POST /v1/rules:import
@@ -108,6 +112,7 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/audit
         GET /v1/users
         GET /v1/users/<user>
+        PUT /v1/settings/retention
         PATCH /v1/users/<user>
         POST /v1/api-keys
         POST /v1/api-keys/<key>/rotate

@@ -13,7 +13,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from atalaia.engine.clock import SystemClock, WallClock
+from atalaia.engine.asking import Asking
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
@@ -22,16 +22,20 @@ from atalaia.http import (
     audit,
     backtest,
     explain,
+    export,
     login,
     metrics,
     ops,
     profiles,
+    render,
     rule_files,
     rules,
     sensor_files,
     sensors,
+    series,
     settings,
     status,
+    stream,
     tenants,
     users,
 )
@@ -70,20 +74,18 @@ def create_app(
     sessions: Sessions,
     take: Take | None = None,
     checks: Checks | None = None,
-    clock: WallClock | None = None,
     origins: Iterable[str] = (),
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
     sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
-    clock: when they arrive, by default the system's. origins: whose pages may call from browsers.
+    origins: whose pages may call from browsers.
     """
     if take is None:
         if isinstance(gate, NoEngine):
             raise AssertionError("without an engine somebody else must take readings")
         take = into(gate, MAX_BODY_BYTES)
-    clock = clock or SystemClock()
     app = QuartTrio("atalaia", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -110,17 +112,25 @@ def create_app(
             took_ms=round(1e3 * took_s, 1),
         )
         response.headers["x-request-id"] = g.request_id
+        if (following := render.link()) is not None:
+            response.headers["link"] = following
         return response
 
     _handle_errors(app)
-    app.register_blueprint(sensors.blueprint(gate, queries, clock))
+    asking = Asking(queries)
+    app.register_blueprint(sensors.blueprint(gate, queries, sessions.clock, asking))
+    app.register_blueprint(series.blueprint(queries, asking))
+    app.register_blueprint(export.blueprint(queries))
+    streams = stream.Streams()
+    authenticator = Authenticator(queries, sessions)
+    app.register_blueprint(stream.blueprint(gate, queries, streams, authenticator.principal))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, rule_checks))
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
     app.register_blueprint(sensor_files.blueprint(gate, queries, aside))
-    app.register_blueprint(profiles.blueprint(gate, queries, rule_checks, clock))
+    app.register_blueprint(profiles.blueprint(gate, queries, rule_checks, sessions.clock))
     app.register_blueprint(metrics.blueprint(queries, aside))
     app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(explain.blueprint(gate, queries))
@@ -142,7 +152,13 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    authenticator, room = Authenticator(queries, sessions), BodyRoom()
+    room = BodyRoom()
+    sockets = Sockets(take, admit, authenticator, sessions.clock, room)
+
+    def close() -> None:
+        streams.close()
+        sockets.leaving.set()
+
     front = Front(
         face,
         IngestRoute(take, sessions.clock),
@@ -151,7 +167,8 @@ def create_app(
         Turnstile(admit),
         MAX_BODY_BYTES,
         room,
-        Sockets(take, admit, authenticator, sessions.clock, room),
+        sockets,
+        close,
     )
     return Browsers(front, frozenset(origins))
 
@@ -243,7 +260,7 @@ async def run_server(
 
     async def leave() -> None:
         await shutdown.wait()
-        front.app.sockets.leaving.set()
+        front.app.close()
 
     serving: Any = serve  # its own types know only one kind of ASGI callable
     await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

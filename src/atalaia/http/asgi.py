@@ -98,6 +98,8 @@ class Front:
     max_body_bytes: int
     room: BodyRoom
     sockets: SocketApp
+    close: Callable[[], None]
+    """Ends answers that would go on for ever, when the server shuts down."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

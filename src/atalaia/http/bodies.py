@@ -71,6 +71,25 @@ class BacktestBody:
 
 
 @attrs.frozen
+class QueryBody:
+    """`{"sensors": ["a"], "selector": "...", "metrics": ["t"], "from": ..., "to": ...,
+    "bucket": "5m", "agg": ["avg"], "fill": "none", "tz": "UTC", "points": 500}`, all optional but
+    one of bucket and points.
+    """
+
+    sensors: list[str] | None = None
+    selector: str | None = None
+    metrics: list[str] | None = None
+    since: TimeText | None = None
+    until: TimeText | None = None
+    bucket: str | None = None
+    agg: list[str] | None = None
+    fill: str | None = None
+    tz: str | None = None
+    points: int | None = None
+
+
+@attrs.frozen
 class TagsBody:
     """`{"tags": {"type": "boiler"}}`: replaces all tags."""
 
@@ -96,6 +115,13 @@ Interval = NewType("Interval", int)
 """µs from one reading to the next; sent as a duration of the rule language."""
 
 PlaceText = NewType("PlaceText", str)
+
+
+@attrs.frozen
+class RetentionBody:
+    """`{"days": 30}`: how long readings are kept; null: as long as the service keeps them."""
+
+    days: int | None
 
 
 @attrs.frozen
@@ -229,6 +255,12 @@ def _strict_number(value: Any, _: Any) -> float:
     return number
 
 
+def _strict_count(value: Any, _: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Fault("expected a whole number")
+    return value
+
+
 def _strict_list(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Fault("expected a list")
@@ -243,6 +275,7 @@ def _time_text(value: Any, _: Any) -> TimeText:
 
 _converter.register_structure_hook(str, _strict_text)
 _converter.register_structure_hook(float, _strict_number)
+_converter.register_structure_hook(int, _strict_count)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
 _SHOWN = {"since": "from", "until": "to", "holds": "for"}
@@ -260,16 +293,17 @@ def _strict_sweep(value: Any, kind: type[SweepBody]) -> SweepBody:
 
 
 _converter.register_structure_hook(SweepBody, _strict_sweep)
-_converter.register_structure_hook(
-    BacktestBody,
-    make_dict_structure_fn(
-        BacktestBody,
-        _converter,
-        _cattrs_forbid_extra_keys=True,
-        since=override(rename="from"),
-        until=override(rename="to"),
-    ),
-)
+for _ranged in (BacktestBody, QueryBody):
+    _converter.register_structure_hook(
+        _ranged,
+        make_dict_structure_fn(
+            _ranged,
+            _converter,
+            _cattrs_forbid_extra_keys=True,
+            since=override(rename="from"),
+            until=override(rename="to"),
+        ),
+    )
 _converter.register_structure_hook(Tags, _strict_tags)
 _converter.register_structure_hook(Lateness, _check_lateness)
 _converter.register_structure_hook(Interval, _check_interval)

@@ -12,6 +12,7 @@ from atalaia.model.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    NotInstalled,
     Overloaded,
     RuleFileInvalid,
     RuleInvalid,
@@ -38,6 +39,7 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Conflict: (409, "Conflict with what is stored"),
     Busy: (429, "Too many at once"),
     Overloaded: (429, "Too much at once"),
+    NotInstalled: (501, "Not installed here"),
     Unavailable: (503, "Not available now"),
 }
 

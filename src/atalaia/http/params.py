@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+from werkzeug.datastructures import MultiDict
 
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import Micros
@@ -34,10 +35,19 @@ def bad(name: str, advice: str) -> Invalid:
 
 def limit(args: Mapping[str, str], *, highest: int = MAX_LIMIT) -> int:
     """How many items a page holds."""
-    text = args.get("limit", str(DEFAULT_LIMIT))
-    if not (_COUNT.fullmatch(text) and 1 <= int(text) <= highest):
-        raise bad("limit", f"give a whole number from 1 to {highest}.")
+    return whole(args.get("limit", str(DEFAULT_LIMIT)), "limit", 1, highest)
+
+
+def whole(text: str, name: str, lowest: int, highest: int) -> int:
+    if not (_COUNT.fullmatch(text) and lowest <= int(text) <= highest):
+        raise bad(name, f"give a whole number from {lowest} to {highest}.")
     return int(text)
+
+
+def names(args: MultiDict[str, str], name: str) -> list[str]:
+    """What is given once or more, or with commas between; each once, in order."""
+    texts = [text for given in args.getlist(name) for text in given.split(",")]
+    return list(dict.fromkeys(texts))
 
 
 def time(args: Mapping[str, str], name: str) -> Micros | None:

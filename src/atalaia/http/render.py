@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import attrs
+import numpy as np
+from quart import g, request
 
 from atalaia.engine.messages import Outlook
 from atalaia.http.rule_checks import CheckedRule
 from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import Comparison
+from atalaia.model.batch import Int64s
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
@@ -35,8 +39,25 @@ def time(at: Micros | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def times(at: Int64s) -> list[str]:
+    """Many times at once, as `time` writes each."""
+    return [f"{text}Z" for text in np.datetime_as_string(at.astype("datetime64[us]"), "us")]
+
+
 def page(data: Sequence[Any], cursor: str | None) -> dict[str, Any]:
+    """A page of a list. The answer's Link header will name the next one."""
+    g.next_cursor = cursor
     return {"data": data, "next_cursor": cursor}
+
+
+def link() -> str | None:
+    """The next page as a Link header has it, after `page` (RFC 8288)."""
+    cursor = g.get("next_cursor")
+    if cursor is None:
+        return None
+    pairs = [(name, text) for name, text in request.args.items(multi=True) if name != "cursor"]
+    target = f"{quote(request.path)}?{urlencode([*pairs, ('cursor', cursor)])}"
+    return f'<{target}>; rel="next"'
 
 
 def sensor(view: SensorView, now: Micros) -> dict[str, Any]:

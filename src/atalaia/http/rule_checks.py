@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 import trio
 
-from atalaia.model.ids import TenantNo
+from atalaia.model.ids import DAY_US, TenantNo
 from atalaia.model.quota import MAX_RULES
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
@@ -80,7 +80,16 @@ class RuleChecks:
         ]
         matches = await self._queries.count_sensors(tenant_no, [rule.selector for rule in rules])
         units = await self._queries.units(tenant_no, [m for rule in rules for m in rule.metrics])
-        return await self._aside.run(self._judge, text, rules, stored, matches, units, interval_us)
+        kept = await self._kept_us(tenant_no)
+        return await self._aside.run(
+            self._judge, text, rules, stored, matches, units, interval_us, kept
+        )
+
+    async def _kept_us(self, tenant_no: TenantNo) -> int | None:
+        """How long readings are kept, by the service or by their tenant; None: for ever."""
+        days = (await self._queries.settings(tenant_no)).retention_days
+        own = None if days is None else days * DAY_US
+        return min((us for us in (own, self._retention_us) if us is not None), default=None)
 
     def _judge(
         self,
@@ -90,13 +99,14 @@ class RuleChecks:
         matches: Sequence[int],
         units: Mapping[str, str],
         interval_us: int | None,
+        kept_us: int | None,
     ) -> list[CheckedRule]:
         names = [rule.name for rule in rules]
         others = {rule.name: parse_rule(rule.text) for rule in stored if rule.name not in names}
         around = Surroundings(
             others=others,
             matches=dict(zip(names, matches, strict=True)),
-            retention_us=self._retention_us,
+            retention_us=kept_us,
             interval_us=interval_us,
         )
         measured = check_units(text, rules, units)

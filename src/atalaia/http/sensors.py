@@ -3,16 +3,25 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-from quart import Blueprint, g, request
+from quart import Blueprint, Response, g, request
 
+from atalaia.engine.asking import Asking
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import params, render
 from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
+from atalaia.http.series import Question, answer
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Invalid, NotFound
-from atalaia.model.ids import DAY_US, Micros
-from atalaia.model.views import DetailColumn, Details, SensorFilter, SensorView, flat
+from atalaia.model.ids import DAY_US, Micros, SeriesNo
+from atalaia.model.views import (
+    DetailColumn,
+    Details,
+    SensorFilter,
+    SensorView,
+    SeriesView,
+    flat,
+)
 from atalaia.ports import Queries
 from atalaia.wire.rows import NAME_ADVICE, check_name
 
@@ -28,7 +37,7 @@ def _is_name(text: str) -> bool:
     return check_name(text, "x") is None
 
 
-def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 
@@ -108,30 +117,50 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
         }
 
     @routes.get("/<sensor>/readings")
-    async def read_readings(sensor: str) -> dict[str, Any]:
-        count = params.limit(request.args, highest=params.MAX_READINGS)
-        after = params.cursor(request.args, int, params.fits_time)
-        since, until = params.time(request.args, "from"), params.time(request.args, "to")
-        metric = request.args.get("metric")
-        if metric is None:
+    async def read_readings(sensor: str) -> dict[str, Any] | Response:
+        metrics = params.names(request.args, "metric")
+        if not metrics:
             raise params.bad("metric", "name one; GET /v1/sensors/<sensor> lists them.")
+        question = Question.of(request.args)
         view = await find(sensor)
-        if metric not in view.metrics:
-            raise NotFound(f'The sensor "{sensor}" has no metric "{metric}".')
+        for metric in metrics:
+            if metric not in view.metrics:
+                raise NotFound(f'The sensor "{sensor}" has no metric "{metric}".')
+        if question is not None:
+            found = [SeriesView(*_series(view, metric)) for metric in sorted(metrics)]
+            return await answer(asking, g.principal.tenant_no, question, found)
+        if len(metrics) > 1:
+            raise params.bad("metric", "name one, or ask for a bucket or for points.")
+        return await _page(view, metrics[0])
+
+    async def _page(view: SensorView, metric: str) -> dict[str, Any]:
+        """Readings as they are. A cursor holds the range, so that pages are of one and the same
+        set, whatever comes meanwhile.
+        """
+        count = params.limit(request.args, highest=params.MAX_READINGS)
+        since, until = params.time(request.args, "from"), params.time(request.args, "to")
+        place = params.cursor(
+            request.args, tuple[int, int], lambda p: all(map(params.fits_time, p))
+        )
         series, newest = view.metrics[metric]
         if newest is None:
             return render.page([], None)
         # Every query has a time bound; without one asked for it is the last day of this series.
         high = newest if until is None else min(until, newest)
         low = high - DAY_US if since is None else since - 1  # `from` is inclusive
+        if place is not None:
+            low, high = Micros(place[0]), Micros(place[1])
         points = await queries.readings(
-            g.principal.tenant_no,
-            series,
-            after=Micros(low if after is None else max(after, low)),
-            until=Micros(high),
-            limit=count + 1,
+            g.principal.tenant_no, series, after=Micros(low), until=Micros(high), limit=count + 1
         )
-        more = params.next_cursor(points[count - 1].ts) if len(points) > count else None
+        more = None
+        if len(points) > count:
+            more = params.next_cursor((points[count - 1].ts, high))
         return render.page([render.point(point) for point in points[:count]], more)
 
     return routes
+
+
+def _series(view: SensorView, metric: str) -> tuple[SeriesNo, str, str, Micros | None]:
+    number, newest = view.metrics[metric]
+    return number, view.name, metric, newest

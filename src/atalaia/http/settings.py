@@ -6,8 +6,11 @@ from quart import Blueprint, g
 
 from atalaia.engine.edits import Edits
 from atalaia.http import render
-from atalaia.http.bodies import SettingsBody, read_body
+from atalaia.http.bodies import RetentionBody, SettingsBody, read_body
+from atalaia.model.errors import Invalid
 from atalaia.ports import Queries
+
+MAX_DAYS = 99_999
 
 
 def blueprint(gate: Edits, queries: Queries) -> Blueprint:
@@ -25,5 +28,17 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
             g.principal.tenant_no, None, body.lateness, g.principal.actor
         ).answer()
         return render.settings(await queries.settings(g.principal.tenant_no))
+
+    @routes.get("/retention")
+    async def read_retention() -> dict[str, Any]:
+        return {"days": (await queries.settings(g.principal.tenant_no)).retention_days}
+
+    @routes.put("/retention")
+    async def set_retention() -> dict[str, Any]:
+        body = await read_body(RetentionBody)
+        if body.days is not None and not 1 <= body.days <= MAX_DAYS:
+            raise Invalid(f"days: 1 to {MAX_DAYS}, or null.", code="bad_body")
+        await queries.set_retention(g.principal.tenant_no, body.days)
+        return {"days": body.days}
 
     return routes

@@ -177,6 +177,12 @@ class Closing(Unavailable):
     code = "closing"
 
 
+class NotInstalled(AtalaiaError):
+    """This needs a part that is not installed here."""
+
+    code = "not_installed"
+
+
 class StartupRefused(AtalaiaError):
     """The service refuses to start in this environment."""
 

@@ -111,10 +111,21 @@ class SensorView:
 
 
 @attrs.frozen
+class SeriesView:
+    """One metric of one sensor. newest: the time of its newest reading."""
+
+    series_no: SeriesNo
+    sensor: str
+    metric: str
+    newest: Micros | None
+
+
+@attrs.frozen
 class SettingsView:
-    """What a tenant has chosen for all of its sensors."""
+    """What a tenant has chosen for all of its sensors. retention_days: None: as the service."""
 
     lateness_us: int
+    retention_days: int | None = None
 
 
 @attrs.frozen
@@ -147,6 +158,22 @@ class AlertStep:
     arrival: Micros
     severity: str
     value: float | None
+
+
+@attrs.frozen
+class StreamedStep:
+    """A transition as its followers are told. arrival and ordinal: its place among all of them."""
+
+    arrival: Micros
+    ordinal: int
+    alert_id: UUID
+    rule_id: UUID
+    rule: str
+    sensor: str
+    kind: str
+    severity: str
+    value: float | None
+    at: Micros
 
 
 @attrs.frozen

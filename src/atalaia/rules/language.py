@@ -11,10 +11,11 @@ from importlib import resources
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, VisitError
 
+from atalaia.model.errors import Invalid
 from atalaia.rules.clauses import RuleBuilder
 from atalaia.rules.faults import Fault, invalid_at
 from atalaia.rules.mistakes import syntax_error
-from atalaia.rules.syntax import RuleSpec
+from atalaia.rules.syntax import RuleSpec, Selector
 
 MAX_TEXT_CHARS = 20_000
 _CONTROL = re.compile(r"[^\t\r\n\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]")
@@ -61,15 +62,36 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
         raise invalid_at(text, "The condition is nested too deeply.", 1, 1) from None
 
 
+def parse_selector(text: str) -> Selector:
+    """Which sensors are meant, in the words that stand after `on` in a rule. Raises Invalid."""
+    try:
+        if len(text) > MAX_TEXT_CHARS:
+            raise Invalid
+        found: Selector = RuleBuilder(text).transform(_parser().parse(text, start="selector"))
+    except (UnexpectedInput, VisitError, Invalid) as error:
+        raise Invalid(
+            'A selector reads: all sensors; sensors "pump-*"; sensor "pump-1"; group "hall"; '
+            'sensors where type = "boiler" and line ~ "a*".',
+            code="bad_selector",
+        ) from error
+    return found
+
+
 def parse_tree(text: str) -> Tree[Token]:
     """What the grammar makes of a text, with places. Raises as lark does."""
-    return _parser().parse(text)
+    return _parser().parse(text, start="start")
 
 
 @cache
 def _parser() -> Lark:
     grammar = (resources.files("atalaia.rules") / "grammar.lark").read_text()
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True)
+    return Lark(
+        grammar,
+        parser="lalr",
+        start=["start", "selector"],
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
 
 
 def _nth_rule_line(text: str, nth: int) -> int:

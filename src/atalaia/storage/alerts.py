@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from atalaia.model.ids import Micros
-from atalaia.model.views import AlertFilter, AlertStep, AlertView, OpeningView
+from atalaia.model.views import AlertFilter, AlertStep, AlertView, OpeningView, StreamedStep
 from atalaia.storage.evidence import opening_aio
 
 _SELECT = (
@@ -51,6 +51,29 @@ async def alerts_aio(
         limit,
     )
     return [_view(row) for row in rows]
+
+
+async def alert_steps_aio(
+    connection: asyncpg.Connection,
+    after: tuple[int, int],
+    sensors: Sequence[str] | None,
+    limit: int,
+) -> list[StreamedStep]:
+    """Steps beyond this arrival and ordinal, in the order of their commits."""
+    arrival, ordinal = after
+    rows = await connection.fetch(
+        "SELECT e.arrival, e.ordinal, e.alert_id, r.rule_id, r.name AS rule, s.name AS sensor,"
+        " e.kind, e.severity, e.value, e.at"
+        " FROM alert_events e JOIN alerts a USING (tenant_id, alert_id)"
+        " JOIN rules r USING (tenant_id, rule_no) JOIN sensors s USING (tenant_id, sensor_id)"
+        " WHERE (e.arrival, e.ordinal) > ($1, $2) AND ($3::text[] IS NULL OR s.name = ANY($3))"
+        " ORDER BY e.arrival, e.ordinal LIMIT $4",
+        arrival,
+        ordinal,
+        None if sensors is None else list(sensors),
+        limit,
+    )
+    return [StreamedStep(**dict(row)) for row in rows]
 
 
 async def alert_aio(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.model.stored import Scan
 
 PG_EPOCH_US = 946_684_800_000_000
 """2000-01-01 UTC in Unix µs: Postgres counts its timestamps from there."""
@@ -61,6 +62,19 @@ _POINT = np.dtype(
 _PAST = np.dtype([*_POINT.descr, ("received_len", ">i4"), ("received", ">i8")])
 
 
+_SCANNED = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("span_len", ">i4"),
+        ("span", ">i4"),
+        *_POINT.descr[3:],
+        *_PAST.descr[len(_POINT.descr) :],
+        ("late_len", ">i4"),
+        ("late", "u1"),
+    ]
+)
+
+
 def encode_readings(
     tenant: Int32s, series: Int32s, ts: Int64s, value: Floats, received: Int64s
 ) -> bytes:
@@ -92,6 +106,18 @@ def decode_history(stream: bytes) -> tuple[Int32s, Int64s, Floats, Int64s]:
         rows["ts"].astype(np.int64) + PG_EPOCH_US,
         rows["value"].astype(np.float64),
         rows["received"].astype(np.int64) + PG_EPOCH_US,
+    )
+
+
+def decode_scan(stream: bytes) -> Scan:
+    """The columns of a COPY stream of (span, ts, value, received_at, late)."""
+    rows = _rows(stream, _SCANNED)
+    return Scan(
+        rows["span"].astype(np.int64),
+        rows["ts"].astype(np.int64) + PG_EPOCH_US,
+        rows["value"].astype(np.float64),
+        rows["received"].astype(np.int64) + PG_EPOCH_US,
+        rows["late"].astype(np.bool_),
     )
 
 

@@ -18,6 +18,7 @@ from atalaia.storage.audit import write_audit_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
+from atalaia.storage.rollups import write_notes_aio
 from atalaia.storage.rule_writes import (
     write_lateness_aio,
     write_removals_aio,
@@ -68,6 +69,7 @@ async def commit_group_aio(
         raise Fenced(f"epoch {epoch} of shard {SHARD} has been superseded")
     await _copy_fresh_aio(connection, partitions, items)
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
+    await write_notes_aio(connection, items, late)
     await write_rules_aio(connection, items)
     await write_tags_aio(connection, items)
     await write_lateness_aio(connection, items)

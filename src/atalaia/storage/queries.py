@@ -7,8 +7,7 @@ import asyncpg
 import attrs
 
 from atalaia.model.audit import AuditEntry
-from atalaia.model.batch import Floats, Int32s, Int64s
-from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
@@ -19,16 +18,19 @@ from atalaia.model.views import (
     Details,
     KeyRecord,
     OpeningView,
-    Point,
     Profile,
     SensorFilter,
     SensorView,
     SettingsView,
+    StreamedStep,
 )
-from atalaia.ports import SensorImage, SensorRow, SeriesRow
+from atalaia.ports import (
+    SensorImage,
+    SensorRow,
+    SeriesRow,
+)
 from atalaia.rules.syntax import Selector
-from atalaia.storage.alerts import alert_aio, alerts_aio
-from atalaia.storage.database import Database
+from atalaia.storage.alerts import alert_aio, alert_steps_aio, alerts_aio
 from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
 from atalaia.storage.profiles import (
     drop_profile_aio,
@@ -36,12 +38,9 @@ from atalaia.storage.profiles import (
     profiles_aio,
     save_profile_aio,
 )
+from atalaia.storage.reading_queries import HISTORY_TIMEOUT_MS, ReadingQueries
 from atalaia.storage.readings import (
-    arrivals_before_aio,
-    count_late_aio,
-    history_chunk_aio,
     points_aio,
-    range_aio,
 )
 from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
@@ -57,14 +56,11 @@ from atalaia.storage.sensors import (
 from atalaia.storage.state import sensor_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
-HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
 
 
 @attrs.define(eq=False)
-class PostgresQueries:
+class PostgresQueries(ReadingQueries):
     """Implements `Queries`."""
-
-    _database: Database
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
@@ -164,27 +160,16 @@ class PostgresQueries:
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:
         async def work(connection: asyncpg.Connection) -> SettingsView:
-            return SettingsView(await connection.fetchval("SELECT lateness_us FROM tenants"))
+            row = await connection.fetchrow("SELECT lateness_us, retention_days FROM tenants")
+            return SettingsView(row["lateness_us"], row["retention_days"])
 
         return await self._database.as_tenant(tenant_no, work)
 
-    async def readings(
-        self, tenant_no: TenantNo, series: SeriesNo, *, after: Micros, until: Micros, limit: int
-    ) -> Sequence[Point]:
-        return await self._database.as_tenant(
-            tenant_no, lambda connection: range_aio(connection, series, after, until, limit)
+    async def set_retention(self, tenant_no: TenantNo, days: int | None) -> None:
+        await self._database.as_tenant(
+            tenant_no,
+            lambda connection: connection.execute("UPDATE tenants SET retention_days = $1", days),
         )
-
-    async def latest(self, tenant_no: TenantNo, sensor: SensorView) -> Mapping[str, Point]:
-        at = [(series, ts) for series, ts in sensor.metrics.values() if ts is not None]
-        points = await self._database.as_tenant(
-            tenant_no, lambda connection: points_aio(connection, at)
-        )
-        return {
-            metric: points[series]
-            for metric, (series, _) in sensor.metrics.items()
-            if series in points
-        }
 
     async def register(
         self, tenant_no: TenantNo
@@ -192,14 +177,6 @@ class PostgresQueries:
         return await self._database.as_tenant(
             tenant_no, load_register_aio, timeout_ms=HISTORY_TIMEOUT_MS
         )
-
-    async def arrivals_before(
-        self, tenant_no: TenantNo, series: Int32s, before: Micros, until: Micros
-    ) -> tuple[Int64s, Int64s]:
-        async def work(connection: asyncpg.Connection) -> tuple[Int64s, Int64s]:
-            return await arrivals_before_aio(connection, series, before, until)
-
-        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
 
     async def sensor_image(self, tenant_no: TenantNo, name: str) -> SensorImage | None:
         async def work(connection: asyncpg.Connection) -> SensorImage | None:
@@ -222,30 +199,6 @@ class PostgresQueries:
                 },
                 rule_states=rule_states,
             )
-
-        return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
-
-    async def count_late(
-        self, tenant_no: TenantNo, series: Int32s, since: Int64s, until: Int64s
-    ) -> int:
-        return await self._database.as_tenant(
-            tenant_no, lambda connection: count_late_aio(connection, series, since, until)
-        )
-
-    async def history(
-        self,
-        tenant_no: TenantNo,
-        series: Int32s,
-        since: Int64s,
-        until: Int64s,
-        *,
-        late: bool,
-        limit: int,
-    ) -> tuple[Int32s, Int64s, Floats, Int64s]:
-        async def work(
-            connection: asyncpg.Connection,
-        ) -> tuple[Int32s, Int64s, Floats, Int64s]:
-            return await history_chunk_aio(connection, series, since, until, late=late, limit=limit)
 
         return await self._database.as_tenant(tenant_no, work, timeout_ms=HISTORY_TIMEOUT_MS)
 
@@ -322,6 +275,17 @@ class PostgresQueries:
     ) -> Sequence[AlertView]:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alerts_aio(connection, wanted, before, limit)
+        )
+
+    async def alert_steps(
+        self,
+        tenant_no: TenantNo,
+        after: tuple[int, int],
+        sensors: Sequence[str] | None,
+        limit: int,
+    ) -> Sequence[StreamedStep]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: alert_steps_aio(connection, after, sensors, limit)
         )
 
     async def alert(

@@ -8,8 +8,13 @@ import numpy as np
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo
+from atalaia.model.stored import Scan
 from atalaia.model.views import Point
-from atalaia.storage.binary import decode_history, decode_points
+from atalaia.storage.binary import decode_history, decode_points, decode_scan
+
+_IN_ORDER = (
+    "SELECT set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)"
+)
 
 
 async def window_chunk_aio(
@@ -104,6 +109,75 @@ def _time(us: int) -> str:
     """A timestamptz literal, exact to the µs (to_timestamp takes a float and would round)."""
     stamp = np.datetime64(us, "us")
     return f"timestamptz '{stamp}+00'"
+
+
+async def scan_aio(
+    connection: asyncpg.Connection,
+    series: Int32s,
+    since: Int64s,
+    until: Int64s,
+    *,
+    arrived: Micros | None,
+    each: int,
+) -> Scan:
+    """Per span (since < ts <= until of a series) its first `each` rows, sorted by (span, ts).
+
+    Every span is read from the index in order and no further: nothing is sorted but the answer.
+    The planner would rather read all of each span and sort it, when there are several.
+    """
+    await connection.execute(_IN_ORDER)
+    spans = ", ".join(
+        f"({nr}, {number}, {_time(low)}, {_time(high)})"
+        for nr, (number, low, high) in enumerate(
+            zip(series.tolist(), since.tolist(), until.tolist(), strict=True)
+        )
+    )
+    seen = "" if arrived is None else f" AND received_at <= {_time(arrived)}"
+    query = (
+        "SELECT w.nr, r.ts, r.value, r.received_at, r.late"  # noqa: S608 - numbers and times
+        f" FROM (VALUES {spans}) AS w (nr, series_id, low, high) CROSS JOIN LATERAL"
+        " (SELECT ts, value, received_at, late FROM readings WHERE series_id = w.series_id"
+        f" AND ts > w.low AND ts <= w.high{seen} AND ts > {_time(int(since.min()))}"
+        f" AND ts <= {_time(int(until.max()))} ORDER BY ts LIMIT {each:d}) r"
+    )
+    sink = BytesIO()
+    await connection.copy_from_query(query, output=sink, format="binary")
+    scan = decode_scan(sink.getvalue())
+    return scan.where(np.lexsort((scan.ts, scan.span)))
+
+
+async def first_ts_aio(connection: asyncpg.Connection, since: int, until: int) -> Micros | None:
+    """The earliest reading of the tenant with since <= ts < until."""
+    first: Micros | None = await connection.fetchval(
+        "SELECT min(r.ts) FROM series s CROSS JOIN LATERAL"
+        " (SELECT ts FROM readings WHERE series_id = s.series_id AND ts >= $1 AND ts < $2"
+        " ORDER BY ts LIMIT 1) r",
+        since,
+        until,
+    )
+    return first
+
+
+async def stored_of_aio(
+    connection: asyncpg.Connection, received_at: Micros, series: Int32s, ts: Int64s
+) -> tuple[Int32s, Int64s, Floats]:
+    """Of these readings those that arrived then, as (series, ts, value)."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT r.series_id, r.ts, r.value"
+        " FROM unnest($1::int4[], $2::timestamptz[]) AS wanted (series_id, ts)"
+        " JOIN readings r ON r.series_id = wanted.series_id AND r.ts = wanted.ts"
+        " WHERE r.ts >= $3 AND r.ts <= $4 AND r.received_at = $5 ORDER BY r.series_id, r.ts",
+        series.tolist(),
+        ts.tolist(),
+        int(ts.min()),
+        int(ts.max()),
+        received_at,
+    )
+    return (
+        np.array([row["series_id"] for row in rows], np.int32),
+        np.array([row["ts"] for row in rows], np.int64),
+        np.array([row["value"] for row in rows], np.float64),
+    )
 
 
 async def range_aio(

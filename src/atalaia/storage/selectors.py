@@ -1,10 +1,17 @@
-"""Selectors of rules as SQL: to count what they match without loading every sensor."""
+"""Selectors of rules as SQL: what they match, without loading every sensor."""
 
+import re
 from collections.abc import Sequence
+from uuid import UUID
 
 import asyncpg
 
+from atalaia.model.views import SeriesView
+from atalaia.ports import SeriesFilter
 from atalaia.rules.syntax import Selector
+from atalaia.storage.state import newest_aio
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 async def count_sensors_aio(
@@ -22,6 +29,38 @@ async def count_sensors_aio(
         *texts,
     )
     return list(row)
+
+
+async def find_series_aio(
+    connection: asyncpg.Connection, wanted: SeriesFilter, limit: int
+) -> list[SeriesView]:
+    """Series of living sensors, by the names of sensor and metric, with their newest times."""
+    texts: list[str] = []
+    matches = "true" if wanted.selector is None else _condition(wanted.selector, texts)
+    rows = await connection.fetch(
+        "SELECT e.series_id, s.name, e.metric"  # noqa: S608 - texts of ours
+        " FROM sensors s JOIN series e USING (tenant_id, sensor_id)"
+        f" WHERE s.deleted_at IS NULL AND {matches}"
+        f" AND (${len(texts) + 1}::text[] IS NULL OR s.name = ANY(${len(texts) + 1})"
+        f" OR s.sensor_uuid = ANY(${len(texts) + 2}::uuid[]))"
+        f" AND (${len(texts) + 3}::text[] IS NULL OR e.metric = ANY(${len(texts) + 3}))"
+        f" ORDER BY s.name, e.metric LIMIT ${len(texts) + 4}",
+        *texts,
+        None if wanted.sensors is None else list(wanted.sensors),
+        [UUID(text) for text in wanted.sensors or () if is_uuid(text)],
+        None if wanted.metrics is None else list(wanted.metrics),
+        limit,
+    )
+    newest = await newest_aio(connection, [row["series_id"] for row in rows])
+    return [
+        SeriesView(row["series_id"], row["name"], row["metric"], newest.get(row["series_id"]))
+        for row in rows
+    ]
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a sensor's id as we write it. A name may read the same."""
+    return _UUID.fullmatch(text) is not None
 
 
 def _condition(selector: Selector, texts: list[str]) -> str:

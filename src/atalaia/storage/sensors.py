@@ -16,6 +16,7 @@ from atalaia.model.views import (
     flat,
 )
 from atalaia.storage.audit import write_entry_aio
+from atalaia.storage.selectors import is_uuid
 from atalaia.storage.state import newest_aio
 
 MAX_GROUPS = 1_000
@@ -44,8 +45,10 @@ async def sensors_aio(
 
 
 async def sensor_aio(connection: asyncpg.Connection, name: str) -> SensorView | None:
-    """A living sensor by its name."""
+    """A living sensor by its name, or by its id where nobody has that name."""
     found = await _views_aio(connection, " AND s.name = $1", name)
+    if not found and is_uuid(name):
+        found = await _views_aio(connection, " AND s.sensor_uuid = $1::text::uuid", name)
     return found[0] if found else None
 
 

@@ -40,6 +40,12 @@ def pack_times(times: Int64s) -> bytes:
     return times.astype("<i8").tobytes()
 
 
+async def last_received_aio(connection: asyncpg.Connection) -> Micros | None:
+    """When the newest committed batch of the tenant arrived."""
+    last: Micros | None = await connection.fetchval("SELECT max(received_at) FROM tenant_state")
+    return last
+
+
 async def newest_aio(
     connection: asyncpg.Connection, wanted: Sequence[SeriesNo]
 ) -> dict[SeriesNo, Micros]:

@@ -49,6 +49,13 @@ ACTOR_CRASHES = Counter("atalaia_actor_crashes_total", "Crashes of actors.", reg
 UNSETTLED_ROWS = Gauge(
     "atalaia_unsettled_readings", "Readings taken and not committed yet.", registry=REGISTRY
 )
+ROLLED_UP = Counter("atalaia_rollup_packs_total", "Packs of rollups written.", registry=REGISTRY)
+EXPIRED = Counter(
+    "atalaia_readings_expired_total",
+    "Readings deleted because their tenant keeps them no longer.",
+    registry=REGISTRY,
+)
+STREAMS = Gauge("atalaia_streams", "Streams that clients follow.", registry=REGISTRY)
 DELIVERIES = Counter(
     "atalaia_deliveries_total",
     "Messages of RabbitMQ that are done, by result: stored, poison or refused.",

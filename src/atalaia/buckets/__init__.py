@@ -1,0 +1,1 @@
+"""Readings summed up over stretches of time: pure, and the same from whatever they are made of."""

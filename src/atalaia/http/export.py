@@ -1,0 +1,122 @@
+"""GET /v1/export: readings as a file, as many as there are.
+
+What had been committed when it began is in it, and nothing that came later, however long it takes:
+arrivals only grow within a tenant, so that the last one bounds them all, and no transaction is held
+open. A chunk is in memory at a time, and the next is read when the client has taken it. What goes
+wrong on the way breaks the connection, so that half a file is not taken for a whole.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
+
+import numpy as np
+import trio
+from quart import Blueprint, Response, g, request
+
+from atalaia.engine.turns import Turns
+from atalaia.http import params
+from atalaia.http.formats import FORMATS, Format
+from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.stored import Scan
+from atalaia.model.views import SeriesView
+from atalaia.ports import Queries, SeriesFilter
+from atalaia.rules.language import parse_selector
+
+MOST_AT_ONCE = 2  # of one tenant
+MOST_SERIES = 1_000_000
+PIECE_ROWS = 50_000
+
+
+def blueprint(queries: Queries) -> Blueprint:
+    """`/v1/export`."""
+    routes = Blueprint("export", __name__)
+    turns = Turns(
+        MOST_AT_ONCE,
+        f"A tenant may have {MOST_AT_ONCE} exports under way; try again when one is done.",
+        "too_many_exports",
+    )
+    threads = trio.CapacityLimiter(1)
+
+    @routes.get("/v1/export")
+    async def export() -> Response:
+        kind = params.choice(request.args, "format", tuple(FORMATS)) or "csv"
+        since, until = params.time(request.args, "from"), params.time(request.args, "to")
+        if since is None:
+            raise params.bad("from", "say from when on.")
+        selector = request.args.get("selector")
+        wanted = SeriesFilter(
+            params.names(request.args, "sensor") or None,
+            None if selector is None else parse_selector(selector),
+            params.names(request.args, "metric") or None,
+        )
+        tenant_no = g.principal.tenant_no
+        file = FORMATS[kind]()
+        if request.method == "HEAD":
+            return Response(b"", content_type=file.content_type)
+        arrived = await queries.last_received(tenant_no)
+        series = await queries.find_series(tenant_no, wanted, MOST_SERIES)
+        series = [one for one in series if one.newest is not None and one.newest >= since]
+        last = max((one.newest or 0 for one in series), default=0)
+        high = Micros(last if until is None else min(until, last))
+        scan = queries.scan(
+            tenant_no,
+            np.array([one.series_no for one in series], np.int32),
+            np.full(len(series), since - 1, np.int64),
+            np.full(len(series), high, np.int64),
+            arrived=arrived,
+            ordered=True,
+        )
+        pieces = _pieces(turns, tenant_no, file, series, scan, threads)
+        head = await anext(pieces)  # whoever is one too many is told so by a status
+        response = Response(_after(head, pieces), content_type=file.content_type)
+        response.timeout = None  # Quart's own would cut the answer after a minute
+        response.headers["cache-control"] = "no-store"
+        response.headers["content-disposition"] = f'attachment; filename="readings.{kind}"'
+        return response
+
+    return routes
+
+
+async def _pieces(
+    turns: Turns,
+    tenant_no: TenantNo,
+    file: Format,
+    series: Sequence[SeriesView],
+    scan: AsyncGenerator[Scan, None],
+    threads: trio.CapacityLimiter,
+) -> AsyncGenerator[bytes, None]:
+    with turns.one(tenant_no):
+        yield file.head()
+        held: list[Scan] = []
+        async with aclosing(scan):
+            async for chunk in scan:
+                held.append(chunk)
+                if sum(map(len, held)) >= PIECE_ROWS:
+                    whole, held = _joined(held), []
+                    yield await trio.to_thread.run_sync(
+                        partial(file.rows, series, whole), limiter=threads
+                    )
+        if held:
+            whole = _joined(held)
+            yield await trio.to_thread.run_sync(partial(file.rows, series, whole), limiter=threads)
+        yield await trio.to_thread.run_sync(file.tail, limiter=threads)
+
+
+async def _after(head: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        yield head
+        async for piece in pieces:
+            yield piece
+
+
+def _joined(parts: Sequence[Scan]) -> Scan:
+    if len(parts) == 1:
+        return parts[0]
+    return Scan(
+        np.concatenate([part.span for part in parts]),
+        np.concatenate([part.ts for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.received for part in parts]),
+        np.concatenate([part.late for part in parts]),
+    )
