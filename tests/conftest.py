@@ -18,7 +18,7 @@ from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
 from atalaia.wire.line_kernel import compile_scan
 from tests.broker import Node, open_node, reason_to_skip
-from tests.groups import report
+from tests.groups import CASES, report
 from tests.stack import Stack, new_database, open_stack
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
@@ -34,10 +34,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With --strict-skips nothing may hide behind a skip."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["cases"] = dict(CASES)
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter is not None and reporter.stats.get("skipped")
     if session.config.getoption("--strict-skips") and skipped:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker's count of cases, when the tests are shared out."""
+    CASES.update(getattr(node, "workeroutput", {}).get("cases", {}))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
