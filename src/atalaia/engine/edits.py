@@ -7,7 +7,7 @@ from typing import NoReturn, Protocol
 import attrs
 import trio
 
-from atalaia.engine.messages import Outlook, RuleEdit
+from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
 from atalaia.model.errors import Conflict
@@ -57,7 +57,11 @@ class Edits(Protocol):
         self, tenant_no: TenantNo, edit: RuleEdit, quota: Quota = NO_QUOTA
     ) -> Receipt[StoredRule]: ...
 
-    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]: ...
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]: ...
+
+    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]: ...
+
+    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]: ...
 
     def set_lateness(
         self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
@@ -103,7 +107,15 @@ class NoEngine:
         """Raises Conflict."""
         self._refuse()
 
-    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
@@ -141,7 +153,7 @@ class NoEngine:
 
     def _refuse(self) -> NoReturn:
         raise Conflict(
-            "This process only takes readings (--role http). Send changes of rules, tags and "
+            "This process only takes readings (--role http). Send changes of rules, sensors and "
             "lateness, checks and questions of status to the one that runs the engine "
             "(--role engine or all).",
             code="no_engine",

@@ -26,9 +26,12 @@ from atalaia.engine.messages import (
     Message,
     Outlook,
     OutlookRequest,
+    RegisterRequest,
+    RemovalRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
+    SensorTags,
     Submission,
     TagsRequest,
     Work,
@@ -150,12 +153,26 @@ class Gate:
         most = self.max_rules(quota)
         return self._request(tenant_no, partial(RuleRequest, edit, most=most))
 
-    def set_tags(self, tenant_no: TenantNo, sensor: str, tags: dict[str, str]) -> Receipt[None]:
-        """New tags for a sensor, in order with the tenant's batches.
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+        """Sensors before their first reading, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, sensor, tags))
+        return self._request(tenant_no, partial(RegisterRequest, sensors))
+
+    def set_tags(self, tenant_no: TenantNo, tags: SensorTags) -> Receipt[None]:
+        """New tags for sensors, in order with the tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        return self._request(tenant_no, partial(TagsRequest, tags))
+
+    def remove(self, tenant_no: TenantNo, sensor: str) -> Receipt[None]:
+        """An end of a sensor, in order with its tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        return self._request(tenant_no, partial(RemovalRequest, sensor))
 
     def set_lateness(
         self, tenant_no: TenantNo, sensor: str | None, lateness_us: int | None
