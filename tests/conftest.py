@@ -21,6 +21,8 @@ from tests.broker import Node, open_node, reason_to_skip
 from tests.groups import CASES, report
 from tests.stack import Stack, new_database, open_stack
 
+LONGEST_ID = 60
+
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=8)
 soak = int(os.environ.get("ATALAIA_EXAMPLES", "2000"))
@@ -30,6 +32,12 @@ hypothesis.settings.load_profile(os.environ.get("ATALAIA_HYPOTHESIS_PROFILE", "d
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--strict-skips", action="store_true", help="a skipped test is a failure")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """The same name in every process, whatever hour gzip writes and whatever ids were drawn."""
+    long = isinstance(val, str) and len(val) > LONGEST_ID
+    return argname if long or isinstance(val, bytes) else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
