@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ from atalaia.security.tokens import (
 
 OURS, OLD, FOREIGN = (bytes([n]) * 8 + b"of thirty-two bytes and more" for n in (1, 2, 3))
 NOW_S = 1_800_000_000
-CLAIMS = AccessClaims(uuid4(), uuid4(), 3)
+CLAIMS = AccessClaims(UUID(int=1), UUID(int=2), 3)
 KEYS = TokenKeys([OURS])
 
 
