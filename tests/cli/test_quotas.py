@@ -30,7 +30,7 @@ async def test_what_is_set_is_shown_and_holds(cli: Runner, database: None) -> No
     await cli("quotas", "set", "--tenant", tenant, "--bytes", 2_000_000, server=False)
     code, said = await cli("quotas", "show", server=False)
     assert code == 0
-    assert f"{tenant} test 1,000 2,000,000 0 of 100,000 0 of 7" in said
+    assert f"{tenant} test 1,000 2,000,000 default 0 of 100,000 0 of 7" in said
     quota = (await stack.client.get("/v1/status")).json()["quota"]
     assert (quota["readings_per_s"], quota["bytes_per_s"], quota["max_rules"]) == (
         1_000, 2_000_000, 7,
@@ -51,6 +51,25 @@ async def test_a_key_is_limited_by_its_id(cli: Runner, database: None) -> None:
     assert "This key's quota of 1 readings" in refused.json()["detail"]
 
 
+async def test_bytes_of_a_key_and_what_may_wait(cli: Runner, database: None) -> None:
+    """A key's bytes are its own; a tenant's bodies wait in so much room."""
+    stack, tenant = cli.stack, await tenant_id(cli.stack)
+    key_id = stack.api_key.split("_")[1]
+    await cli("quotas", "set", "--of-key", key_id, "--bytes", 1, server=False)
+    code, _ = await cli(
+        "quotas", "set", "--tenant", tenant, "--waiting", 8 * 1024 * 1024, server=False
+    )
+    assert code == 0
+    quota = (await stack.client.get("/v1/status")).json()["quota"]
+    assert (quota["key_bytes_per_s"], quota["waiting_bytes"]) == (1, 8 * 1024 * 1024)
+    await stack.send([row(START_MS + n, 1) for n in range(100)])
+    refused = await stack.send([row(START_MS, 1)])
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_bytes")
+    assert "This key's quota of 1 bytes" in refused.json()["detail"]
+    code, said = await cli("quotas", "set", "--waiting", 1000, server=False)
+    assert (code, "8388608" in said) == (1, True)
+
+
 async def test_whoever_is_not_there_is_said(cli: Runner, database: None) -> None:
     """A tenant, a key, and a database."""
     code, said = await cli("quotas", "set", "--of-key", "nobody", "--readings", 1, server=False)
@@ -64,7 +83,7 @@ async def test_whoever_is_not_there_is_said(cli: Runner, database: None) -> None
         (["--tenant", "019a0000-0000-7000-8000-000000000000"], "Say what to set"),
         (["--rules", "1001"], "--rules is a number from 0 to 1000"),
         (["--readings", "0"], "--readings is a number from 1"),
-        (["--of-key", "k", "--bytes", "5"], "A key has --readings alone"),
+        (["--of-key", "k", "--series", "5"], "A key has --readings and --bytes alone"),
         (["--readings", "many"], "Invalid value"),
     ],
 )

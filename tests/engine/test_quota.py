@@ -70,6 +70,7 @@ def test_what_is_refused_costs_no_tokens() -> None:
         (Quota(readings_per_s=10), READINGS, "tenant's quota of 10 readings"),
         (Quota(bytes_per_s=10), BYTES, "tenant's quota of 10 bytes"),
         (Quota(key_readings_per_s=10, key_id="k"), READINGS, "key's quota of 10 readings"),
+        (Quota(key_bytes_per_s=10, key_id="k"), BYTES, "key's quota of 10 bytes"),
     ],
 )
 def test_a_refusal_names_the_quota(quota: Quota, code: str, who: str) -> None:

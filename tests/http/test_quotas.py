@@ -166,5 +166,6 @@ async def test_the_tenant_s_own_view(stack: Stack) -> None:
     assert said == {
         "processing": "ok", "reason": None, "retry_after_s": None, "unsettled_readings": 0,
         "quota": {"readings_per_s": None, "bytes_per_s": 5_000_000, "key_readings_per_s": None,
+                  "key_bytes_per_s": None, "waiting_bytes": None,
                   "max_rules": 1_000},
     }  # fmt: skip

@@ -15,7 +15,15 @@ from atalaia.model.quota import MAX_RULES
 
 Number = int | Literal["default"]
 
-_MOST = {"readings": 2**31 - 1, "bytes": 2**63 - 1, "series": 2**31 - 1, "rules": MAX_RULES}
+_MOST = {
+    "readings": 2**31 - 1,
+    "bytes": 2**63 - 1,
+    "waiting": 2**63 - 1,
+    "series": 2**31 - 1,
+    "rules": MAX_RULES,
+}
+
+_LEAST = {"rules": 0, "series": 0, "waiting": 8 * 1024 * 1024}  # a body must find room
 
 app = App(name="quotas", help="Show and set how much tenants and keys may send.")
 
@@ -36,21 +44,26 @@ def show(*, data_dir: DataDir = None) -> int:
     except AtalaiaError as error:
         return failed(error)
     console = table_console()
-    table = _table("tenant", "name", "readings/s", "bytes/s", "series", "rules")
+    table = _table("tenant", "name", "readings/s", "bytes/s", "waiting bytes", "series", "rules")
     for row in tenants:
         table.add_row(
             str(row["tenant_uuid"]),
             row["name"],
             _shown(row["readings_per_s"]),
             _shown(row["bytes_per_s"]),
+            _shown(row["waiting_bytes"]),
             f"{row['series']:,} of {row['max_series']:,}",
             f"{row['rules']:,} of {_shown(row['max_rules'])}",
         )
     console.print(table)
-    table = _table("key", "of tenant", "name", "readings/s")
+    table = _table("key", "of tenant", "name", "readings/s", "bytes/s")
     for row in keys:
         table.add_row(
-            row["key_id"], str(row["tenant_uuid"]), row["name"], _shown(row["readings_per_s"])
+            row["key_id"],
+            str(row["tenant_uuid"]),
+            row["name"],
+            _shown(row["readings_per_s"]),
+            _shown(row["bytes_per_s"]),
         )
     console.print()
     console.print(table)
@@ -64,6 +77,7 @@ def set_(
     of_key: str | None = None,
     readings: Number | None = None,
     bytes: Number | None = None,  # noqa: A002 - the option's name
+    waiting: Number | None = None,
     series: Number | None = None,
     rules: Number | None = None,
     data_dir: DataDir = None,
@@ -75,11 +89,14 @@ def set_(
     tenant
         Whose. Default: the tenant of credentials.json.
     of_key
-        The id of a key (what follows atl_ in it): its readings are limited, not the tenant's.
+        The id of a key (what follows atl_ in it): its --readings and --bytes are limited, not the
+        tenant's.
     readings
         Readings a second; the word default: as the server's settings say.
     bytes
         Bytes a second, as inflated, or default.
+    waiting
+        Bytes of bodies that are not answered yet, 8388608 or more, or default.
     series
         Series in all, or default.
     rules
@@ -89,7 +106,13 @@ def set_(
     """
     from atalaia.storage.quotas import set_key_quota, set_quotas
 
-    given = {"readings": readings, "bytes": bytes, "series": series, "rules": rules}
+    given = {
+        "readings": readings,
+        "bytes": bytes,
+        "waiting": waiting,
+        "series": series,
+        "rules": rules,
+    }
     try:
         values = {
             name: None if value == "default" else _checked(name, value)
@@ -98,20 +121,20 @@ def set_(
         }
         if of_key is None:
             if not values:
-                raise Invalid("Say what to set: --readings, --bytes, --series or --rules.")
+                raise Invalid("Say what to set, such as --readings, --bytes or --series.")
             whose = tenant or UUID(_credentials_tenant(data_dir))
             with_bridge(set_quotas, database_url(data_dir), whose, values)
         else:
-            if tenant is not None or list(values) != ["readings"]:
-                raise Invalid("A key has --readings alone, and a tenant of its own.")
-            with_bridge(set_key_quota, database_url(data_dir), of_key, values["readings"])
+            if tenant is not None or not values or set(values) - {"readings", "bytes"}:
+                raise Invalid("A key has --readings and --bytes alone, and a tenant of its own.")
+            with_bridge(set_key_quota, database_url(data_dir), of_key, values)
     except AtalaiaError as error:
         return failed(error)
     return 0
 
 
 def _checked(name: str, value: int) -> int:
-    least = 0 if name in ("rules", "series") else 1
+    least = _LEAST.get(name, 1)
     if not least <= value <= _MOST[name]:
         raise Invalid(f"--{name} is a number from {least} to {_MOST[name]}, or default.")
     return value

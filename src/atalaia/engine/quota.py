@@ -1,4 +1,4 @@
-"""Token buckets: readings and bytes per second of each tenant, readings per second of each key.
+"""Token buckets: readings and bytes per second, of each tenant and of each key.
 
 A batch passes while there is no debt and may make one, so that a batch of any size
 passes and the average holds. What is refused costs no tokens. Pure: told the time, never asks.
@@ -107,6 +107,8 @@ class Quotas:
             max_rules=ours.max_rules if quota.max_rules is None else quota.max_rules,
             key_readings_per_s=quota.key_readings_per_s or ours.key_readings_per_s,
             key_id=quota.key_id,
+            key_bytes_per_s=quota.key_bytes_per_s or ours.key_bytes_per_s,
+            waiting_bytes=quota.waiting_bytes or ours.waiting_bytes,
         )
 
     def forget_full(self, now: float) -> None:
@@ -123,6 +125,8 @@ class Quotas:
             yield _Limit(BYTES, tenant_no, rate)
         if quota.key_id and (rate := quota.key_readings_per_s or ours.key_readings_per_s):
             yield _Limit(READINGS, quota.key_id, rate)
+        if quota.key_id and (rate := quota.key_bytes_per_s or ours.key_bytes_per_s):
+            yield _Limit(BYTES, quota.key_id, rate)
 
     def _bucket(self, limit: _Limit, now: float) -> Bucket:
         bucket = self._buckets.get((limit.code, limit.whose))

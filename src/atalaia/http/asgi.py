@@ -58,12 +58,15 @@ class ClientGone(Exception):
 
 @attrs.define(eq=False)
 class Incoming:
-    """A request's body while it arrives; `bytes_held` of it are in memory."""
+    """A request's body while it arrives; `bytes_held` of it are in memory. share: of the room,
+    where its tenant has one of its own.
+    """
 
     _receive: Receive
     ended: bool = False
     bytes_held: int = 0
     tenant_no: TenantNo = STRANGERS
+    share: int | None = None
 
     async def part(self) -> bytes:
         """The next bytes. Raises ClientGone."""
@@ -138,7 +141,7 @@ class Front:
             return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)
         asking = scope if face is None else _with_key(scope, face.credential(scope))
         principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
-        incoming.tenant_no = principal.tenant_no
+        incoming.tenant_no, incoming.share = principal.tenant_no, principal.quota.waiting_bytes
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)
         if face is None:
@@ -159,7 +162,7 @@ class Front:
             part = await incoming.part()
             if len(body) + len(part) > most_bytes:
                 raise _too_large(most_bytes)
-            self.room.take(incoming.tenant_no, len(part))
+            self.room.take(incoming.tenant_no, len(part), incoming.share)
             incoming.bytes_held += len(part)
             body += part
         return bytes(body)

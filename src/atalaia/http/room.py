@@ -22,9 +22,12 @@ class BodyRoom:
     _total: int = 0
     _held: Counter[TenantNo] = attrs.field(factory=Counter)
 
-    def take(self, tenant_no: TenantNo, size: int) -> None:
-        """Raises Overloaded (this tenant's share is full) or Unavailable (the whole room is)."""
-        if self._held[tenant_no] + size > self.tenant_bytes:
+    def take(self, tenant_no: TenantNo, size: int, share: int | None = None) -> None:
+        """share: this tenant's, where it has one of its own.
+
+        Raises Overloaded (the share is full) or Unavailable (the whole room is).
+        """
+        if self._held[tenant_no] + size > (share or self.tenant_bytes):
             raise Overloaded(
                 "This tenant has too many bodies under way; send them one after another."
             )

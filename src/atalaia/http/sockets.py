@@ -199,7 +199,8 @@ class Conversation:
             self._end(BEYOND_CREDIT, "more unanswered messages or bytes than the credit")
             return False
         try:
-            self.sockets.room.take(self.principal.tenant_no, message.size)
+            share = self.principal.quota.waiting_bytes
+            self.sockets.room.take(self.principal.tenant_no, message.size, share)
         except (Overloaded, Unavailable) as error:
             self._end(BEYOND_CREDIT, error.code)
             return False

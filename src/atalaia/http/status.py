@@ -24,6 +24,8 @@ def blueprint(gate: Edits) -> Blueprint:
                 "readings_per_s": quota.readings_per_s,
                 "bytes_per_s": quota.bytes_per_s,
                 "key_readings_per_s": quota.key_readings_per_s,
+                "key_bytes_per_s": quota.key_bytes_per_s,
+                "waiting_bytes": quota.waiting_bytes,
                 "max_rules": gate.max_rules(quota),
             },
         }

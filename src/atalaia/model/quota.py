@@ -9,7 +9,8 @@ MAX_RULES = 1_000  # of any tenant, whatever its quota; each costs memory per ma
 class Quota:
     """What is written beside a tenant and the key in use; None: as the process says.
 
-    key_id: whose key_readings_per_s it is; empty without a key. suspended: nothing is taken of the
+    key_id: whose key_readings_per_s and key_bytes_per_s these are; empty without a key.
+    waiting_bytes: of bodies that are not answered. suspended: nothing is taken of the
     tenant; who comes with a credential is told so before.
     """
 
@@ -19,6 +20,8 @@ class Quota:
     key_readings_per_s: int | None = None
     key_id: str = ""
     suspended: bool = False
+    key_bytes_per_s: int | None = None
+    waiting_bytes: int | None = None
 
 
 NO_QUOTA = Quota()

@@ -55,6 +55,8 @@ from atalaia.storage.sensors import (
 )
 from atalaia.storage.state import sensor_state_aio
 
+_FIND_KEY = "SELECT * FROM find_credential($1) c CROSS JOIN LATERAL find_bounds(c.tenant_id, $1) b"
+
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 
 
@@ -64,7 +66,7 @@ class PostgresQueries(ReadingQueries):
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         async def work(connection: asyncpg.Connection) -> KeyRecord | None:
-            row = await connection.fetchrow("SELECT * FROM find_credential($1)", key_id)
+            row = await connection.fetchrow(_FIND_KEY, key_id)
             if row is None:
                 return None
             quota = Quota(
@@ -73,6 +75,8 @@ class PostgresQueries(ReadingQueries):
                 row["max_rules"],
                 row["key_readings_per_s"],
                 key_id,
+                key_bytes_per_s=row["key_bytes_per_s"],
+                waiting_bytes=row["waiting_bytes"],
             )
             return KeyRecord(
                 row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota,
@@ -90,7 +94,7 @@ class PostgresQueries(ReadingQueries):
     async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
         async def work(connection: asyncpg.Connection) -> Quota:
             row = await connection.fetchrow(
-                "SELECT readings_per_s, bytes_per_s, max_rules,"
+                "SELECT readings_per_s, bytes_per_s, max_rules, waiting_bytes,"
                 " suspended_at IS NOT NULL AS suspended FROM tenants"
             )
             return NO_QUOTA if row is None else Quota(**row)

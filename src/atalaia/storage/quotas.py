@@ -16,9 +16,13 @@ _SET = {
     "readings": "UPDATE tenants SET readings_per_s = $2 WHERE tenant_uuid = $1",
     "bytes": "UPDATE tenants SET bytes_per_s = $2 WHERE tenant_uuid = $1",
     "series": "UPDATE tenants SET max_series = coalesce($2, 100000) WHERE tenant_uuid = $1",
+    "waiting": "UPDATE tenants SET waiting_bytes = $2 WHERE tenant_uuid = $1",
     "rules": "UPDATE tenants SET max_rules = $2 WHERE tenant_uuid = $1",
 }
-_SET_KEY = "UPDATE api_keys SET readings_per_s = $2 WHERE key_id = $1"
+_SET_KEY = {
+    "readings": "UPDATE api_keys SET readings_per_s = $2 WHERE key_id = $1",
+    "bytes": "UPDATE api_keys SET bytes_per_s = $2 WHERE key_id = $1",
+}
 
 
 async def list_quotas(bridge: Bridge, url: str) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -29,29 +33,32 @@ async def list_quotas(bridge: Bridge, url: str) -> tuple[Sequence[Any], Sequence
 async def set_quotas(
     bridge: Bridge, url: str, tenant_id: UUID, values: Mapping[str, int | None]
 ) -> None:
-    """values: by readings, bytes, series, rules; None takes one away.
+    """values: by readings, bytes, waiting, series, rules; None takes one away.
 
     Raises NotFound, StartupRefused.
     """
     await bridge.call(_set_aio, url, "tenant", tenant_id, values)
 
 
-async def set_key_quota(bridge: Bridge, url: str, key_id: str, readings: int | None) -> None:
-    """Raises NotFound, StartupRefused."""
-    await bridge.call(_set_aio, url, "key", key_id, {"readings": readings})
+async def set_key_quota(
+    bridge: Bridge, url: str, key_id: str, values: Mapping[str, int | None]
+) -> None:
+    """values: by readings, bytes. Raises NotFound, StartupRefused."""
+    await bridge.call(_set_aio, url, "key", key_id, values)
 
 
 async def _list_aio(url: str) -> tuple[Sequence[asyncpg.Record], Sequence[asyncpg.Record]]:
     async with transaction_aio(url, "atalaia_migrate") as connection:
         tenants = await connection.fetch(
-            "SELECT tenant_uuid, name, readings_per_s, bytes_per_s, max_series, max_rules,"
-            " (SELECT count(*) FROM series s WHERE s.tenant_id = t.tenant_id) AS series,"
+            "SELECT tenant_uuid, name, readings_per_s, bytes_per_s, waiting_bytes, max_series,"
+            " max_rules, (SELECT count(*) FROM series s JOIN sensors USING (tenant_id, sensor_id)"
+            "  WHERE s.tenant_id = t.tenant_id AND deleted_at IS NULL) AS series,"
             " (SELECT count(*) FROM rules r WHERE r.tenant_id = t.tenant_id"
             "  AND deleted_at IS NULL) AS rules"
             " FROM tenants t ORDER BY tenant_id"
         )
         keys = await connection.fetch(
-            "SELECT key_id, tenant_uuid, k.name, k.readings_per_s FROM api_keys k"
+            "SELECT key_id, tenant_uuid, k.name, k.readings_per_s, k.bytes_per_s FROM api_keys k"
             " JOIN tenants USING (tenant_id) WHERE revoked_at IS NULL ORDER BY tenant_id, key_id"
         )
         return tenants, keys
@@ -63,7 +70,7 @@ async def _set_aio(
     async with transaction_aio(url, "atalaia_migrate") as connection:
         tenant_no = None
         for name, value in values.items():
-            statement = _SET[name] if kind == "tenant" else _SET_KEY
+            statement = (_SET if kind == "tenant" else _SET_KEY)[name]
             tenant_no = await connection.fetchval(f"{statement} RETURNING tenant_id", whose, value)
             if tenant_no is None:
                 raise NotFound(f"The database knows no {whose}; `atalaia quotas show` lists all.")

@@ -42,14 +42,22 @@ async def find_login_aio(connection: asyncpg.Connection, email: str) -> LoginRec
     )  # fmt: skip
 
 
+_FIND = "SELECT * FROM find_session($1) s CROSS JOIN LATERAL find_bounds(s.tenant_id, NULL) b"
+
+
 async def find_session_aio(
     connection: asyncpg.Connection, session_id: UUID
 ) -> SessionRecord | None:
-    row = await connection.fetchrow("SELECT * FROM find_session($1)", session_id)
+    row = await connection.fetchrow(_FIND, session_id)
     if row is None:
         return None
     person = Person(row["user_id"], row["email"], row["role"], session_id, row["platform"])
-    quota = Quota(row["readings_per_s"], row["bytes_per_s"], row["max_rules"])
+    quota = Quota(
+        row["readings_per_s"],
+        row["bytes_per_s"],
+        row["max_rules"],
+        waiting_bytes=row["waiting_bytes"],
+    )
     return SessionRecord(
         row["tenant_id"], row["tenant_uuid"], person, row["token_version"], quota, row["suspended"]
     )
