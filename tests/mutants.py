@@ -783,6 +783,37 @@ MUTANTS = (
         "            if quota.suspended and not delivery.paid:", "            if False:",
         "tests/amqp/test_quotas.py::test_a_suspended_tenants_messages_are_thrown_away",
     ),
+    Mutant(
+        "a-removed-sensor-keeps-its-alerts", "6 one fold", "engine/registrar.py",
+        "        closings = state.rules.forsake(slot, arrived=arrived, reason=\"sensor_deleted\")",
+        "        closings = ()",
+        "tests/http/test_registry.py::"
+        "test_a_deleted_sensor_keeps_its_history_and_frees_its_name",
+    ),
+    Mutant(
+        "a-removed-sensor-is-not-forgotten", "3 restart", "engine/tenant.py",
+        "                    await self.registrar.remove(state, message)\n"
+        "                    return None\n",
+        "                    await self.registrar.remove(state, message)\n",
+        "tests/http/test_registry.py::"
+        "test_a_deleted_sensor_keeps_its_history_and_frees_its_name",
+    ),
+    Mutant(
+        "deleted-sensors-fill-the-quota", "4 apart", "storage/registry.py",
+        " FROM sensors WHERE deleted_at IS NULL) FROM tenants", " FROM sensors) FROM tenants",
+        "tests/http/test_registry.py::test_deleted_sensors_are_no_part_of_the_quota",
+    ),
+    Mutant(
+        "many-tags-weighed-one-by-one", "5 bounded", "rules/foresight.py",
+        "            tags = retagged.get(slot)\n",
+        "            tags = retagged.get(slot) if slot == 0 else None\n",
+        MEMORY + "test_tags_of_many_sensors_are_weighed_together",
+    ),
+    Mutant(
+        "a-profile-speaks-for-everybody", "4 apart", "http/profiles.py",
+        "            _check_selector(rule.spec, name)\n", "            pass\n",
+        "tests/http/test_registry.py::test_a_profile_speaks_for_its_own",
+    ),
 )  # fmt: skip
 
 

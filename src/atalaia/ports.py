@@ -5,7 +5,7 @@ series are the inner int4 ones. A call either does what it says or raises one of
 errors below.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -23,9 +23,13 @@ from atalaia.model.views import (
     AlertFilter,
     AlertStep,
     AlertView,
+    DetailColumn,
+    Details,
     KeyRecord,
     OpeningView,
     Point,
+    Profile,
+    SensorFilter,
     SensorView,
     SettingsView,
 )
@@ -134,13 +138,14 @@ _no_values = partial(np.empty, 0, np.float64)
 
 @attrs.frozen(eq=False)
 class CommitItem:
-    """One batch (or one change of rules, tags or lateness) of one tenant, judged and ready to be
+    """One batch (or one change of rules, sensors or lateness) of one tenant, judged and ready to be
     stored.
 
     fresh_*: rows that are surely new and not late, sorted by (series, ts), unique.
     old_*: the other rows in body order: late readings and duplicates, told apart by the store.
     touched, newest, judged: series whose newest moved, or whose newest judged reading did, and
     where both stand now; judged is empty when it is newest.
+    removal: a sensor that is gone after this commit, but for its history.
     rule_states: packed rule-state records changed by this batch. snapshot: all of it, replacing
     the deltas before it (touched and newest then name every series).
     audit: who asked for the change, and for what: stored with it.
@@ -165,6 +170,7 @@ class CommitItem:
     tags_write: TagsWrite | None = None
     lateness_write: LatenessWrite | None = None
     audit: AuditEntry | None = None
+    removal: SensorNo | None = None
     snapshot: bool = False
     following: Sequence[tuple[Int32s, Int64s, Floats]] = ()
 
@@ -207,6 +213,16 @@ class EngineStore(Protocol):
 
         Returns the new sensors and a row for every name that exists now; names beyond the
         tenant's quota are left out.
+        """
+        ...
+
+    async def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        """Register sensors by name, with their tags, before any reading of theirs: those that are
+        not there yet, in the order given, of which it returns the rows.
+
+        Raises Conflict when they are more than the tenant's quota has room for; then none is there.
         """
         ...
 
@@ -287,12 +303,46 @@ class Queries(Protocol):
         ...
 
     async def sensors(
-        self, tenant_no: TenantNo, *, after: str | None, limit: int
+        self, tenant_no: TenantNo, wanted: SensorFilter, *, after: str, limit: int
     ) -> Sequence[SensorView]:
         """Living sensors with a name beyond `after`, by name (code points)."""
         ...
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None: ...
+
+    async def describe(
+        self, tenant_no: TenantNo, details: Mapping[str, Details], columns: Set[DetailColumn]
+    ) -> set[str]:
+        """Replace some of what is known of sensors, by their names; returns those that changed."""
+        ...
+
+    async def described(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, Mapping[str, str], Details]]:
+        """Names, tags and details of living sensors beyond a name, by name (code points)."""
+        ...
+
+    async def tag_names(self, tenant_no: TenantNo) -> Sequence[str]:
+        """Of all living sensors, in no order."""
+        ...
+
+    async def groups(self, tenant_no: TenantNo) -> Sequence[tuple[str, int]]:
+        """Every group and how many living sensors it has, by name (code points)."""
+        ...
+
+    async def profiles(self, tenant_no: TenantNo) -> Sequence[Profile]:
+        """By name (code points)."""
+        ...
+
+    async def profile(self, tenant_no: TenantNo, name: str) -> Profile | None: ...
+
+    async def save_profile(self, tenant_no: TenantNo, profile: Profile, now: Micros) -> Profile:
+        """Make or replace it. Raises Conflict for one too many."""
+        ...
+
+    async def drop_profile(self, tenant_no: TenantNo, name: str) -> bool:
+        """Whether there was one."""
+        ...
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 

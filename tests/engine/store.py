@@ -1,6 +1,6 @@
 """The engine's port in dicts, with faults that a real database does not make to order."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -133,6 +133,16 @@ class FaultyStore:
             row = SeriesRow(SeriesNo(1000 * tenant_no + len(t.series)), sensor, name.metric)
             t.series.setdefault(name, row)
         return list(t.sensors.values()), [t.series[name] for name in names]
+
+    async def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        t = self.tenant(tenant_no)
+        new = [name for name in tags if name not in t.sensors]
+        for name in new:
+            number = SensorNo(len(t.sensors) + 1)
+            t.sensors[name] = SensorRow(number, UUID(int=1000 + number), name, tags[name], now)
+        return [t.sensors[name] for name in new]
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         raise AssertionError("every time is covered here")

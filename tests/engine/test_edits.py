@@ -156,7 +156,7 @@ async def test_checks_of_edits_run_beside_the_event_loop(monkeypatch: pytest.Mon
     async with engine(store) as gate:
         await gate.submit(ONE, many).wait()
         await gate.edit_rule(ONE, CreateRule(TEXTS[0].format("r"))).wait()
-        await gate.set_tags(ONE, "s1", {"k": "v"}).wait()
+        await gate.set_tags(ONE, {"s1": {"k": "v"}}).wait()
         await gate.foresee(ONE, [parse_rule(TEXTS[0].format("q"))]).wait()
     assert len(seen) == 9
     assert here not in seen

@@ -346,7 +346,7 @@ async def test_rule_edits_keep_their_place_among_batches(autojump_clock: MockClo
         assert (await edit.wait()).version == 1
         assert (await after.wait()).accepted == 1
         with pytest.raises(NotFound):
-            await gate.set_tags(ONE, "nobody", {}).wait()
+            await gate.set_tags(ONE, {"nobody": {}}).wait()
     assert any(store.tenant(ONE).states)
 
 
@@ -357,11 +357,11 @@ async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: Mo
         edits = [
             gate.edit_rule(ONE, CreateRule(f"rule r{n} on sensors when t > 1")) for n in range(2)
         ]
-        tags = gate.set_tags(ONE, "nobody", {})
+        tags = gate.set_tags(ONE, {"nobody": {}})
         with pytest.raises(Overloaded):
             gate.edit_rule(ONE, CreateRule("rule r on sensors when t > 1"))
         with pytest.raises(Overloaded):
-            gate.set_tags(ONE, "nobody", {})
+            gate.set_tags(ONE, {"nobody": {}})
         gate.edit_rule(TWO, CreateRule("rule r on sensors when t > 1"))
         began = trio.current_time()
         with pytest.raises(Unavailable, match="look before you send it again"):
@@ -370,7 +370,7 @@ async def test_pending_edits_are_bounded_and_answered_in_time(autojump_clock: Mo
         assert [(await edit.wait()).name for edit in edits] == ["r0", "r1"]
         with pytest.raises(NotFound):
             await tags.wait()
-        gate.set_tags(ONE, "nobody", {})
+        gate.set_tags(ONE, {"nobody": {}})
 
 
 async def test_a_text_that_is_no_rule_takes_no_room(autojump_clock: MockClock) -> None:

@@ -15,7 +15,7 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.engine.series_table import SeriesTable
 from atalaia.model.batch import Batch, SeriesName
-from atalaia.model.errors import Conflict, Overloaded
+from atalaia.model.errors import Conflict, NotFound, Overloaded
 from atalaia.model.ids import SECOND_US, Micros, SeriesNo, TenantNo
 from atalaia.rules.language import parse_rule
 from tests.engine.store import FaultyStore
@@ -191,11 +191,43 @@ async def test_tags_that_would_take_too_much_are_refused(autojump_clock: MockClo
         done = 0
         with pytest.raises(Conflict, match=r'"long" at \d sensors'):  # noqa: PT012
             for n in range(6):
-                await gate.set_tags(ONE, f"s{n}", {"k": "v"}).wait()
+                await gate.set_tags(ONE, {f"s{n}": {"k": "v"}}).wait()
                 done += 1
         assert 3 <= done < 6
-        await gate.set_tags(ONE, "s0", {}).wait()
-        await gate.set_tags(ONE, "s5", {"k": "v"}).wait()
+        await gate.set_tags(ONE, {"s0": {}}).wait()
+        await gate.set_tags(ONE, {"s5": {"k": "v"}}).wait()
+
+
+async def test_sensors_ahead_of_their_readings_must_fit_too(autojump_clock: MockClock) -> None:
+    """Or none of them is there; tags of many at once are weighed together."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for n in range(20):
+            text = f"rule r{n} on sensors when avg(t, {n + 1}s) > 9"
+            await gate.edit_rule(ONE, CreateRule(text)).wait()
+        with pytest.raises(Conflict, match="with these sensors"):
+            await gate.register(ONE, {f"s{n}": {} for n in range(5_000)}).wait()
+        assert store.tenant(ONE).sensors == {}
+        assert await gate.register(ONE, {"a": {}, "b": {}}).wait() == ["a", "b"]
+        assert await gate.register(ONE, {"b": {}, "c": {}}).wait() == ["c"]
+
+
+async def test_tags_of_many_sensors_are_weighed_together(autojump_clock: MockClock) -> None:
+    """Each of them would fit, all of them do not; then none is changed."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        for n in range(6):
+            await gate.submit(ONE, stream(f"s{n}", 0, 100)).wait()
+        rule = CreateRule('rule long on sensors where k = "v" when max(t, 3h) > 9')
+        await gate.edit_rule(ONE, rule).wait()
+        with pytest.raises(Conflict, match='"long" at 6 sensors'):
+            await gate.set_tags(ONE, {f"s{n}": {"k": "v"} for n in range(6)}).wait()
+        assert not any(sensor.tags for sensor in store.tenant(ONE).sensors.values())
+        with pytest.raises(NotFound, match="nobody"):
+            await gate.set_tags(ONE, {"s0": {"k": "v"}, "nobody": {}}).wait()
+        await gate.set_tags(ONE, {f"s{n}": {"k": "v"} for n in range(3)}).wait()
+        tagged = [sensor.name for sensor in store.tenant(ONE).sensors.values() if sensor.tags]
+        assert tagged == ["s0", "s1", "s2"]
 
 
 async def test_sensors_that_do_not_fit_any_more_are_not_registered(

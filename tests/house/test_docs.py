@@ -69,6 +69,10 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
         assert seconds_to_an_alert(server, data_dir) < 20
         (tmp_path / "try").mkdir()
         tried = run_blocks("how-to/try-without-devices.md", tmp_path / "try", data_dir)
+        (tmp_path / "register").mkdir()
+        register = run_blocks(
+            "how-to/keep-a-register-of-sensors.md", tmp_path / "register", data_dir
+        )
         server.stop()
     page = (DOCS / "how-to" / "replay-files.md").read_text()
     account = re.search(r"\n\n((    .*\n)+)\nand an example", page)
@@ -81,6 +85,9 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
     assert "ok  stuck: vibration; 1 window per sensor" in tried
     assert re.search(r"^stuck +1 +yes", tried, re.MULTILINE)
+    assert "3 sensors created, 0 changed, 0 unchanged, 0 rejected" in register
+    assert 'boiler-1,north,boiler,1,10s,"Boiler house, 1st floor",-23.5505,-46.6333' in register
+    assert answers(register)[-1]["name"] == "boiler"
 
 
 def test_the_page_of_people_and_keys_runs_as_it_stands(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def play(stack: Stack, day: Sequence[Sent], clock: MockClock, wall: Playin
         clock.jump((to_us - wall.now_us()) / 1e6)
         await wait_all_tasks_blocked()
         try:  # after everything before it is committed
-            await stack.gate.set_tags(tenant_no, "nobody", {}).wait()
+            await stack.gate.set_tags(tenant_no, {"nobody": {}}).wait()
         except NotFound:
             return
 

@@ -145,7 +145,7 @@ def test_tags_that_are_to_come_are_foreseen() -> None:
     """More rules at one sensor."""
     there, with_it = build(active(list(RULES)), TAGGED), dict(TAGGED)
     with_it[20] = {"k": "v"}
-    found = there.foresight.forecast(intervals(), retagged=(20, {"k": "v"}))
+    found = there.foresight.forecast(intervals(), retagged={20: {"k": "v"}})
     assert found.total == build(active(list(RULES)), with_it).foresight.forecast(intervals()).total
     assert found.total > there.foresight.forecast(intervals()).total
 

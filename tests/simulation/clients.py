@@ -216,7 +216,7 @@ class Administrator:
         tags = self._random.choice([{}, {"zone": "n"}, {"zone": "n"}, {"zone": "s"}])
         world.note("tag", tenant=no, sensor=sensor.name, tags=tags)
         answer = await ask(
-            world, lambda gate: gate.set_tags(no, sensor.name, tags), EDIT_IS_SLOW, 20.0
+            world, lambda gate: gate.set_tags(no, {sensor.name: tags}), EDIT_IS_SLOW, 20.0
         )
         world.note("tagged", tenant=no, answer=answer)
         if isinstance(answer, AtalaiaError):

@@ -92,6 +92,12 @@ class Port:
         work = partial(self.store.register, tenant_no, names, now)
         return await self._through("register", tenant_no, work)
 
+    async def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        work = partial(self.store.register_sensors, tenant_no, tags, now)
+        return await self._through("register_sensors", tenant_no, work)
+
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         work = partial(self.store.ensure_partitions, tenant_no, ts, now)
         await self._through("partitions", tenant_no, work)

@@ -15,7 +15,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.model.alert import Evidence, Transition, TransitionKind
 from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.batch import SeriesName
-from atalaia.model.errors import Overloaded
+from atalaia.model.errors import Conflict, Overloaded
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, OpeningView, Point
@@ -247,6 +247,35 @@ async def test_what_is_refused_leaves_no_trace(place: Place, what: str) -> None:
 
 def _comparable(image: TenantImage) -> dict[str, object]:
     return {field.name: getattr(image, field.name) for field in attrs.fields(TenantImage)}
+
+
+async def test_sensors_are_registered_ahead_and_removed(place: Place) -> None:
+    """With their tags, once, all or none; who is gone takes no room and frees its name."""
+    made = await place.store.register_sensors(place.one, {"b": {"k": "v"}, "a": {}}, Micros(NOW))
+    assert [(row.name, dict(row.tags)) for row in made] == [("b", {"k": "v"}), ("a", {})]
+    (one,) = await place.series("b")
+    assert await place.store.register_sensors(place.one, {"b": {}}, Micros(NOW)) == []
+    with pytest.raises(Conflict):
+        await place.store.register_sensors(place.one, {"c": {}, "d": {}}, Micros(NOW))
+    assert [row.name for row in (await place.image()).sensors] == ["b", "a"]
+    alert = uuid4()
+    await place.commit(
+        item(10, fresh=[(one, 5, 1.0)], newest={one: 5}, rule_write=rule("r"),
+             transitions=[step("opened", alert, made[0].sensor_no, 5)])
+    )  # fmt: skip
+    closed = step("cleared", alert, made[0].sensor_no, 6, reason="sensor_deleted")
+    await place.commit(item(11, transitions=[closed], removal=made[0].sensor_no))
+    image = await place.image()
+    assert ([row.name for row in image.sensors], list(image.series)) == (["a"], [])
+    found = await place.shown.alert(place.one, alert)
+    assert found is not None
+    assert (found[0].sensor, found[0].clear_reason) == ("b", "sensor_deleted")
+    assert await place.stored(one) == [(5, 1.0, 10, False)]
+    (again,) = await place.series("b")
+    assert again != one
+    await place.series("a")
+    await place.store.register_sensors(place.one, {"c": {}}, Micros(NOW))
+    assert [row.name for row in (await place.image()).sensors] == ["a", "b", "c"]
 
 
 async def test_a_lost_lease_commits_nothing(place: Place) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "broker:app": "Set up RabbitMQ: queues, and users for MQTT devices.",
     "dlq:app": "Look at dead letters of RabbitMQ, send them again, drop them.",
     "rules:app": "Check rules, try them on the past, keep a server's in a file.",
+    "sensors:app": "Bring a server's register of sensors into a CSV file, and back.",
     "alerts:alerts": "Show the alerts of a running server, or one with its history.",
     "quotas:app": "Show and set how much tenants and keys may send.",
     "users:app": "Let a user choose another password.",

@@ -1,5 +1,5 @@
-"""Edits of rules, tags and lateness, and questions about rules that may be saved: each after every
-batch before it, committed as an item of its own.
+"""Edits of rules and lateness, and questions about rules that may be saved: each after every batch
+before it, committed as an item of its own.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,6 @@ from atalaia.engine.messages import (
     LatenessRequest,
     OutlookRequest,
     RuleRequest,
-    TagsRequest,
 )
 from atalaia.engine.receipt import Receipt
 from atalaia.engine.recover import learn_pace
@@ -26,7 +25,6 @@ from atalaia.engine.rule_edits import (
     apply_write,
     check_lateness,
     check_rules,
-    check_tags,
     foresee,
     lateness_entry,
     rule_entry,
@@ -34,10 +32,9 @@ from atalaia.engine.rule_edits import (
 from atalaia.engine.state import TenantState
 from atalaia.engine.threads import Threads
 from atalaia.model.alert import Transition
-from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, TenantNo
-from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TagsWrite, TenantImage
+from atalaia.ports import CommitItem, EngineStore, LatenessWrite, TenantImage
 
 log = structlog.get_logger()
 
@@ -92,40 +89,21 @@ class Editor:
             )
             if len(closings) < most:
                 break
-            await self._send_part(state, self._item(state, arrived, transitions=closings), receipt)
+            await self.send_part(state, self.item(state, arrived, transitions=closings), receipt)
             arrived = state.next_arrival(arrived)
         entry = rule_entry(request.edit, rule, request.by)
-        item = self._item(
-            state, arrived, transitions=closings, rule_write=edited.write, audit=entry
-        )
+        item = self.item(state, arrived, transitions=closings, rule_write=edited.write, audit=entry)
         await self.send(item, receipt, lambda _: receipt.settle(rule))
 
-    async def _send_part(self, state: TenantState, item: CommitItem, receipt: Receipt[Any]) -> None:
+    async def send_part(self, state: TenantState, item: CommitItem, receipt: Receipt[Any]) -> None:
         """Of an edit; the next is made when few steps wait for their commit."""
         state.deltas += 1
         await self.send(item, receipt, lambda _: None)
         await self.incarnation.eased(self.limits.unsettled_steps)
 
-    def _item(self, state: TenantState, arrived: Micros, **columns: Any) -> CommitItem:
+    def item(self, state: TenantState, arrived: Micros, **columns: Any) -> CommitItem:
         states = rule_states(state.rules, snapshot=False)
         return CommitItem(self.tenant_no, arrived, states, **columns)
-
-    async def tag(self, state: TenantState, request: TagsRequest) -> None:
-        """Commit the tags after everything before them."""
-        await self.incarnation.settled()
-        sensor_no, slot = _find(state, request.sensor)
-        await self.threads.run(state.rules.foresight.cost_ns, check_tags, state, slot, request.tags)
-        arrived = state.next_arrival(self.clock.now_us())
-        closings = state.rules.leave(slot, request.tags, arrived=arrived, reason="rule_changed")
-        item = self._item(
-            state,
-            arrived,
-            transitions=closings,
-            tags_write=TagsWrite(sensor_no, request.tags),
-            audit=AuditEntry(request.by, "sensor.tagged", request.sensor, {"tags": request.tags}),
-        )
-        await self.send(item, request.receipt, lambda _: request.receipt.settle(None))
-        await self.incarnation.settled()
 
     async def set_lateness(self, state: TenantState, request: LatenessRequest) -> bool:
         """Judge what waits there, and commit the lateness with it; True when it was changed.
@@ -135,7 +113,7 @@ class Editor:
         await self.incarnation.settled()
         sensor_no, slot = None, None
         if request.sensor is not None:
-            sensor_no, slot = _find(state, request.sensor)
+            sensor_no, slot = find_sensor(state, request.sensor)
         if request.lateness_us == state.lateness_of(sensor_no):
             request.receipt.settle(None)
             return False
@@ -156,7 +134,7 @@ class Editor:
             steps, touched = await self.threads.run(
                 ns, drained.judge, arrived, self.limits.item_steps
             )
-            item = self._item(
+            item = self.item(
                 state,
                 arrived,
                 transitions=steps,
@@ -168,7 +146,7 @@ class Editor:
             )
             if not len(drained):
                 break
-            await self._send_part(state, item, request.receipt)
+            await self.send_part(state, item, request.receipt)
             arrived = state.next_arrival(arrived)
         await self.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await self.incarnation.settled()
@@ -186,8 +164,8 @@ class Editor:
         request.receipt.settle(found)
 
 
-def _find(state: TenantState, sensor: str) -> tuple[SensorNo, int]:
-    """Raises NotFound."""
+def find_sensor(state: TenantState, sensor: str) -> tuple[SensorNo, int]:
+    """Its number and slot. Raises NotFound."""
     found = state.find_sensor(sensor)
     if found is None:
         raise NotFound(f'There is no sensor named "{sensor}".')

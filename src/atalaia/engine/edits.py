@@ -7,7 +7,7 @@ from typing import NoReturn, Protocol
 import attrs
 import trio
 
-from atalaia.engine.messages import Outlook, RuleEdit
+from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
 from atalaia.model.audit import THE_SERVICE, Actor
@@ -62,8 +62,14 @@ class Edits(Protocol):
         by: Actor = THE_SERVICE,
     ) -> Receipt[StoredRule]: ...
 
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]: ...
+
     def set_tags(
-        self, tenant_no: TenantNo, sensor: str, tags: dict[str, str], by: Actor = THE_SERVICE
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[None]: ...
+
+    def remove(
+        self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE
     ) -> Receipt[None]: ...
 
     def set_lateness(
@@ -118,9 +124,17 @@ class NoEngine:
         """Raises Conflict."""
         self._refuse()
 
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+        """Raises Conflict."""
+        self._refuse()
+
     def set_tags(
-        self, tenant_no: TenantNo, sensor: str, tags: dict[str, str], by: Actor = THE_SERVICE
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
     ) -> Receipt[None]:
+        """Raises Conflict."""
+        self._refuse()
+
+    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
@@ -162,7 +176,7 @@ class NoEngine:
 
     def _refuse(self) -> NoReturn:
         raise Conflict(
-            "This process only takes readings (--role http). Send changes of rules, tags and "
+            "This process only takes readings (--role http). Send changes of rules, sensors and "
             "lateness, checks and questions of status to the one that runs the engine "
             "(--role engine or all).",
             code="no_engine",

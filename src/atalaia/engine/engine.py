@@ -26,9 +26,12 @@ from atalaia.engine.messages import (
     Message,
     Outlook,
     OutlookRequest,
+    RegisterRequest,
+    RemovalRequest,
     ReplaceRule,
     RuleEdit,
     RuleRequest,
+    SensorTags,
     Submission,
     TagsRequest,
     Work,
@@ -155,14 +158,28 @@ class Gate:
         most = self.max_rules(quota)
         return self._request(tenant_no, partial(RuleRequest, edit, most=most, by=by))
 
-    def set_tags(
-        self, tenant_no: TenantNo, sensor: str, tags: dict[str, str], by: Actor = THE_SERVICE
-    ) -> Receipt[None]:
-        """New tags for a sensor, in order with the tenant's batches.
+    def register(self, tenant_no: TenantNo, sensors: SensorTags) -> Receipt[Sequence[str]]:
+        """Sensors before their first reading, in order with the tenant's batches.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, sensor, tags, by=by))
+        return self._request(tenant_no, partial(RegisterRequest, sensors))
+
+    def set_tags(
+        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+    ) -> Receipt[None]:
+        """New tags for sensors, in order with the tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        return self._request(tenant_no, partial(TagsRequest, tags, by=by))
+
+    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
+        """An end of a sensor, in order with its tenant's batches.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        return self._request(tenant_no, partial(RemovalRequest, sensor, by=by))
 
     def set_lateness(
         self,

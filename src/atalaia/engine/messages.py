@@ -1,6 +1,6 @@
 """What travels through the engine: into an inbox, and from an actor to the flusher."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -76,12 +76,32 @@ class RuleRequest:
     by: Actor = THE_SERVICE
 
 
+SensorTags = Mapping[str, Mapping[str, str]]
+"""By the names of sensors."""
+
+
+@attrs.frozen(eq=False)
+class RegisterRequest:
+    """Sensors that are to be there before their first reading; answered with those that are new."""
+
+    sensors: SensorTags
+    receipt: Receipt[Sequence[str]]
+
+
 @attrs.frozen(eq=False)
 class TagsRequest:
-    """New tags for a sensor: selectors may match differently from here on."""
+    """New tags for sensors: selectors may match differently from here on."""
+
+    tags: SensorTags
+    receipt: Receipt[None]
+    by: Actor = THE_SERVICE
+
+
+@attrs.frozen(eq=False)
+class RemovalRequest:
+    """A sensor is to go: its alerts are closed, its history stays, its name is free again."""
 
     sensor: str
-    tags: dict[str, str]
     receipt: Receipt[None]
     by: Actor = THE_SERVICE
 
@@ -124,7 +144,15 @@ or 410,000 rows (bench/group.py)."""
 STEP_ROWS = 25
 """What a step of an alert costs, in rows: to open one takes some 60 µs with its evidence."""
 
-Message = Submission | RuleRequest | TagsRequest | LatenessRequest | OutlookRequest
+Message = (
+    Submission
+    | RuleRequest
+    | RegisterRequest
+    | TagsRequest
+    | RemovalRequest
+    | LatenessRequest
+    | OutlookRequest
+)
 
 
 @attrs.define(eq=False)

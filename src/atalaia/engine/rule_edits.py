@@ -4,7 +4,7 @@
 starts with warm windows. `revision` counts every edit; a label edit keeps state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import attrs
@@ -27,6 +27,7 @@ from atalaia.model.rule import StoredRule
 from atalaia.ports import RuleWrite
 from atalaia.rules.changes import check_count
 from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, cures, mib
+from atalaia.rules.foresight import Retagged
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import MAX_METRICS, RuleSpec, duration_text
 from atalaia.rules.tenant_state import ActiveRule
@@ -160,11 +161,25 @@ def check_rules(
     _check_growth(state, state.forecast(was), state.forecast(will))
 
 
-def check_tags(state: TenantState, sensor: int, tags: Mapping[str, str]) -> None:
-    """The same of a sensor's new tags."""
-    if state.rules.foresight.crowds(sensor, tags):
-        raise too_many_metrics(state.rules.name_of(sensor))
-    _check_growth(state, state.forecast(), state.forecast(retagged=(sensor, tags)))
+def check_tags(state: TenantState, tags: Retagged) -> None:
+    """The same of new tags of sensors."""
+    for sensor, wanted in tags.items():
+        if state.rules.foresight.crowds(sensor, wanted):
+            raise too_many_metrics(state.rules.name_of(sensor))
+    _check_growth(state, state.forecast(), state.forecast(retagged=tags))
+
+
+def check_joining(state: TenantState, joining: int) -> None:
+    """The same of sensors that are to be added, and take so many bytes at least."""
+    after = state.held_bytes + joining
+    if after > state.most_bytes:
+        raise Conflict(
+            "The windows and states of this tenant's rules, with these sensors, would take "
+            f"{mib(after)}, and may take {mib(state.most_bytes)}. "
+            f"{cures(after, state.waiting_bytes).capitalize()}, or ask for more "
+            "(ATALAIA_TENANT_MEMORY).",
+            code="too_much_memory",
+        )
 
 
 def too_many_metrics(sensor: str, rule: str | None = None) -> Conflict:

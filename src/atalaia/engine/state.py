@@ -3,7 +3,7 @@
 Synchronous: no clock, no I/O.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -15,6 +15,7 @@ from atalaia.model.ids import Micros, SensorNo, TenantNo
 from atalaia.ports import SensorRow, SeriesRow
 from atalaia.rules.cost import most_ns_per_reading
 from atalaia.rules.forecast import AS_IT_IS, Forecast, Plan, Share
+from atalaia.rules.foresight import NO_TAGS, Retagged
 from atalaia.rules.reorder import Reorder, waiting_bytes
 from atalaia.rules.syntax import duration_text
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
@@ -102,6 +103,14 @@ class TenantState:
                 return sensor_no, slot
         return None
 
+    def sensors_named(self, names: Container[str]) -> dict[str, tuple[SensorNo, int]]:
+        """Number and slot of those of them that are there."""
+        return {
+            name: (sensor_no, slot)
+            for sensor_no, (slot, name) in self._sensors.items()
+            if name in names
+        }
+
     def slots_of(self, times: Mapping[str, Micros]) -> tuple[Int64s, Int64s]:
         """The slots of those of these sensors that are known, and the time of each."""
         found = [(slot, times[name]) for slot, name in self._sensors.values() if name in times]
@@ -129,7 +138,7 @@ class TenantState:
         self,
         plan: Plan = AS_IT_IS,
         *,
-        retagged: tuple[int, Mapping[str, str]] | None = None,
+        retagged: Retagged = NO_TAGS,
         delayed: tuple[SensorNo | None, int | None] | None = None,
     ) -> Forecast:
         """What will be held, by how often readings come. plan, retagged: as TenantRules.forecast.

@@ -25,6 +25,8 @@ from atalaia.engine.messages import (
     LatenessRequest,
     Message,
     OutlookRequest,
+    RegisterRequest,
+    RemovalRequest,
     RuleRequest,
     Submission,
     TagsRequest,
@@ -33,6 +35,7 @@ from atalaia.engine.messages import (
 from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.recover import recover
+from atalaia.engine.registrar import Registrar
 from atalaia.engine.rule_edits import (
     at_work,
 )
@@ -79,6 +82,7 @@ class TenantActor:
     hearing: Hearing = attrs.field(init=False)
     admission: Admission = attrs.field(init=False)
     editor: Editor = attrs.field(init=False)
+    registrar: Registrar = attrs.field(init=False)
     took_at: float = attrs.field(factory=trio.current_time)
     """When it took what it is working on: what came since has not been heard."""
 
@@ -96,6 +100,7 @@ class TenantActor:
             self.limits,
             self._send,
         )
+        self.registrar = Registrar(self.editor)
 
     async def run(self) -> None:
         """Serve until the inbox is closed and empty, or idle: then nothing is left in memory.
@@ -171,8 +176,13 @@ class TenantActor:
                     await self._admit(state, message)
                 case RuleRequest():
                     return await self.editor.edit_rule(state, image, message)
+                case RegisterRequest():
+                    await self.registrar.register(state, message)
                 case TagsRequest():
-                    await self.editor.tag(state, message)
+                    await self.registrar.tag(state, message)
+                    return None
+                case RemovalRequest():
+                    await self.registrar.remove(state, message)
                     return None
                 case LatenessRequest():
                     if await self.editor.set_lateness(state, message):

@@ -56,7 +56,10 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/alerts
         GET /v1/alerts/<alert>
         GET /v1/alerts/<alert>/sparkline.svg
+        GET /v1/groups
         GET /v1/metrics
+        GET /v1/profiles
+        GET /v1/profiles/<name>
         GET /v1/rules
         GET /v1/rules/<rule>
         GET /v1/rules/<rule>/explain
@@ -65,6 +68,7 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/sensors/<sensor>
         GET /v1/sensors/<sensor>/latest
         GET /v1/sensors/<sensor>/readings
+        GET /v1/sensors:export
         GET /v1/settings
         GET /v1/status
         POST /v1/rules/backtest
@@ -76,16 +80,21 @@ _TABLE: Mapping[Access, str] = {
     """,
     _of("rules"): """
         DELETE /v1/metrics/<path:metric>
+        DELETE /v1/profiles/<name>
         DELETE /v1/rules/<rule>
         POST /v1/rules
         POST /v1/rules/<rule>/disable
         POST /v1/rules/<rule>/enable
         PUT /v1/metrics/<path:metric>
+        PUT /v1/profiles/<name>
         PUT /v1/rules/<rule>
     """,
     _of("sensors"): """
+        DELETE /v1/sensors/<sensor>
         PATCH /v1/sensors/<sensor>
         PATCH /v1/settings
+        POST /v1/sensors
+        POST /v1/sensors:import
         PUT /v1/sensors/<sensor>/tags
     """,
     _of("admin"): """

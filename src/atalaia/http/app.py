@@ -12,6 +12,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
@@ -23,8 +24,10 @@ from atalaia.http import (
     login,
     metrics,
     ops,
+    profiles,
     rule_files,
     rules,
+    sensor_files,
     sensors,
     settings,
     status,
@@ -101,12 +104,15 @@ def create_app(
         return response
 
     _handle_errors(app)
-    app.register_blueprint(sensors.blueprint(gate, queries))
+    clock = SystemClock()
+    app.register_blueprint(sensors.blueprint(gate, queries, clock))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, rule_checks))
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
+    app.register_blueprint(sensor_files.blueprint(gate, queries, aside))
+    app.register_blueprint(profiles.blueprint(gate, queries, rule_checks, clock))
     app.register_blueprint(metrics.blueprint(queries, aside))
     app.register_blueprint(backtest.blueprint(queries))
     app.register_blueprint(explain.blueprint(gate, queries))

@@ -13,6 +13,7 @@ from quart import request
 
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
+from atalaia.model.views import Location
 from atalaia.rules.syntax import parse_duration
 from atalaia.rules.units import MAX_UNIT_CHARS
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 MAX_TAGS = 32
 MAX_TAG_CHARS = 128
+MAX_LATITUDE, MAX_LONGITUDE = 90, 180
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
 
 Tags = NewType("Tags", dict[str, str])
@@ -80,6 +82,8 @@ Lateness = NewType("Lateness", int)
 """µs; sent as a duration of the rule language."""
 
 MAX_LATENESS_US = DAY_US
+MAX_INTERVAL_US = 366 * DAY_US
+MAX_PLACE_CHARS = 256
 
 
 @attrs.frozen
@@ -89,11 +93,40 @@ class SettingsBody:
     lateness: Lateness
 
 
+Interval = NewType("Interval", int)
+"""µs from one reading to the next; sent as a duration of the rule language."""
+
+PlaceText = NewType("PlaceText", str)
+
+
 @attrs.frozen
 class SensorBody:
-    """`{"lateness": "30s"}`: what to change of a sensor; null: the tenant's."""
+    """`{"lateness": "30s", "expected_interval": "10s", "place": "boiler house",
+    "location": {"latitude": -23.5, "longitude": -46.6}}`: what to change of a sensor; null takes it
+    away.
+    """
 
-    lateness: Lateness | None
+    lateness: Lateness | None = None
+    expected_interval: Interval | None = None
+    place: PlaceText | None = None
+    location: Location | None = None
+
+
+@attrs.frozen
+class NewSensorBody(SensorBody):
+    """The same with a name and tags: a sensor that is to be there before its first reading."""
+
+    name: str = attrs.field(kw_only=True)
+    tags: Tags = attrs.field(factory=lambda: Tags({}), kw_only=True)
+
+
+@attrs.frozen
+class ProfileBody:
+    """`{"description": "...", "expected_interval": "10s", "rules": "rule ..."}`."""
+
+    description: str = ""
+    expected_interval: Interval | None = None
+    rules: str = ""
 
 
 @attrs.frozen
@@ -103,7 +136,7 @@ class UnitBody:
     unit: UnitText
 
 
-class _Fault(Exception):
+class _Fault(ValueError):
     """A value that is refused, with what to do instead."""
 
 
@@ -116,33 +149,66 @@ def _strict_text(value: Any, _: Any) -> str:
     return value
 
 
-def _check_tags(tags: Any, _: Any) -> Tags:
-    if not isinstance(tags, dict):
-        raise _Fault("expected an object of texts")
+def check_tags(tags: dict[str, str]) -> None:
+    """Raises ValueError for tags that a sensor may not have."""
     if len(tags) > MAX_TAGS:
         raise _Fault(f"a sensor may have {MAX_TAGS} tags")
     for name, value in tags.items():
-        if not isinstance(value, str):
-            raise _Fault("the value of a tag must be text")
         if not 0 < len(name) <= MAX_TAG_CHARS or len(value) > MAX_TAG_CHARS:
             raise _Fault(
                 f"names of tags have 1 to {MAX_TAG_CHARS} characters, values up to {MAX_TAG_CHARS}"
             )
         if "\0" in name + value:
             raise _Fault("tags may not hold a NUL character")
+
+
+def _strict_tags(tags: Any, _: Any) -> Tags:
+    if not isinstance(tags, dict):
+        raise _Fault("expected an object of texts")
+    if not all(isinstance(value, str) for value in tags.values()):
+        raise _Fault("the value of a tag must be text")
+    check_tags(tags)
     return Tags(tags)
 
 
-def _check_lateness(value: Any, _: Any) -> Lateness:
+def _duration(value: Any) -> int:
     if not isinstance(value, str):
         raise _Fault('expected a duration such as "30s"')
     try:
-        lateness_us = parse_duration(value)
+        return parse_duration(value)
     except Invalid as error:
         raise _Fault(error.detail) from error
+
+
+def _check_lateness(value: Any, _: Any) -> Lateness:
+    lateness_us = _duration(value)
     if lateness_us > MAX_LATENESS_US:
         raise _Fault("a lateness is 0s to 24h")
     return Lateness(lateness_us)
+
+
+def _check_interval(value: Any, _: Any) -> Interval:
+    interval_us = _duration(value)
+    if not 0 < interval_us <= MAX_INTERVAL_US:
+        raise _Fault("an interval is more than 0s and at most 366d")
+    return Interval(interval_us)
+
+
+def _check_place(value: Any, _: Any) -> PlaceText:
+    if not isinstance(value, str):
+        raise _Fault("expected text")
+    if not 0 < len(value) <= MAX_PLACE_CHARS or "\0" in value:
+        raise _Fault(f"a place has 1 to {MAX_PLACE_CHARS} characters, and no NUL")
+    return PlaceText(value)
+
+
+def _check_location(value: Any, _: Any) -> Location:
+    if not isinstance(value, dict) or set(value) != {"latitude", "longitude"}:
+        raise _Fault("expected an object with latitude and longitude")
+    latitude, longitude = (_strict_number(value[k], float) for k in ("latitude", "longitude"))
+    if abs(latitude) > MAX_LATITUDE or abs(longitude) > MAX_LONGITUDE:
+        raise _Fault("a latitude is -90 to 90 degrees, a longitude -180 to 180")
+    return Location(latitude, longitude)
 
 
 def _check_unit(unit: Any, _: Any) -> UnitText:
@@ -205,19 +271,38 @@ _converter.register_structure_hook(
         until=override(rename="to"),
     ),
 )
-_converter.register_structure_hook(Tags, _check_tags)
+_converter.register_structure_hook(Tags, _strict_tags)
 _converter.register_structure_hook(Lateness, _check_lateness)
+_converter.register_structure_hook(Interval, _check_interval)
+_converter.register_structure_hook(PlaceText, _check_place)
+_converter.register_structure_hook(Location, _check_location)
 _converter.register_structure_hook(UnitText, _check_unit)
 
 
 async def read_body(kind: type[T]) -> T:
     """The request's JSON body as `kind`. Raises Invalid naming every problem."""
+    return _structure(await _read_object(), kind)
+
+
+async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
+    """The same, and which fields were sent: the others are to stay. Raises Invalid for none."""
+    raw = await _read_object()
+    if not raw:
+        raise Invalid("The body changes nothing: it has no field.", code="bad_body")
+    return _structure(raw, kind), frozenset(raw)
+
+
+async def _read_object() -> dict[str, Any]:
     try:
         raw = msgspec.json.decode(await request.get_data())
     except (ValueError, RecursionError) as error:
         raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
+    return raw
+
+
+def _structure(raw: dict[str, Any], kind: type[T]) -> T:
     try:
         return _converter.structure(raw, kind)
     except cattrs.BaseValidationError as error:

@@ -85,6 +85,14 @@ def choice(args: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str 
     return value
 
 
+def text(args: Mapping[str, str], name: str) -> str | None:
+    """Any that Postgres can hold."""
+    value = args.get(name)
+    if value is not None and "\0" in value:
+        raise bad(name, "a NUL character is in no text here.")
+    return value
+
+
 def flag(args: Mapping[str, str], name: str) -> bool:
     return choice(args, name, ("true", "false")) == "true"
 

@@ -12,7 +12,15 @@ from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import Comparison
 from atalaia.model.ids import Micros
 from atalaia.model.rule import StoredRule
-from atalaia.model.views import AlertStep, AlertView, OpeningView, Point, SensorView, SettingsView
+from atalaia.model.views import (
+    AlertStep,
+    AlertView,
+    OpeningView,
+    Point,
+    Profile,
+    SensorView,
+    SettingsView,
+)
 from atalaia.rules.lints import Lint
 from atalaia.rules.syntax import duration_text
 
@@ -31,15 +39,31 @@ def page(data: Sequence[Any], cursor: str | None) -> dict[str, Any]:
     return {"data": data, "next_cursor": cursor}
 
 
-def sensor(view: SensorView) -> dict[str, Any]:
+def sensor(view: SensorView, now: Micros) -> dict[str, Any]:
+    known = view.details
     return {
         "id": str(view.sensor_id),
         "name": view.name,
         "tags": view.tags,
         "registered_at": time(view.registered_at),
         "last_seen": time(view.last_seen),
+        "status": view.status(now),
         "metrics": list(view.metrics),
         "lateness": None if view.lateness_us is None else duration_text(view.lateness_us),
+        "expected_interval": None if view.pace_us is None else duration_text(view.pace_us),
+        "place": known.place,
+        "location": known.location and attrs.asdict(known.location),
+    }
+
+
+def profile(view: Profile) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "description": view.description,
+        "expected_interval": None if view.expected_us is None else duration_text(view.expected_us),
+        "rules": view.rules,
+        "created_at": time(view.created_at),
+        "updated_at": time(view.updated_at),
     }
 
 

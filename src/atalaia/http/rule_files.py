@@ -58,7 +58,7 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
         done = 0
         try:
             for change in [] if dry_run else changes:
-                await _apply(gate, g.principal, change)
+                await apply_change(gate, g.principal, change)
                 done += 1
         except (AtalaiaError, StoreUnavailable, StoreRefused) as error:
             ours = as_error(error)
@@ -115,7 +115,7 @@ def _plan(
     return plan_changes(stored, wanted, prune=prune, most=most)
 
 
-async def _apply(gate: Edits, principal: Principal, change: Change) -> None:
+async def apply_change(gate: Edits, principal: Principal, change: Change) -> None:
     """Make one edit; returns after its commit. The rule may have gone since it was planned."""
     edit = _edit(change)
     if edit is None:

@@ -1,24 +1,35 @@
 """Sensors and their readings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from quart import Blueprint, g, request
 
+from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import params, render
-from atalaia.http.bodies import SensorBody, TagsBody, read_body
-from atalaia.model.errors import NotFound
+from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
+from atalaia.model.errors import Conflict, Invalid, NotFound
 from atalaia.model.ids import DAY_US, Micros
-from atalaia.model.views import SensorView
+from atalaia.model.views import DetailColumn, Details, SensorFilter, SensorView
 from atalaia.ports import Queries
-from atalaia.wire.rows import check_name
+from atalaia.wire.rows import NAME_ADVICE, check_name
+
+COLUMNS: Mapping[str, tuple[DetailColumn, ...]] = {
+    "location": ("latitude", "longitude"),
+    "place": ("place",),
+    "expected_interval": ("expected_us",),
+}
+"""Of the fields of a body."""
+
+ALL_DETAILS = frozenset(column for columns in COLUMNS.values() for column in columns)
 
 
 def _is_name(text: str) -> bool:
     return check_name(text, "x") is None
 
 
-def blueprint(gate: Edits, queries: Queries) -> Blueprint:
+def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
 
@@ -32,28 +43,53 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
     @routes.get("")
     async def list_sensors() -> dict[str, Any]:
         count = params.limit(request.args)
-        after = params.cursor(request.args, str, _is_name)
-        found = await queries.sensors(g.principal.tenant_no, after=after, limit=count + 1)
+        after = params.cursor(request.args, str, _is_name) or ""
+        wanted = SensorFilter(*(params.text(request.args, tag) for tag in ("group", "profile")))
+        found = await queries.sensors(g.principal.tenant_no, wanted, after=after, limit=count + 1)
         more = params.next_cursor(found[count - 1].name) if len(found) > count else None
-        return render.page([render.sensor(view) for view in found[:count]], more)
+        now = clock.now_us()
+        return render.page([render.sensor(view, now) for view in found[:count]], more)
+
+    @routes.post("")
+    async def create_sensor() -> tuple[dict[str, Any], int]:
+        body = await read_body(NewSensorBody)
+        if not _is_name(body.name):
+            raise Invalid(f"name: {NAME_ADVICE}", code="bad_sensor")
+        tenant_no = g.principal.tenant_no
+        made = await gate.register(tenant_no, {body.name: body.tags}).answer()
+        if not made:
+            raise Conflict(f'A sensor named "{body.name}" exists.', code="name_taken")
+        details = Details(body.location, body.place, body.expected_interval)
+        await queries.describe(tenant_no, {body.name: details}, ALL_DETAILS)
+        if body.lateness is not None:
+            await gate.set_lateness(tenant_no, body.name, body.lateness, g.principal.actor).answer()
+        return render.sensor(await find(body.name), clock.now_us()), 201
 
     @routes.get("/<sensor>")
     async def read_sensor(sensor: str) -> dict[str, Any]:
-        return render.sensor(await find(sensor))
+        return render.sensor(await find(sensor), clock.now_us())
+
+    @routes.delete("/<sensor>")
+    async def remove_sensor(sensor: str) -> tuple[str, int]:
+        await gate.remove(g.principal.tenant_no, sensor, g.principal.actor).answer()
+        return "", 204
 
     @routes.patch("/<sensor>")
     async def change_sensor(sensor: str) -> dict[str, Any]:
-        body = await read_body(SensorBody)
-        await gate.set_lateness(
-            g.principal.tenant_no, sensor, body.lateness, g.principal.actor
-        ).answer()
-        return render.sensor(await find(sensor))
+        body, sent = await read_changes(SensorBody)
+        tenant_no = g.principal.tenant_no
+        if "lateness" in sent:
+            await gate.set_lateness(tenant_no, sensor, body.lateness, g.principal.actor).answer()
+        details = Details(body.location, body.place, body.expected_interval)
+        columns = {column for field in sent for column in COLUMNS.get(field, ())}
+        await queries.describe(tenant_no, {sensor: details}, columns)
+        return render.sensor(await find(sensor), clock.now_us())
 
     @routes.put("/<sensor>/tags")
     async def replace_tags(sensor: str) -> dict[str, Any]:
         body = await read_body(TagsBody)
-        await gate.set_tags(g.principal.tenant_no, sensor, body.tags, g.principal.actor).answer()
-        return render.sensor(await find(sensor))
+        await gate.set_tags(g.principal.tenant_no, {sensor: body.tags}, g.principal.actor).answer()
+        return render.sensor(await find(sensor), clock.now_us())
 
     @routes.get("/<sensor>/latest")
     async def read_latest(sensor: str) -> dict[str, Any]:

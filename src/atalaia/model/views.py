@@ -12,6 +12,9 @@ from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
 
+OVERDUE = 3
+"""Expected intervals without a reading after which a sensor is said to be overdue."""
+
 
 @attrs.frozen
 class Point:
@@ -24,10 +27,52 @@ class Point:
 
 
 @attrs.frozen
+class Location:
+    """Degrees, WGS 84."""
+
+    latitude: float
+    longitude: float
+
+
+@attrs.frozen
+class Details:
+    """What its owner says of a sensor, and no rule looks at. expected_us: from one reading to the
+    next.
+    """
+
+    location: Location | None = None
+    place: str | None = None
+    expected_us: int | None = None
+
+
+DetailColumn = Literal["latitude", "longitude", "place", "expected_us"]
+
+
+@attrs.frozen
+class SensorFilter:
+    """Which sensors are asked for: those with such tags `group` and `profile`."""
+
+    group: str | None = None
+    profile: str | None = None
+
+
+@attrs.frozen
+class Profile:
+    """What the sensors with a `profile` tag of this name share. rules: their text, all on them."""
+
+    name: str
+    description: str = ""
+    expected_us: int | None = None
+    rules: str = ""
+    created_at: Micros | None = None
+    updated_at: Micros | None = None
+
+
+@attrs.frozen
 class SensorView:
     """A registered sensor; metrics maps each metric's name to its series and newest time.
 
-    lateness_us: its own; None: its tenant's.
+    lateness_us: its own; None: its tenant's. pace_us: its own expected interval, or its profile's.
     """
 
     sensor_id: UUID
@@ -36,6 +81,17 @@ class SensorView:
     registered_at: Micros
     metrics: Mapping[str, tuple[SeriesNo, Micros | None]]
     lateness_us: int | None
+    details: Details = Details()
+    pace_us: int | None = None
+
+    def status(self, now: Micros) -> Literal["never", "active", "overdue"] | None:
+        """Whether readings come as they are expected; None when nobody has said how often."""
+        seen = self.last_seen
+        if seen is None:
+            return "never"
+        if self.pace_us is None:
+            return None
+        return "active" if now - seen <= OVERDUE * self.pace_us else "overdue"
 
     @property
     def last_seen(self) -> Micros | None:

@@ -29,6 +29,11 @@ from atalaia.rules.selecting import Selectors
 from atalaia.rules.shapes import Shapes
 from atalaia.rules.windows import LOOK, R_SENSOR
 
+Retagged = Mapping[int, Mapping[str, str]]
+"""The tags that sensors are to have, by their slots."""
+
+NO_TAGS: Retagged = {}
+
 NS_TO_FORESEE = 10_000  # of each sensor, series and rule
 
 
@@ -103,12 +108,11 @@ class Foresight:
         plan: Plan = AS_IT_IS,
         *,
         waiting: Share = NOTHING,
-        retagged: tuple[int, Mapping[str, str]] | None = None,
+        retagged: Retagged = NO_TAGS,
     ) -> Forecast:
         """What all of this will take once windows are full, and what waits before them.
 
-        interval_us: from one reading to the next, of every series. retagged: a sensor and its
-        tags to be.
+        interval_us: from one reading to the next, of every series.
         """
         group_of, groups = self._regroup(plan, retagged)
         fixed = self.sensor_table.rows.nbytes + self.series.rows.nbytes
@@ -122,9 +126,7 @@ class Foresight:
             waiting,
         )
 
-    def _regroup(
-        self, plan: Plan, retagged: tuple[int, Mapping[str, str]] | None
-    ) -> tuple[Int32s, list[Group]]:
+    def _regroup(self, plan: Plan, retagged: Retagged) -> tuple[Int32s, list[Group]]:
         """Sensors by the rules that would watch them: the group of each, and the groups.
 
         Rules of silence that are there already are left out.
@@ -135,9 +137,10 @@ class Foresight:
         groups: list[Group] = []
         for slot, shape in enumerate(self.sensor_table.rows[:, S_SHAPE].tolist()):
             sensor = self.sensors[slot]
-            tags = retagged[1] if retagged is not None and retagged[0] == slot else None
+            tags = retagged.get(slot)
             found = new.find(sensor.name, sensor.tags)
-            number = known.setdefault((shape, tags is not None, id(found)), len(groups))
+            alone = None if tags is None else slot
+            number = known.setdefault((shape, alone, id(found)), len(groups))
             if number == len(groups):
                 there: Sequence[ActiveRule] = self.shapes.matching[shape]
                 if tags is not None:

@@ -7,7 +7,7 @@ the same rules, sensors, series, warm windows and records goes on exactly as thi
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from uuid import UUID
 
 import attrs
@@ -415,10 +415,20 @@ class TenantRules:
 
         They watch it until this state has been rebuilt with the tags.
         """
-        row = self._sensors[sensor]
-        matching = self._shapes.match(row.name, tags)
+        name = self._sensors[sensor].name
+        matching = self._shapes.match(name, tags)
         staying = {rule.rule_no for rule in matching[: fitting(matching)]}
-        staying |= {rule.rule_no for rule in self._shapes.match_silence(row.name, tags)}
+        staying |= {rule.rule_no for rule in self._shapes.match_silence(name, tags)}
+        return self._close_but(sensor, staying, arrived, reason)
+
+    def forsake(self, sensor: int, *, arrived: Micros, reason: CloseReason) -> list[Transition]:
+        """Close all alerts of a sensor, which is gone when this state has been rebuilt."""
+        return self._close_but(sensor, set(), arrived, reason)
+
+    def _close_but(
+        self, sensor: int, staying: Set[RuleNo], arrived: Micros, reason: CloseReason
+    ) -> list[Transition]:
+        row = self._sensors[sensor]
         watching = (*row.shape.rules, *self._shapes.match_silence(row.name, row.tags))
         first = int(self._sensor_table.rows[sensor, k.S_STATE])
         places = [first + n for n, rule in enumerate(watching) if rule.rule_no not in staying]

@@ -18,7 +18,12 @@ from atalaia.storage.audit import write_audit_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.evidence import write_evidence_aio
 from atalaia.storage.partitions import PartitionMap
-from atalaia.storage.rule_writes import write_lateness_aio, write_rules_aio, write_tags_aio
+from atalaia.storage.rule_writes import (
+    write_lateness_aio,
+    write_removals_aio,
+    write_rules_aio,
+    write_tags_aio,
+)
 from atalaia.storage.state import pack_series, pack_times
 
 SHARD = 0
@@ -67,6 +72,7 @@ async def commit_group_aio(
     await write_tags_aio(connection, items)
     await write_lateness_aio(connection, items)
     await write_alerts_aio(connection, items)
+    await write_removals_aio(connection, items)
     await write_evidence_aio(connection, partitions, items)
     await _write_state_aio(connection, items)
     await write_audit_aio(connection, items)

@@ -31,7 +31,7 @@ from atalaia.storage.commit import (
 from atalaia.storage.database import Database
 from atalaia.storage.partitions import Partitions, PostgresCatalogue
 from atalaia.storage.readings import points_aio, window_chunk_aio
-from atalaia.storage.registry import load_register_aio, register_aio
+from atalaia.storage.registry import load_register_aio, register_aio, register_sensors_aio
 from atalaia.storage.rules import load_rules_aio
 from atalaia.storage.state import load_state_aio
 
@@ -140,6 +140,15 @@ class PostgresEngineStore:
         return await self._database.as_tenant(
             tenant_no,
             lambda connection: register_aio(connection, tenant_no, names, now),
+            timeout_ms=REGISTER_TIMEOUT_MS,
+        )
+
+    async def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: register_sensors_aio(connection, tenant_no, tags, now),
             timeout_ms=REGISTER_TIMEOUT_MS,
         )
 

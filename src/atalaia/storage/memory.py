@@ -16,6 +16,7 @@ import numpy as np
 from atalaia.model.alert import Transition
 from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import Floats, Int32s, Int64s, SeriesName
+from atalaia.model.errors import Conflict
 from atalaia.model.ids import DAY_US, Micros, RuleNo, SensorNo, SeriesNo, TenantNo, uuid7
 from atalaia.model.views import AlertFilter, AlertState, AlertStep, AlertView, OpeningView, Point
 from atalaia.ports import (
@@ -73,6 +74,10 @@ class MemoryTenant:
     steps: dict[tuple[UUID, Micros, int], AlertStep] = attrs.field(factory=dict)
     audit: dict[int, AuditEntry] = attrs.field(factory=dict)
     letters: list[tuple[str, CommitItem]] = attrs.field(factory=list)
+    removed: dict[SensorNo, Micros] = attrs.field(factory=dict)
+
+    def living(self) -> list[SensorRow]:
+        return [row for number, row in self.sensors.items() if number not in self.removed]
 
 
 @attrs.define(eq=False)
@@ -137,6 +142,7 @@ class MemoryDatabase:
                 self._write_lateness(item)
                 self._write_alerts(item)
                 self._write_audit(item)
+                self._remove(item)
             for item in items:
                 self._write_state(item)
             for item in items:
@@ -222,6 +228,10 @@ class MemoryDatabase:
         if item.audit is not None:
             self._insert(audit, len(audit) + 1, item.audit)
 
+    def _remove(self, item: CommitItem) -> None:
+        if item.removal is not None:
+            self._put(self.tenants[item.tenant_no].removed, item.removal, item.received_at)
+
     def _write_alerts(self, item: CommitItem) -> None:
         tenant = self.tenants[item.tenant_no]
         for ordinal, step in enumerate(item.transitions):
@@ -271,20 +281,18 @@ class MemoryDatabase:
         """As `EngineStore.register`."""
         tenant = self.tenants[tenant_no]
         wanted = {name.sensor for name in names}
-        sensors = {row.name: row for row in tenant.sensors.values() if row.name in wanted}
-        known = {(row.sensor_no, row.metric): row for row in tenant.series.values()}
+        sensors = {row.name: row for row in tenant.living() if row.name in wanted}
+        living = [row for row in tenant.series.values() if row.sensor_no not in tenant.removed]
+        known = {(row.sensor_no, row.metric): row for row in living}
 
         def find(name: SeriesName) -> SeriesRow | None:
             sensor = sensors.get(name.sensor)
             return None if sensor is None else known.get((sensor.sensor_no, name.metric))
 
-        room = max(tenant.max_series - len(tenant.series), 0)
+        room = max(tenant.max_series - len(living), 0)
         for name in [name for name in names if find(name) is None][:room]:
             if name.sensor not in sensors:
-                self._sensors += 1
-                number = SensorNo(self._sensors)
-                sensors[name.sensor] = SensorRow(number, uuid7(now), name.sensor, {}, now)
-                tenant.sensors[number] = sensors[name.sensor]
+                sensors[name.sensor] = self._add_sensor(tenant, name.sensor, {}, now)
             self._series += 1
             made = SeriesRow(SeriesNo(self._series), sensors[name.sensor].sensor_no, name.metric)
             known[made.sensor_no, made.metric] = tenant.series[made.series_no] = made
@@ -293,6 +301,25 @@ class MemoryDatabase:
             sorted(sensors.values(), key=lambda sensor: sensor.sensor_no),
             sorted(rows, key=lambda row: row.series_no),
         )
+
+    def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        """As `EngineStore.register_sensors`."""
+        tenant = self.tenants[tenant_no]
+        living = tenant.living()
+        new = [name for name in tags if name not in {row.name for row in living}]
+        if len(living) + len(new) > tenant.max_series:
+            raise Conflict("no room", code="too_many_sensors")
+        return [self._add_sensor(tenant, name, tags[name], now) for name in new]
+
+    def _add_sensor(
+        self, tenant: MemoryTenant, name: str, tags: Mapping[str, str], now: Micros
+    ) -> SensorRow:
+        self._sensors += 1
+        number = SensorNo(self._sensors)
+        tenant.sensors[number] = SensorRow(number, uuid7(now), name, dict(tags), now)
+        return tenant.sensors[number]
 
 
 @attrs.define(eq=False)
@@ -316,8 +343,8 @@ class MemoryEngineStore:
             judged.update(row.judged)
         return TenantImage(
             tenant_id=tenant.tenant_id,
-            sensors=list(tenant.sensors.values()),
-            series=list(tenant.series.values()),
+            sensors=tenant.living(),
+            series=[row for row in tenant.series.values() if row.sensor_no not in tenant.removed],
             newest=newest,
             judged={series: at for series, at in judged.items() if at != newest[series]},
             lateness_us=tenant.lateness_us,
@@ -382,6 +409,11 @@ class MemoryEngineStore:
         self, tenant_no: TenantNo, names: Sequence[SeriesName], now: Micros
     ) -> tuple[list[SensorRow], list[SeriesRow]]:
         return self.database.register(tenant_no, names, now)
+
+    async def register_sensors(
+        self, tenant_no: TenantNo, tags: Mapping[str, Mapping[str, str]], now: Micros
+    ) -> list[SensorRow]:
+        return self.database.register_sensors(tenant_no, tags, now)
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         await self._partitions.ensure(tenant_no, ts, now)

@@ -1,6 +1,6 @@
 """The faces' port on Postgres: every query as atalaia_app with one tenant set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from uuid import UUID
 
 import asyncpg
@@ -14,9 +14,13 @@ from atalaia.model.views import (
     AlertFilter,
     AlertStep,
     AlertView,
+    DetailColumn,
+    Details,
     KeyRecord,
     OpeningView,
     Point,
+    Profile,
+    SensorFilter,
     SensorView,
     SettingsView,
 )
@@ -25,6 +29,12 @@ from atalaia.rules.syntax import Selector
 from atalaia.storage.alerts import alert_aio, alerts_aio
 from atalaia.storage.database import Database
 from atalaia.storage.metrics import drop_unit_aio, list_units_aio, set_unit_aio, units_aio
+from atalaia.storage.profiles import (
+    drop_profile_aio,
+    profile_aio,
+    profiles_aio,
+    save_profile_aio,
+)
 from atalaia.storage.readings import (
     arrivals_before_aio,
     count_late_aio,
@@ -35,7 +45,15 @@ from atalaia.storage.readings import (
 from atalaia.storage.registry import load_register_aio, load_sensor_aio
 from atalaia.storage.rules import COLUMNS, stored_rule
 from atalaia.storage.selectors import count_sensors_aio
-from atalaia.storage.state import newest_aio, sensor_state_aio
+from atalaia.storage.sensors import (
+    describe_aio,
+    described_aio,
+    groups_aio,
+    sensor_aio,
+    sensors_aio,
+    tag_names_aio,
+)
+from atalaia.storage.state import sensor_state_aio
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 HISTORY_TIMEOUT_MS = 20_000  # a chunk of a backtest; few run at once
@@ -86,17 +104,54 @@ class PostgresQueries:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
 
     async def sensors(
-        self, tenant_no: TenantNo, *, after: str | None, limit: int
+        self, tenant_no: TenantNo, wanted: SensorFilter, *, after: str, limit: int
     ) -> Sequence[SensorView]:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: _sensors_aio(connection, "name > $1", after or "", limit)
+            tenant_no, lambda connection: sensors_aio(connection, wanted, after, limit)
         )
 
     async def sensor(self, tenant_no: TenantNo, name: str) -> SensorView | None:
-        found = await self._database.as_tenant(
-            tenant_no, lambda connection: _sensors_aio(connection, "name = $1", name, 1)
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: sensor_aio(connection, name)
         )
-        return found[0] if found else None
+
+    async def describe(
+        self, tenant_no: TenantNo, details: Mapping[str, Details], columns: Set[DetailColumn]
+    ) -> set[str]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: describe_aio(connection, details, columns)
+        )
+
+    async def described(
+        self, tenant_no: TenantNo, *, after: str, limit: int
+    ) -> Sequence[tuple[str, Mapping[str, str], Details]]:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: described_aio(connection, after, limit)
+        )
+
+    async def tag_names(self, tenant_no: TenantNo) -> Sequence[str]:
+        return await self._database.as_tenant(tenant_no, tag_names_aio)
+
+    async def groups(self, tenant_no: TenantNo) -> Sequence[tuple[str, int]]:
+        return await self._database.as_tenant(tenant_no, groups_aio)
+
+    async def profiles(self, tenant_no: TenantNo) -> Sequence[Profile]:
+        return await self._database.as_tenant(tenant_no, profiles_aio)
+
+    async def profile(self, tenant_no: TenantNo, name: str) -> Profile | None:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: profile_aio(connection, name)
+        )
+
+    async def save_profile(self, tenant_no: TenantNo, profile: Profile, now: Micros) -> Profile:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: save_profile_aio(connection, tenant_no, profile, now)
+        )
+
+    async def drop_profile(self, tenant_no: TenantNo, name: str) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: drop_profile_aio(connection, name)
+        )
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:
         async def work(connection: asyncpg.Connection) -> SettingsView:
@@ -266,33 +321,3 @@ class PostgresQueries:
         return await self._database.as_tenant(
             tenant_no, lambda connection: alert_aio(connection, alert_id)
         )
-
-
-async def _sensors_aio(
-    connection: asyncpg.Connection, condition: str, name: str, limit: int
-) -> list[SensorView]:
-    rows = await connection.fetch(
-        "SELECT s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us,"  # noqa: S608
-        " array_agg(e.metric ORDER BY e.metric) AS metrics,"
-        " array_agg(e.series_id ORDER BY e.metric) AS series"
-        f" FROM (SELECT * FROM sensors WHERE deleted_at IS NULL AND {condition}"
-        " ORDER BY name LIMIT $2) s JOIN series e USING (tenant_id, sensor_id)"
-        " GROUP BY s.sensor_uuid, s.name, s.tags, s.registered_at, s.lateness_us ORDER BY s.name",
-        name,
-        limit,
-    )
-    newest = await newest_aio(connection, [number for row in rows for number in row["series"]])
-    return [
-        SensorView(
-            sensor_id=row["sensor_uuid"],
-            name=row["name"],
-            tags=row["tags"],
-            registered_at=row["registered_at"],
-            metrics={
-                metric: (series, newest.get(series))
-                for metric, series in zip(row["metrics"], row["series"], strict=True)
-            },
-            lateness_us=row["lateness_us"],
-        )
-        for row in rows
-    ]

@@ -1,13 +1,15 @@
 """Sensors and series of one tenant: reading the register, and adding to it within the quota."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 
 from atalaia.model.batch import SeriesName
+from atalaia.model.errors import Conflict
 from atalaia.model.ids import Micros, uuid7
 from atalaia.ports import SensorRow, SeriesRow
 
+_LOCK = 0x61746C
 _SENSOR = "sensor_id, sensor_uuid, name, tags, registered_at, lateness_us"
 
 
@@ -63,10 +65,10 @@ async def register_aio(
     are not among them. No statement joins: Postgres knows nothing of the size of what was just
     inserted, and a nested loop over 10,000 names took 5 s.
     """
-    # One registration at a time per tenant, so that two of them cannot both use the last place.
-    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", 0x61746C, tenant_no)
+    await _lock_aio(connection, tenant_no)
     room = await connection.fetchval(
-        "SELECT max_series - (SELECT count(*) FROM series) FROM tenants"
+        "SELECT max_series - (SELECT count(*) FROM series JOIN sensors USING (tenant_id, sensor_id)"
+        " WHERE deleted_at IS NULL) FROM tenants"
     )
     found = await connection.fetch(
         f"SELECT {_SENSOR} FROM sensors"  # noqa: S608
@@ -87,16 +89,8 @@ async def register_aio(
     new = [name for name in names if known(name) is None][: max(room, 0)]
     if new:
         unknown = list(dict.fromkeys(n.sensor for n in new if n.sensor not in sensors))
-        made = await connection.fetch(
-            "INSERT INTO sensors (tenant_id, sensor_uuid, name, registered_at)"  # noqa: S608
-            " SELECT $1, id, name, $2 FROM unnest($3::uuid[], $4::text[]) WITH ORDINALITY"
-            f" AS new (id, name, nr) ORDER BY nr RETURNING {_SENSOR}",
-            tenant_no,
-            now,
-            [uuid7(now) for _ in unknown],
-            unknown,
-        )
-        sensors.update((row["name"], _sensor(row)) for row in made)
+        added = await _insert_aio(connection, tenant_no, {name: {} for name in unknown}, now)
+        sensors.update((row.name, row) for row in added)
         made = await connection.fetch(
             "INSERT INTO series (tenant_id, sensor_id, metric)"
             " SELECT $1, sensor, metric FROM unnest($2::int4[], $3::text[]) WITH ORDINALITY"
@@ -111,3 +105,56 @@ async def register_aio(
         sorted(sensors.values(), key=lambda sensor: sensor.sensor_no),
         sorted(rows, key=lambda row: row.series_no),
     )
+
+
+async def register_sensors_aio(
+    connection: asyncpg.Connection,
+    tenant_no: int,
+    tags: Mapping[str, Mapping[str, str]],
+    now: Micros,
+) -> list[SensorRow]:
+    """Add those of these sensors that are missing, in their order. A tenant may have as many
+    sensors as series.
+
+    Raises Conflict when there is no room for all of them.
+    """
+    await _lock_aio(connection, tenant_no)
+    room = await connection.fetchval(
+        "SELECT max_series - (SELECT count(*) FROM sensors WHERE deleted_at IS NULL) FROM tenants"
+    )
+    found = await connection.fetch(
+        "SELECT name FROM sensors WHERE deleted_at IS NULL AND name = ANY($1)", list(tags)
+    )
+    there = {row["name"] for row in found}
+    new = {name: wanted for name, wanted in tags.items() if name not in there}
+    if len(new) > room:
+        raise Conflict(
+            f"These are {len(new)} new sensors, and there is room for {max(room, 0)}; delete "
+            "sensors that are gone, or ask for more room.",
+            code="too_many_sensors",
+        )
+    return await _insert_aio(connection, tenant_no, new, now)
+
+
+async def _lock_aio(connection: asyncpg.Connection, tenant_no: int) -> None:
+    """One registration at a time per tenant, so that two cannot both use the last place."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK, tenant_no)
+
+
+async def _insert_aio(
+    connection: asyncpg.Connection,
+    tenant_no: int,
+    tags: Mapping[str, Mapping[str, str]],
+    now: Micros,
+) -> list[SensorRow]:
+    rows = await connection.fetch(
+        "INSERT INTO sensors (tenant_id, sensor_uuid, name, tags, registered_at)"  # noqa: S608
+        " SELECT $1, id, name, tags, $2 FROM unnest($3::uuid[], $4::text[], $5::jsonb[])"
+        f" WITH ORDINALITY AS new (id, name, tags, nr) ORDER BY nr RETURNING {_SENSOR}",
+        tenant_no,
+        now,
+        [uuid7(now) for _ in tags],
+        list(tags),
+        [dict(wanted) for wanted in tags.values()],
+    )
+    return [_sensor(row) for row in rows]

@@ -1,5 +1,5 @@
-"""Changes of rules, of the tags that say which rules watch a sensor, and of how long readings wait
-for others, travel with the commit of the batch position from which they judge.
+"""Changes of rules, of the tags that say which rules watch a sensor, of how long readings wait for
+others, and the ends of sensors travel with the commit of the batch position from which they judge.
 """
 
 from collections.abc import Sequence
@@ -82,3 +82,15 @@ async def write_lateness_aio(connection: asyncpg.Connection, items: Sequence[Com
             write.sensor_no,
             write.lateness_us,
         )
+
+
+async def write_removals_aio(connection: asyncpg.Connection, items: Sequence[CommitItem]) -> None:
+    """Take sensors of this group out of the register; their rows stay, for their history."""
+    for item in items:
+        if item.removal is not None:
+            await connection.execute(
+                "UPDATE sensors SET deleted_at = $3 WHERE tenant_id = $1 AND sensor_id = $2",
+                item.tenant_no,
+                item.removal,
+                item.received_at,
+            )

@@ -14,8 +14,10 @@ from atalaia.wire.times import ADVICE, Precision, check_range, parse_rfc3339, sc
 _METRIC = re.compile(r"[A-Za-z0-9_\-:./]{1,64}")
 _FIELDS = ("sensor", "metric", "ts", "value")
 
+NAME_ADVICE = "1 to 128 of letters, digits and _ - : ."
+
 _NAME_FAULTS = {
-    "bad_sensor": "sensor: 1 to 128 of letters, digits and _ - : .",
+    "bad_sensor": f"sensor: {NAME_ADVICE}",
     "bad_metric": "metric: 1 to 64 of letters, digits and _ - : . /",
 }
 

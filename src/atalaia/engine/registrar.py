@@ -1,0 +1,74 @@
+"""Sensors that are registered ahead of their readings, tagged and removed: each after every batch
+before it.
+"""
+
+import attrs
+import structlog
+
+from atalaia.engine.editor import Editor, find_sensor
+from atalaia.engine.messages import RegisterRequest, RemovalRequest, TagsRequest
+from atalaia.engine.recover import add_sensors, joining_bytes
+from atalaia.engine.rule_edits import check_joining, check_tags
+from atalaia.engine.state import TenantState
+from atalaia.model.audit import AuditEntry
+from atalaia.model.errors import NotFound
+from atalaia.ports import TagsWrite
+
+log = structlog.get_logger()
+
+
+@attrs.frozen(eq=False)
+class Registrar:
+    """Of one life of a tenant's actor, which alone calls it and answers the errors.
+
+    Raises AtalaiaError for what is refused, StoreUnavailable.
+    """
+
+    editor: Editor
+
+    async def register(self, state: TenantState, request: RegisterRequest) -> None:
+        """Those that are there already stay as they are. Their silence begins now."""
+        new = {name: tags for name, tags in request.sensors.items() if not state.knows_sensor(name)}
+        if new:
+            check_joining(state, await joining_bytes(state, new))
+            editor = self.editor
+            now = editor.clock.now_us()
+            rows = await editor.store.register_sensors(editor.tenant_no, new, now)
+            await add_sensors(state, rows, {})
+        request.receipt.settle(list(new))
+
+    async def tag(self, state: TenantState, request: TagsRequest) -> None:
+        """Commit the tags, sensor by sensor; the state must be rebuilt with them."""
+        editor = self.editor
+        await editor.incarnation.settled()
+        known = state.sensors_named(request.tags)
+        missing = next((name for name in request.tags if name not in known), None)
+        if missing is not None:
+            raise NotFound(f'There is no sensor named "{missing}".')
+        tags = {known[name][1]: wanted for name, wanted in request.tags.items()}
+        await editor.threads.run(state.rules.foresight.cost_ns + len(tags), check_tags, state, tags)
+        for left, (name, wanted) in zip(range(len(tags))[::-1], request.tags.items(), strict=True):
+            sensor_no, slot = known[name]
+            arrived = state.next_arrival(editor.clock.now_us())
+            closings = state.rules.leave(slot, wanted, arrived=arrived, reason="rule_changed")
+            write = TagsWrite(sensor_no, wanted)
+            entry = AuditEntry(request.by, "sensor.tagged", name, {"tags": wanted})
+            item = editor.item(state, arrived, transitions=closings, tags_write=write, audit=entry)
+            if left:
+                await editor.send_part(state, item, request.receipt)
+            else:
+                await editor.send(item, request.receipt, lambda _: request.receipt.settle(None))
+        await editor.incarnation.settled()
+
+    async def remove(self, state: TenantState, request: RemovalRequest) -> None:
+        """Commit the end of a sensor with that of its alerts; the state must be rebuilt."""
+        editor = self.editor
+        await editor.incarnation.settled()
+        sensor_no, slot = find_sensor(state, request.sensor)
+        arrived = state.next_arrival(editor.clock.now_us())
+        closings = state.rules.forsake(slot, arrived=arrived, reason="sensor_deleted")
+        entry = AuditEntry(request.by, "sensor.removed", request.sensor)
+        item = editor.item(state, arrived, transitions=closings, removal=sensor_no, audit=entry)
+        await editor.send(item, request.receipt, lambda _: request.receipt.settle(None))
+        await editor.incarnation.settled()
+        log.info("sensor_removed", sensor=request.sensor, alerts_closed=len(closings))

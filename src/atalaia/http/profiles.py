@@ -1,0 +1,123 @@
+"""Groups and profiles of sensors: tags, and what the sensors of a profile share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from quart import Blueprint, g
+
+from atalaia.engine.clock import WallClock
+from atalaia.engine.edits import Edits
+from atalaia.http import render
+from atalaia.http.bodies import ProfileBody, check_tags, read_body
+from atalaia.http.rule_checks import RuleChecks, all_rules
+from atalaia.http.rule_files import apply_change
+from atalaia.model.errors import Conflict, Invalid, NotFound
+from atalaia.model.principal import Principal
+from atalaia.model.rule import StoredRule
+from atalaia.model.views import Profile
+from atalaia.ports import Queries
+from atalaia.rules.changes import plan_changes
+from atalaia.rules.language import parse_rules
+from atalaia.rules.rulefile import FileRule
+from atalaia.rules.syntax import RuleSpec, TagTest
+
+PROFILE = "profile"  # the tag
+
+
+def blueprint(gate: Edits, queries: Queries, checks: RuleChecks, clock: WallClock) -> Blueprint:
+    """`/v1/groups`, and `/v1/profiles` and below."""
+    routes = Blueprint("profiles", __name__)
+
+    async def find(name: str) -> Profile:
+        known = "\0" not in name and await queries.profile(g.principal.tenant_no, name)
+        if not known:
+            raise NotFound(f'There is no profile named "{name}".')
+        return known
+
+    @routes.get("/v1/groups")
+    async def list_groups() -> dict[str, Any]:
+        found = await queries.groups(g.principal.tenant_no)
+        return render.page([{"name": name, "sensors": sensors} for name, sensors in found], None)
+
+    @routes.get("/v1/profiles")
+    async def list_profiles() -> dict[str, Any]:
+        found = await queries.profiles(g.principal.tenant_no)
+        return render.page([render.profile(one) for one in found], None)
+
+    @routes.get("/v1/profiles/<name>")
+    async def read_profile(name: str) -> dict[str, Any]:
+        return render.profile(await find(name))
+
+    @routes.put("/v1/profiles/<name>")
+    async def save_profile(name: str) -> dict[str, Any]:
+        body = await read_body(ProfileBody)
+        _check_texts(name, body.description)
+        tenant_no = g.principal.tenant_no
+        checked = await checks.check(tenant_no, body.rules) if body.rules.strip() else []
+        for rule in checked:
+            _check_selector(rule.spec, name)
+        before = await queries.profile(tenant_no, name)
+        # The rules first: whoever is stopped between them sends the profile again.
+        await _replace_rules(gate, queries, g.principal, before, [rule.spec for rule in checked])
+        profile = Profile(name, body.description, body.expected_interval, body.rules)
+        stored = await queries.save_profile(tenant_no, profile, clock.now_us())
+        lints = [render.lint(lint) for rule in checked for lint in rule.lints]
+        return render.profile(stored) | {"lints": lints}
+
+    @routes.delete("/v1/profiles/<name>")
+    async def drop_profile(name: str) -> tuple[str, int]:
+        await _replace_rules(gate, queries, g.principal, await find(name), [])
+        await queries.drop_profile(g.principal.tenant_no, name)
+        return "", 204
+
+    return routes
+
+
+def _check_texts(name: str, description: str) -> None:
+    """Raises Invalid."""
+    try:
+        check_tags({PROFILE: name})
+    except ValueError as error:
+        raise Invalid(f"The name of a profile is the value of a tag: {error}.") from error
+    if len(description) > 1_000 or "\0" in description:
+        raise Invalid("A description has up to 1,000 characters, and no NUL.", code="bad_body")
+
+
+def _check_selector(rule: RuleSpec, profile: str) -> None:
+    """Raises Invalid for a rule that would watch others' sensors too."""
+    if TagTest(PROFILE, profile, exact=True) not in rule.selector.tags:
+        raise Invalid(
+            f'The rule "{rule.name}" must watch the sensors of this profile alone: write '
+            f'on sensors where {PROFILE} = "{profile}".',
+            code="not_of_the_profile",
+        )
+
+
+async def _replace_rules(
+    gate: Edits,
+    queries: Queries,
+    principal: Principal,
+    before: Profile | None,
+    wanted: Sequence[RuleSpec],
+) -> None:
+    """Make, change and delete the rules of a profile; one that was disabled stays so.
+
+    Raises Conflict for a name that another rule has.
+    """
+    stored = await all_rules(queries, principal.tenant_no)
+    old = {rule.name for rule in parse_rules(before.rules)} if before and before.rules else set()
+    new = {rule.name for rule in wanted}
+    mine: dict[str, StoredRule] = {rule.name: rule for rule in stored if rule.name in old | new}
+    for name in sorted(new - old):
+        if name in mine:
+            raise Conflict(
+                f'A rule named "{name}" exists and is not of this profile; choose another name.',
+                code="name_taken",
+            )
+    files = [
+        FileRule(rule.name, rule.text, mine[rule.name].enabled if rule.name in mine else True)
+        for rule in wanted
+    ]
+    most = gate.max_rules(principal.quota) - (len(stored) - len(mine))
+    for change in plan_changes(list(mine.values()), files, prune=True, most=most):
+        await apply_change(gate, principal, change)

@@ -1,0 +1,193 @@
+"""The register of sensors as CSV (RFC 4180, UTF-8, a line of column names first). Pure.
+
+`name` is needed; `group`, `profile` and `tag:<name>` are tags. A column that is not there leaves
+what it would say as it is, an empty cell takes it away.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import attrs
+
+from atalaia.model.errors import Invalid, TooLarge
+from atalaia.model.views import DetailColumn, Details, Location
+from atalaia.rules.syntax import duration_text, parse_duration
+from atalaia.wire.rows import NAME_ADVICE, check_name
+
+MAX_LINES = 10_000
+MAX_CELL_CHARS = 1_000
+TAG = "tag:"
+TAGS = ("group", "profile")
+DETAILS: Mapping[str, DetailColumn] = {
+    "expected_interval": "expected_us",
+    "place": "place",
+    "latitude": "latitude",
+    "longitude": "longitude",
+}
+
+
+@attrs.frozen
+class SensorLine:
+    """What a line says of a sensor. tags: None takes one away."""
+
+    name: str
+    tags: Mapping[str, str | None]
+    details: Details
+
+
+@attrs.frozen
+class LineFault:
+    """Why a line is not taken. line: 1 is that of the column names."""
+
+    line: int
+    column: str
+    detail: str
+
+
+@attrs.frozen
+class SensorFile:
+    """What was read. columns: what of the details it speaks of."""
+
+    lines: Sequence[SensorLine]
+    faults: Sequence[LineFault]
+    columns: frozenset[DetailColumn]
+
+
+class _Fault(Exception):
+    def __init__(self, column: str, detail: str) -> None:
+        super().__init__(detail)
+        self.column = column
+
+
+def read_sensors(body: bytes, check_tags: Callable[[dict[str, str]], None]) -> SensorFile:
+    """Every line that can be taken, and what is wrong with the others.
+
+    check_tags: raises ValueError for tags that a sensor may not have. Raises Invalid when the file
+    as a whole cannot be read, TooLarge beyond MAX_LINES.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"Byte {error.start} is no UTF-8; save the file as CSV in UTF-8.", code="bad_csv"
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = next(reader, [])
+        _check_columns(columns)
+        lines: dict[str, SensorLine] = {}
+        faults: list[LineFault] = []
+        for count, cells in enumerate(reader):
+            if count == MAX_LINES:
+                raise TooLarge(f"A file may hold {MAX_LINES} sensors; send it in parts.")
+            if not any(cells):
+                continue
+            try:
+                line = _read_line(columns, cells, check_tags)
+                if line.name in lines:
+                    raise _Fault("name", f'the sensor "{line.name}" stands in a line before')
+            except _Fault as fault:
+                faults.append(LineFault(reader.line_num, fault.column, str(fault)))
+            else:
+                lines[line.name] = line
+    except csv.Error as error:
+        raise Invalid(f"Line {reader.line_num} is no CSV: {error}.", code="bad_csv") from error
+    spoken = frozenset(DETAILS[column] for column in columns if column in DETAILS)
+    return SensorFile(list(lines.values()), faults, spoken)
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    """Raises Invalid."""
+    known = ("name", *TAGS, *DETAILS)
+    for column in columns:
+        if column not in known and not (column.startswith(TAG) and column != TAG):
+            raise Invalid(
+                f'Line 1: there is no column "{column[:80]}"; there are {", ".join(known)} and '
+                f"{TAG}<name>.",
+                code="bad_csv",
+            )
+    if "name" not in columns:
+        raise Invalid('Line 1 must hold the column "name".', code="bad_csv")
+    tags = [_tag(column) for column in columns if _tag(column) is not None]
+    if len(set(columns)) < len(columns) or len(set(tags)) < len(tags):
+        raise Invalid("Line 1 names a column twice.", code="bad_csv")
+    if ("latitude" in columns) != ("longitude" in columns):
+        raise Invalid("Line 1 must hold latitude and longitude, or neither.", code="bad_csv")
+
+
+def _tag(column: str) -> str | None:
+    if column.startswith(TAG):
+        return column.removeprefix(TAG)
+    return column if column in TAGS else None
+
+
+def _read_line(
+    columns: Sequence[str], cells: Sequence[str], check_tags: Callable[[dict[str, str]], None]
+) -> SensorLine:
+    if len(cells) != len(columns):
+        raise _Fault("name", f"expected {len(columns)} cells, found {len(cells)}")
+    said = dict(zip(columns, cells, strict=True))
+    for column, cell in said.items():
+        if len(cell) > MAX_CELL_CHARS or "\0" in cell:
+            raise _Fault(column, f"a cell has at most {MAX_CELL_CHARS} characters, and no NUL")
+    if check_name(said["name"], "x") is not None:
+        raise _Fault("name", NAME_ADVICE)
+    tags = {tag: cell or None for column, cell in said.items() if (tag := _tag(column)) is not None}
+    try:
+        check_tags({tag: cell for tag, cell in tags.items() if cell is not None})
+    except ValueError as error:
+        raise _Fault("tag", str(error)) from error
+    return SensorLine(said["name"], tags, _details(said))
+
+
+def _details(said: Mapping[str, str]) -> Details:
+    location = None
+    latitude, longitude = said.get("latitude", ""), said.get("longitude", "")
+    if latitude or longitude:
+        location = Location(
+            _degrees("latitude", latitude, 90), _degrees("longitude", longitude, 180)
+        )
+    interval_us = None
+    if interval := said.get("expected_interval"):
+        try:
+            interval_us = parse_duration(interval)
+        except Invalid as error:
+            raise _Fault("expected_interval", error.detail) from error
+        if not interval_us:
+            raise _Fault("expected_interval", "an interval is more than 0s")
+    return Details(location, said.get("place") or None, interval_us)
+
+
+def _degrees(column: str, cell: str, most: int) -> float:
+    try:
+        degrees = float(cell)
+    except ValueError as error:
+        raise _Fault(column, "expected degrees such as -23.55") from error
+    if not abs(degrees) <= most:
+        raise _Fault(column, f"expected -{most} to {most} degrees")
+    return degrees
+
+
+def write_sensors(
+    tags: Iterable[str], sensors: Iterable[tuple[str, Mapping[str, str], Details]], *, first: bool
+) -> Iterator[str]:
+    """Lines of a file; with `first` that of the column names. tags: the names of all there are."""
+    named = [tag for tag in sorted(tags) if tag not in TAGS]
+    cells = io.StringIO(newline="")
+    writer = csv.writer(cells)
+    if first:
+        writer.writerow(["name", *TAGS, *(TAG + tag for tag in named), *DETAILS])
+    for name, own, known in sensors:
+        at, interval = known.location, known.expected_us
+        writer.writerow(
+            [
+                name,
+                *(own.get(tag, "") for tag in (*TAGS, *named)),
+                "" if interval is None else duration_text(interval),
+                known.place or "",
+                "" if at is None else repr(at.latitude),
+                "" if at is None else repr(at.longitude),
+            ]
+        )
+    yield cells.getvalue()
