@@ -40,6 +40,7 @@ async def test_each_change_is_written_down_with_whoever_made_it(stack: Stack) ->
         await admin.patch("/v1/sensors/s", json={"lateness": "30s"})
         await admin.patch("/v1/settings", json={"lateness": "5s"})
         await admin.delete(f"/v1/rules/{rule}")
+        await admin.delete("/v1/sensors/s")
         key = (await admin.post("/v1/api-keys", json={"name": "k"})).json()["id"]
         new = (await admin.post(f"/v1/api-keys/{key}/rotate")).json()["id"]
         await admin.delete(f"/v1/api-keys/{new}")
@@ -51,7 +52,8 @@ async def test_each_change_is_written_down_with_whoever_made_it(stack: Stack) ->
     assert [(entry["action"], entry["target"]) for entry in found][1:] == [
         ("rule.created", rule), ("rule.replaced", rule), ("rule.disabled", rule),
         ("rule.enabled", rule), ("sensor.tagged", "s"), ("sensor.changed", "s"),
-        ("settings.changed", ""), ("rule.deleted", rule), ("key.created", key),
+        ("settings.changed", ""), ("rule.deleted", rule), ("sensor.removed", "s"),
+        ("key.created", key),
         ("key.rotated", new), ("key.revoked", new), ("user.invited", invited),
         ("user.changed", invited), ("user.link_sent", invited), ("user.deleted", invited),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.postgres
 
 BODIES: dict[str, Any] = {
     "PUT /v1/metrics/<path:metric>": None,  # says of one's own metric of that name
+    "PUT /v1/profiles/<name>": None,
     "PATCH /v1/sensors/<sensor>": {"lateness": "1s"},
     "PUT /v1/sensors/<sensor>/tags": {"tags": {"a": "b"}},
     "PUT /v1/rules/<rule>": {"text": "rule theirs on sensors when t > 2"},
@@ -38,8 +39,10 @@ async def belongings(stack: Stack) -> dict[str, str]:
     await stack.send([row(START_MS, 2, sensor="theirs")])
     (alert,) = await stack.alerts()
     await stack.client.put("/v1/metrics/t", json={"unit": "°C"})
+    await stack.client.put("/v1/profiles/boilers", json={"rules": ""})
     key = await stack.client.post("/v1/api-keys", json={"name": "k"})
     return {
+        "name": "boilers",
         "rule": rule["id"],
         "alert": alert["id"],
         "sensor": "theirs",
@@ -94,7 +97,7 @@ async def test_another_tenants_id_is_an_unknown_one(stack: Stack) -> None:
 async def everything(stack: Stack) -> list[str]:
     """All that the first tenant has, as text, but for when its key was used."""
     found = []
-    for table in ("rules", "sensors", "users", "api_keys", "alerts", "metrics", "user_links"):
+    for table in ("rules", "sensors", "users", "api_keys", "alerts", "metrics", "profiles"):
         rows = await stack.sql(
             f"SELECT to_jsonb(t) - 'last_used_at' AS row FROM {table} t WHERE tenant_id = 1"
         )
