@@ -863,7 +863,7 @@ MUTANTS = (
     Mutant(
         "a-leap-over-the-end-of-a-day", "7 rollups", "storage/rolling.py",
         "if begin % pack_us:", "if False:",
-        ROLLUPS + "test_all_levels_are_stored_and_then_asked",
+        ROLLUPS + "test_long_silence_is_leapt_over_and_no_day_with_it",
     ),
     Mutant(
         "hours-made-of-what-is-left", "7 rollups", "storage/rolling.py",
@@ -898,8 +898,8 @@ MUTANTS = (
         "tests/http/test_series.py::test_pages_are_of_one_and_the_same_set",
     ),
     Mutant(
-        "questions-without-bound", "5 bounded", "engine/asking.py",
-        "if self.left < 0:", "if False:",
+        "questions-without-bound", "5 bounded", "engine/turns.py",
+        "if self.spent + rows > self.most:", "if False:",
         "tests/http/test_series.py::test_a_query_is_bounded_in_series_points_and_readings",
     ),
     Mutant(

@@ -7,7 +7,8 @@ import pytest
 
 from tests.buckets.oracle import close
 from tests.process.server import data_directory, start
-from tests.stack import NOW_MS
+from tests.process.test_kill_trial import send_until_answered
+from tests.stack import NOW_MS, row
 
 pytestmark = pytest.mark.process
 DAY_MS = 86_400_000
@@ -21,19 +22,12 @@ def test_rollups_are_right_after_every_kill() -> None:
     with data_directory() as data_dir:
         for life in range(4):
             server = start(data_dir)
-            with server.client as client:
-                for _ in range(6):
-                    rows = {START_MS + chance.randrange(3 * DAY_MS): chance.gauss(20, 5)
-                            for _ in range(200)}  # fmt: skip
-                    body = {
-                        "sensor": "s",
-                        "metric": "t",
-                        "ts": list(rows),
-                        "value": list(rows.values()),
-                    }
-                    assert client.post("/v1/readings", json=body).json()["accepted"] == 200
-                    stored |= {ts: value for ts, value in rows.items() if ts not in stored}
-                    time.sleep(chance.random() / 3)
+            for _ in range(6):
+                sent = {START_MS + chance.randrange(3 * DAY_MS): chance.gauss(20, 5)
+                        for _ in range(200)}  # fmt: skip
+                send_until_answered(lambda now=server: now, [row(*one) for one in sent.items()])
+                stored |= {ts: value for ts, value in sent.items() if ts not in stored}
+                time.sleep(chance.random() / 3)
             if life < 3:
                 server.kill()
         with server.client as client:

@@ -138,7 +138,7 @@ async def test_all_levels_are_stored_and_then_asked(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once rolled up, a question about days reads no reading of before the last hour."""
-    await send(stack, readings(1, 400))
+    await send(stack, [row(START_MS, 1), *readings(1, 400), row(NOW // 1000, 1)])
     await roll(stack)
     assert await levels(stack) == {0, 1, 2}
     body = {"bucket": "1d", "from": START_MS, "agg": ["avg"]}
@@ -154,6 +154,22 @@ async def test_all_levels_are_stored_and_then_asked(
     assert response.status_code == 200, response.text
     assert scans
     assert max(scans) <= DAY_US
+
+
+async def test_long_silence_is_leapt_over_and_no_day_with_it(stack: Stack) -> None:
+    """Few steps for weeks without a reading; the days at its ends are made all the same."""
+    days = (0, 3, 4, 39)
+    await send(stack, [row(START_MS + (24 * day + 10) * HOUR_MS, day) for day in days])
+    await send(stack, [row(NOW // 1000, 1, sensor="live")])
+    steps, tenant = PostgresRollups(stack.database), await stack.tenant_no()
+    count = 1
+    while (await steps.step(tenant, 0)).more:
+        count += 1
+    assert count < 300
+    made = await stack.sql("SELECT level, count(*) AS n FROM rollups GROUP BY level ORDER BY level")
+    assert [r["n"] for r in made[:2]] == [4, 4]
+    assert made[2]["level"] == 2
+    await check(stack)
 
 
 async def test_a_late_reading_is_seen_at_once_and_then_rolled_up(stack: Stack) -> None:
