@@ -18,6 +18,7 @@ from tests.stack import START_MS, Stack, make_tenant, row
 pytestmark = pytest.mark.postgres
 
 BODIES: dict[str, Any] = {
+    "POST /api/v1/<token>/telemetry": None,  # the token is the credential
     "PUT /v1/metrics/<path:metric>": None,  # says of one's own metric of that name
     "PUT /v1/profiles/<name>": None,
     "PATCH /v1/sensors/<sensor>": {"lateness": "1s"},

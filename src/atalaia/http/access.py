@@ -39,6 +39,7 @@ _TABLE: Mapping[Access, str] = {
         GET /health
         GET /health/live
         GET /health/ready
+        GET /ping
         GET /metrics
         POST /v1/auth/login
         POST /v1/auth/logout

@@ -261,6 +261,12 @@ def _strict_count(value: Any, _: Any) -> int:
     return value
 
 
+def _strict_bool(value: Any, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Fault("expected true or false")
+    return value
+
+
 def _strict_list(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Fault("expected a list")
@@ -276,6 +282,7 @@ def _time_text(value: Any, _: Any) -> TimeText:
 _converter.register_structure_hook(str, _strict_text)
 _converter.register_structure_hook(float, _strict_number)
 _converter.register_structure_hook(int, _strict_count)
+_converter.register_structure_hook(bool, _strict_bool)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
 _SHOWN = {"since": "from", "until": "to", "holds": "for"}
