@@ -576,6 +576,11 @@ MUTANTS = (
         "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
     ),
     Mutant(
+        "what-another-has-in-hand-is-deleted", "1 durable", "amqp/later.py",
+        "if state == (0, 0):", "if not state[0]:",
+        "tests/amqp/test_later.py::test_what_another_connection_has_in_hand_is_not_deleted",
+    ),
+    Mutant(
         "what-was-put-off-is-overtaken", "3 restart, 6 one fold", "amqp/lane.py",
         "if not self.backlog.empty:", "if False:",
         "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
