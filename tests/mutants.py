@@ -581,6 +581,12 @@ MUTANTS = (
         "tests/amqp/test_later.py::test_what_another_connection_has_in_hand_is_not_deleted",
     ),
     Mutant(
+        "a-device-says-which-message-it-is", "4 apart", "amqp/messages.py",
+        "OURS_ALONE = {MESSAGE_ID, PAID, FIRST_SEEN, REASON, STAGE, EXC_CLASS, DETAIL, ATTEMPTS}",
+        "OURS_ALONE = {PAID}",
+        "tests/amqp/test_forged.py::test_a_devices_word_for_itself_counts_nothing",
+    ),
+    Mutant(
         "what-was-put-off-is-overtaken", "3 restart, 6 one fold", "amqp/lane.py",
         "if not self.backlog.empty:", "if False:",
         "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",

@@ -39,6 +39,7 @@ STAGE = "x-atalaia-stage"
 EXC_CLASS = "x-atalaia-exc-class"
 DETAIL = "x-atalaia-detail"
 ATTEMPTS = "x-atalaia-attempts"
+OURS_ALONE = {MESSAGE_ID, PAID, FIRST_SEEN, REASON, STAGE, EXC_CLASS, DETAIL, ATTEMPTS}
 
 Stage = Literal["parse", "validate", "evaluate", "store", "deliver"]
 MAX_DETAIL = 500
