@@ -619,8 +619,8 @@ MUTANTS = (
         "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
-        "letter-not-confirmed", "1 durable", "amqp/session.py",
-        "            if fate is Fate.CONFIRMED:\n", "            if fate is not None:\n",
+        "letter-not-confirmed", "1 durable", "amqp/letters.py",
+        "        if self._fate is not Fate.CONFIRMED:\n", "        if self._fate is None:\n",
         "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
     ),
     Mutant(
@@ -650,6 +650,32 @@ MUTANTS = (
         "one-tenants-poison-stops-all", "4 apart", "amqp/poison.py",
         "self.per_minute + 1 if tenant_id is None else self.per_tenant", "self.per_minute + 1",
         "tests/amqp/test_poison.py::test_one_tenants_poison_does_not_stop_the_others",
+    ),
+    Mutant(
+        "wrong-clocks-stop-all", "4 apart", "amqp/poison.py",
+        "if reason in OF_ITS_DATA:", "if False:",
+        "tests/amqp/test_poison.py::test_clocks_that_are_wrong_stop_nobody",
+    ),
+    Mutant(
+        "few-that-are-poison-stop-all", "4 apart", "amqp/poison.py",
+        " and poison > self.share * (poison + good)", "",
+        "tests/amqp/test_pure.py::test_poison_is_too_much_when_it_is_most_of_what_comes",
+    ),
+    Mutant(
+        "letters-without-a-share", "4 apart, 5 bounded", "amqp/letters.py",
+        "if not promised and not self.share.allows(", "if False and not self.share.allows(",
+        "tests/amqp/test_poison.py::test_a_tenants_share_of_the_letters_bounds_what_is_kept",
+    ),
+    Mutant(
+        "a-full-queue-of-letters-stops-all", "4 apart", "amqp/letters.py",
+        "if not promised and self._kept[tenant_id] >= self.limits.letters_kept:", "if False:",
+        "tests/amqp/test_poison.py::test_a_full_queue_of_letters_stops_nobody_and_is_said",
+    ),
+    Mutant(
+        "a-full-queue-for-later-stops-all", "4 apart", "amqp/backlog.py",
+        "            return await self._bury_first()\n        messages",
+        "            return 0\n        messages",
+        "tests/amqp/test_quotas.py::test_a_full_queue_for_later_holds_up_nobody",
     ),
     Mutant(
         "a-removed-sensor-keeps-its-alerts", "6 one fold", "engine/registrar.py",

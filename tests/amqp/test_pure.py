@@ -28,7 +28,7 @@ from atalaia.amqp.messages import (
     to_replay,
 )
 from atalaia.amqp.mqtt import management_url, topic_pattern
-from atalaia.amqp.poison import WINDOW_S, PoisonCount
+from atalaia.amqp.poison import HOUR_S, WINDOW_S, LetterShare, PoisonCount
 from atalaia.amqp.window import Window
 from atalaia.engine.ingest import Body, parse_body
 from atalaia.model.batch import Batch, SeriesName
@@ -203,12 +203,32 @@ def test_a_device_that_writes_lines_is_still_that_of_its_topic() -> None:
 
 def test_one_tenants_poison_does_not_stop_the_consumer() -> None:
     """It counts up to its share; many tenants', or nobody's, count in full; a minute forgets."""
-    count = PoisonCount(per_minute=10, per_tenant=4)
-    assert not any(count.add(TENANT, float(n) / 100) for n in range(500))
-    assert [count.add(uuid4(), 6.0) for _ in range(7)] == [False] * 6 + [True]
-    assert not count.add(TENANT, 6.0 + WINDOW_S + 1)
-    count = PoisonCount(per_minute=10, per_tenant=4)
-    assert [count.add(None, 0.0) for _ in range(11)] == [False] * 10 + [True]
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert not any(count.add(TENANT, "bad_json", float(n) / 100) for n in range(500))
+    assert [count.add(uuid4(), "bad_json", 6.0) for _ in range(7)] == [False] * 6 + [True]
+    assert not count.add(TENANT, "bad_json", 6.0 + WINDOW_S + 1)
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert [count.add(None, "bad_json", 0.0) for _ in range(11)] == [False] * 10 + [True]
+
+
+def test_poison_is_too_much_when_it_is_most_of_what_comes() -> None:
+    """Beside as much that is good it stops nobody; the good ones of an earlier minute do not count;
+    and what is refused for its data alone says nothing, however much of it there is."""
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    for _ in range(20):
+        count.good(0.0)
+    assert not any(count.add(None, "bad_json", 1.0) for _ in range(11))
+    assert count.add(None, "bad_json", WINDOW_S + 0.5)
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert not any(count.add(uuid4(), "future_timestamp", 1.0) for _ in range(500))
+
+
+def test_a_tenants_dead_letters_are_bounded_within_an_hour() -> None:
+    """In number and in bytes, of which one is always taken; others have their own."""
+    share = LetterShare(letters=2, size=100)
+    assert [share.allows(TENANT, 1, 0.0) for _ in range(3)] == [True, True, False]
+    assert [share.allows(None, 500, 0.0), share.allows(None, 1, 0.0)] == [True, False]
+    assert share.allows(TENANT, 1, HOUR_S + 1)
 
 
 @given(st.lists(st.integers(0, 7 * 10**15), min_size=2, max_size=2))

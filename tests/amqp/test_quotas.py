@@ -147,3 +147,35 @@ async def test_what_the_face_has_counted_is_not_counted_again(road: Road, limit:
         began = trio.current_time()
         await road.holds(100)
         assert trio.current_time() - began < 5
+
+
+async def test_a_full_queue_for_later_holds_up_nobody(
+    narrow: Road, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no room there becomes a dead letter, with its reason; others of the shard go on."""
+    monkeypatch.setattr("atalaia.amqp.backlog.ROOM", 100_000)
+    noisy = await narrow.tenant_id()
+    key = await make_tenant(narrow.stack.bridge, narrow.stack.database_url, "quiet")
+    quiet = await narrow.tenant_id(key)
+    await limit(noisy, 1)
+    async with narrow.consumer():
+        await narrow.publish(*(plain(noisy, body(n).ljust(20_000)) for n in range(60)))
+        await narrow.publish(*(plain(quiet, body(n)) for n in range(20)))
+
+        async def served() -> bool:
+            return await of(narrow, quiet) == 20
+
+        await until(served)
+
+        async def settled() -> bool:
+            return await narrow.waiting() == 0 and len(await narrow.letters()) > 40
+
+        await until(settled)
+        await limit(noisy, 1_000)
+
+        async def accounted() -> bool:
+            return await of(narrow, noisy) + len(await narrow.letters()) == 60
+
+        await until(accounted)
+    letters = await narrow.letters()
+    assert {(each.reason, each.tenant) for each in letters} == {("queue_for_later_full", noisy)}

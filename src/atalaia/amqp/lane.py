@@ -20,7 +20,6 @@ from atalaia.amqp.limits import backoff_s
 from atalaia.amqp.link import BrokerUnavailable, told
 from atalaia.amqp.messages import (
     Delivery,
-    Fault,
     fault_of,
     fault_of_rows,
     parse_address,
@@ -146,11 +145,11 @@ class Lane:
                 delivery = self.waiting[0] = attrs.evolve(delivery, paid=True)  # once is enough
             except AtalaiaError as error:
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of(error, "parse"))
+                await self.session.bury(delivery, fault_of(error, "parse"))
                 continue
             if not len(batch):
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of_rows(batch.rejects, "parse"))
+                await self.session.bury(delivery, fault_of_rows(batch.rejects, "parse"))
                 continue
             after = sent[-1].receipt if sent else None
             try:
@@ -159,7 +158,7 @@ class Lane:
                 if error.code != "quarantined":
                     return sent  # no room, or closing: when what was sent is settled, again
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of(error, "evaluate"))
+                await self.session.bury(delivery, fault_of(error, "evaluate"))
                 continue
             self.waiting.popleft()
             sent.append(Sent(delivery, batch, receipt))
@@ -183,13 +182,13 @@ class Lane:
                 answer = await each.receipt.wait()
             except Unavailable as error:
                 if error.code == "quarantined":
-                    await self._bury(each.delivery, fault_of(error, "evaluate"))
+                    await self.session.bury(each.delivery, fault_of(error, "evaluate"))
                 else:
                     failed.append(attrs.evolve(each.delivery, before=each.delivery.before + 1))
             except Overloaded as error:  # more new days than the tenant may open now
-                await self._bury(each.delivery, fault_of(error, "validate"))
+                await self.session.bury(each.delivery, fault_of(error, "validate"))
             except AtalaiaError as error:
-                await self._bury(each.delivery, fault_of(error, "store"))
+                await self.session.bury(each.delivery, fault_of(error, "store"))
             else:
                 await self._stored(each, answer)
         return failed
@@ -202,7 +201,9 @@ class Lane:
         if refused:
             rest = rest_of(each.delivery.message, each.batch, {r.index for r in refused})
             letter = attrs.evolve(each.delivery, message=rest)
-            await self._write_letter(letter, fault_of_rows(refused, "validate"))
+            await self.session.bury(letter, fault_of_rows(refused, "validate"), "stored")
+        else:
+            self.session.done(each.delivery, "stored")
         log.debug(
             "delivery_settled",
             tenant_no=self.tenant_no,
@@ -210,15 +211,6 @@ class Lane:
             duplicates=answer.duplicates,
             rejected=len(answer.rejects),
         )
-        self.session.done(each.delivery, "stored")
-
-    async def _bury(self, delivery: Delivery, fault: Fault) -> None:
-        await self._write_letter(delivery, fault)
-        self.session.done(delivery, "poison")
-
-    async def _write_letter(self, delivery: Delivery, fault: Fault) -> None:
-        tenant_id = parse_address(delivery.message.routing_key).tenant_id
-        await self.session.bury(delivery.message, fault, tenant_id, delivery.before + 1)
 
     async def _hold(self, *, failed: bool) -> None:
         """Wait before the next wave; give the session up when that has lasted."""

@@ -16,8 +16,13 @@ class AmqpLimits:
     queue_bytes: int = 16 * MIB  # of each of them, or one message that is larger
     max_body_bytes: int = 8 * MIB
     max_rows: int = 50_000
-    poison_per_minute: int = 100  # beyond it something is wrong with us, not with a message
+    poison_per_minute: int = 100  # beyond it something is wrong with us, not with a message,
+    poison_share: float = 0.5  # when so much of what comes is poison
     poison_per_tenant: int = 25  # of them; the rest of a tenant's does not stop the others
+    poison_pause_s: float = 120.0  # until it is tried again
+    letters_per_hour: int = 10_000  # of each tenant, whose letters shall not fill their queue:
+    letter_bytes_per_hour: int = 64 * MIB  # it has 1 GiB
+    letters_kept: int = 4  # of each tenant, unacknowledged, while their queue takes none
     # Unacknowledged messages are let go long before the broker's acknowledgement timeout
     # (30 minutes) closes the channel; an outage costs one delivery of the limit.
     hold_s: float = 300.0
