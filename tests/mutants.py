@@ -678,6 +678,17 @@ MUTANTS = (
         "tests/amqp/test_quotas.py::test_a_full_queue_for_later_holds_up_nobody",
     ),
     Mutant(
+        "longer-than-the-broker-takes", "1 durable, 4 apart", "amqp/columns.py",
+        "if len(whole) <= max_bytes or len(batch) == 1:", "if True:",
+        "tests/amqp/test_publisher.py::"
+        "test_a_batch_written_anew_is_taken_however_long_it_becomes",
+    ),
+    Mutant(
+        "letters-longer-than-the-broker-takes", "4 apart", "amqp/messages.py",
+        "if len(data) > max_bytes:", "if False:",
+        "tests/amqp/test_pure.py::test_a_letter_is_never_larger_than_the_broker_takes",
+    ),
+    Mutant(
         "a-removed-sensor-keeps-its-alerts", "6 one fold", "engine/registrar.py",
         "        closings = state.rules.forsake(slot, arrived=arrived, reason=\"sensor_deleted\")",
         "        closings = ()",
