@@ -28,8 +28,14 @@ class AmqpLimits:
     hold_s: float = 300.0
     # What was put off and fetched is given back when the quota takes longer: the broker does not
     # wait for ever for an acknowledgement.
+    turn_s: float = 20.0  # waited for before it is said: longer than a lost connection keeps it
     put_off_s: float = 30.0
+    # What the engine does not take now, for reasons of the tenant's alone, is tried for so long.
+    not_now_s: float = 3600.0
+    not_now_first_s: float = 1.0  # between two tries
+    not_now_last_s: float = 20.0
     fetch: int = 8  # messages from there at once, of each such tenant
+    fetch_bytes: int = 64 * MIB  # of those, over all tenants; one of them may have a quarter
     first_retry_s: float = 0.05
     last_retry_s: float = 5.0
     reconnect_s: float = 2.0
