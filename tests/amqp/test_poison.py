@@ -266,7 +266,7 @@ async def test_a_tenant_that_crashes_us_goes_to_the_letters_and_leaves_the_other
             plain(bad, body(row(START_MS, 666))),
             plain(good, body(row(START_MS + 1, 2))),
         )
-        async with road.consumer():
+        async with road.consumer(attrs.evolve(QUICK, not_now_s=0.0)):  # when patience has ended
             await road.holds(2)
 
             async def buried() -> bool:

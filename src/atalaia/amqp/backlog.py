@@ -5,6 +5,7 @@ While there are any, whatever else comes of the tenant goes behind them.
 """
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -37,6 +38,7 @@ class Backlog:
     tenant_no: TenantNo
     stored: int = 0
     arriving: deque[Delivery] = attrs.field(factory=deque)
+    refused_since: float | None = None  # until when the engine took what the tenant sends
     _bytes: deque[int] = attrs.field(factory=deque)  # of those stored, the last ones
     made: bool = False  # the queue is there
     _putting: bool = False
@@ -136,7 +138,8 @@ class Backlog:
         if not self._said_full:
             log.error("queue_for_later_full", tenant_id=str(self.tenant_id))
             self._said_full = True
-        await self.session.bury(self.arriving.popleft(), _FULL, "no room")
+        first = self.arriving.popleft()
+        await self.session.bury(first, _FULL, partial(self.session.done, first, "no room"))
         return 1
 
 

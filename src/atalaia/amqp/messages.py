@@ -121,6 +121,14 @@ def parse_address(routing_key: str) -> Address:
         ) from error
 
 
+def tenant_of(message: Message) -> UUID | None:
+    """Whose it is; None: nobody's."""
+    try:
+        return parse_address(message.routing_key).tenant_id
+    except Invalid:
+        return None
+
+
 def to_body(message: Message, address: Address, max_rows: int) -> Body:
     """As the HTTP face has it. Raises Invalid for a header that it would refuse."""
     precision = message.headers.get(PRECISION, "ms")

@@ -23,7 +23,7 @@ from atalaia.amqp.later import Later
 from atalaia.amqp.letters import Letters
 from atalaia.amqp.limits import AmqpLimits, backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
-from atalaia.amqp.messages import Delivery, Fault, Message, fault_of, parse_address
+from atalaia.amqp.messages import Delivery, Fault, fault_of, parse_address, tenant_of
 from atalaia.amqp.outlet import Outlet
 from atalaia.amqp.poison import LetterShare, PoisonCount
 from atalaia.amqp.tenants import Tenants
@@ -63,7 +63,7 @@ class Session:
     limits: AmqpLimits
     poison: PoisonCount
     share: LetterShare
-    leaving: bool = False
+    _left: trio.Event = attrs.field(factory=trio.Event)
     _end: End = End.LEFT
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -107,7 +107,7 @@ class Session:
                 async with trio.open_nursery() as lanes:
                     self._beside = lanes
                     with self._reading:
-                        await self._find_backlogs()
+                        await self._begin()
                         await self._read()
                     lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
                 self._scope.cancel()
@@ -115,9 +115,18 @@ class Session:
             await self._send_acks()
         return self._end
 
+    @property
+    def leaving(self) -> bool:
+        return self._left.is_set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Or until we leave."""
+        with trio.move_on_after(seconds):
+            await self._left.wait()
+
     def leave(self) -> None:
         """Take no more; what the engine has is waited for and acknowledged."""
-        self.leaving = True
+        self._left.set()
         self._reading.cancel()
 
     def end(self, why: End) -> None:
@@ -166,13 +175,15 @@ class Session:
         self._done.append(delivery.tag)
         self._some_done.set()
 
-    async def bury(self, delivery: Delivery, fault: Fault, result: str = "poison") -> None:
+    async def bury(
+        self, delivery: Delivery, fault: Fault, done: Callable[[], None] | None = None
+    ) -> None:
         """Done when a dead letter is confirmed, which is not waited for while none is taken.
 
         Ends the session when there is too much of it.
         """
-        message, tenant_id = delivery.message, _blamed(delivery.message)
-        done = partial(self.done, delivery, result)
+        message, tenant_id = delivery.message, tenant_of(delivery.message)
+        done = done or partial(self.done, delivery, "poison")
         await self._letters.bury(message, fault, tenant_id, delivery.before + 1, done)
         if self.poison.add(tenant_id, fault.reason, trio.current_time()):
             log.error(
@@ -182,7 +193,7 @@ class Session:
             )
             self.end(End.POISON)
 
-    async def _find_backlogs(self) -> None:
+    async def _begin(self) -> None:
         """What was put off in an earlier life goes before what comes now."""
         try:
             await self.bridge.call(self.feed.turn_aio)
@@ -270,10 +281,3 @@ class Session:
         except (BrokerUnavailable, OSError) as error:
             log.warning("broker_lost", error=str(error))
             self.end(End.LOST)
-
-
-def _blamed(message: Message) -> UUID | None:
-    """Whose it is; None: nobody's."""
-    with suppress(Invalid):
-        return parse_address(message.routing_key).tenant_id
-    return None
