@@ -689,6 +689,22 @@ MUTANTS = (
         "tests/amqp/test_pure.py::test_a_letter_is_never_larger_than_the_broker_takes",
     ),
     Mutant(
+        "not-now-is-never", "1 durable", "amqp/lane.py",
+        "patient = now - backlog.refused_since < self.session.limits.not_now_s", "patient = False",
+        "tests/amqp/test_not_now.py::"
+        "test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later",
+    ),
+    Mutant(
+        "fetched-without-a-bound-of-bytes", "5 bounded", "amqp/fetched.py",
+        "return not self.held or (fits and self.held + size <= self.limit)", "return True",
+        "tests/amqp/test_quotas.py::test_what_is_fetched_is_bounded_over_all_tenants",
+    ),
+    Mutant(
+        "no-turn-and-ready", "1 durable", "amqp/turn.py",
+        "    session.complain(TURN, TROUBLE)\n", "",
+        "tests/amqp/test_faults.py::test_an_engine_that_waits_for_its_turn_says_so",
+    ),
+    Mutant(
         "a-removed-sensor-keeps-its-alerts", "6 one fold", "engine/registrar.py",
         "        closings = state.rules.forsake(slot, arrived=arrived, reason=\"sensor_deleted\")",
         "        closings = ()",

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.messages import Delivery
-from atalaia.amqp.topology import MIB, Topology, queue_key
+from atalaia.amqp.topology import MIB, TURN, Topology, queue_key
 from atalaia.amqp.wiring import incoming
 from atalaia.engine.limits import EngineLimits
 from atalaia.ports import StoreUnavailable
@@ -241,3 +241,21 @@ async def test_large_messages_are_held_by_their_bytes(broker: Node, road: Road) 
         assert await wide.waiting() == 0
         assert await wide.letters() == []
     assert await late(road) == 0
+
+
+async def test_an_engine_that_waits_for_its_turn_says_so(road: Road) -> None:
+    """Whoever empties that queue by mistake finds out by readiness, and what puts it right."""
+    vhost = road.amqp_url.rsplit("/", 1)[1]
+    path = f"/api/queues/{vhost}/{TURN}/contents"
+    await trio.to_thread.run_sync(road.broker.api, "DELETE", path)
+    await road.publish(plain(await road.tenant_id(), body(0)))
+    async with road.consumer(attrs.evolve(QUICK, turn_s=1.0)) as consumer:
+
+        async def said() -> bool:
+            return consumer.check().startswith("no_turn: ")
+
+        await until(said)
+        assert "atalaia broker setup" in consumer.check()
+        await road.setup()
+        await road.holds(1)
+        assert consumer.check() == "ok"

@@ -27,6 +27,7 @@ from atalaia.amqp.messages import Delivery, Fault, fault_of, parse_address, tena
 from atalaia.amqp.outlet import Outlet
 from atalaia.amqp.poison import LetterShare, PoisonCount
 from atalaia.amqp.tenants import Tenants
+from atalaia.amqp.turn import wait_for_turn
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
 from atalaia.engine.engine import Gate
@@ -196,7 +197,7 @@ class Session:
     async def _begin(self) -> None:
         """What was put off in an earlier life goes before what comes now."""
         try:
-            await self.bridge.call(self.feed.turn_aio)
+            await wait_for_turn(self)
             found = await self.bridge.call(self.later.find_aio)
         except (BrokerUnavailable, BrokerRefused, OSError) as error:
             log.warning("broker_lost", error=told(error))
