@@ -59,7 +59,7 @@ async def test_a_tenant_in_quarantine_waits_in_a_queue_of_its_own(
     database_url: str, amqp_url: str, broker: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others of its shard are stored meanwhile, and its own when it is over: all, in order."""
-    limits = EngineLimits(crashes=1, quarantine_s=4)
+    limits = EngineLimits(crashes=1, quarantine_s=6)
     async with open_stack(database_url, limits=limits) as stack:
         road = Road(stack, amqp_url, broker)
         await road.setup()
@@ -74,7 +74,7 @@ async def test_a_tenant_in_quarantine_waits_in_a_queue_of_its_own(
         monkeypatch.setattr(TenantActor, "_admit", crashing)
         good = await road.tenant_id()
         bad = await road.tenant_id(await make_tenant(stack.bridge, database_url, "bad"))
-        async with road.consumer(PATIENT):
+        async with road.consumer(attrs.evolve(PATIENT, in_hand_s=0.5)):
             await road.publish(
                 *(plain(bad, json.dumps(row(START_MS + n, 666)).encode()) for n in range(40)),
                 *(plain(good, json.dumps(row(START_MS + n, 1)).encode()) for n in range(5)),

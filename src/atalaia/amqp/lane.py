@@ -61,6 +61,7 @@ class Lane:
     _failing_since: float | None = None
     _paying: bool = False
     _paid_off_at: float = 0.0  # when the debts of the quota will be
+    _fetched_at: float = 0.0
     _not_now: bool = False  # something of the last wave was refused for now
 
     def add(self, delivery: Delivery) -> None:
@@ -94,6 +95,7 @@ class Lane:
         if not self.waiting and self.backlog.stored:
             try:
                 self.waiting.extend(await self.backlog.fetch(self.session.limits.fetch))
+                self._fetched_at = trio.current_time()
             except (BrokerUnavailable, OSError) as error:
                 log.warning("broker_lost", error=told(error))
                 self.session.end_lost()
@@ -105,14 +107,17 @@ class Lane:
         if self.backlog.empty:
             self._put_off()
         elif self._is_long() and self.waiting and all(each.fetched for each in self.waiting):
-            # The broker does not wait for ever for an acknowledgement.
-            await self.session.give_back(self.backlog, list(self.waiting))
-            self.waiting.clear()
+            await self._give_back()
         self._paying = True
         while not self.session.leaving and self._debt_s(quota) > 0:
             await trio.sleep(min(self._debt_s(quota), limits.last_retry_s))
             quota = await self.session.tenants.quota(self.tenant_no)
         self._paying = False
+
+    async def _give_back(self) -> None:
+        """The broker does not wait for ever for an acknowledgement."""
+        await self.session.give_back(self.backlog, list(self.waiting))
+        self.waiting.clear()
 
     def _put_off(self) -> None:
         """What waits goes to the tenant's queue, all of it: what went back to the shard when we are
@@ -249,6 +254,8 @@ class Lane:
         limits = self.session.limits
         if self.backlog.empty:
             self._put_off()
+        elif self.waiting and trio.current_time() - self._fetched_at > limits.in_hand_s:
+            await self._give_back()
         self._paying = True
         pause_s = min(limits.not_now_last_s, limits.not_now_first_s * 2 ** min(self._tries, 16))
         self._tries += 1

@@ -34,6 +34,7 @@ class AmqpLimits:
     not_now_s: float = 3600.0
     not_now_first_s: float = 1.0  # between two tries
     not_now_last_s: float = 20.0
+    in_hand_s: float = 600.0  # then what was fetched is given back, at one of its deliveries
     fetch: int = 8  # messages from there at once, of each such tenant
     fetch_bytes: int = 64 * MIB  # of those, over all tenants; one of them may have a quarter
     first_retry_s: float = 0.05
