@@ -604,7 +604,8 @@ MUTANTS = (
     ),
     Mutant(
         "the-role-http-answers-before-the-confirmation", "1 durable", "amqp/publisher.py",
-        "                await receipt.wait()\n", "                await trio.sleep(0)\n",
+        "await self._send_one(message, deadline).wait()",
+        "await trio.sleep(self._send_one(message, deadline).failed)",
         "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
@@ -698,6 +699,11 @@ MUTANTS = (
         "fetched-without-a-bound-of-bytes", "5 bounded", "amqp/fetched.py",
         "return not self.held or (fits and self.held + size <= self.limit)", "return True",
         "tests/amqp/test_quotas.py::test_what_is_fetched_is_bounded_over_all_tenants",
+    ),
+    Mutant(
+        "another-consumes-and-ready", "1 durable", "amqp/watch.py",
+        "for name in now - starved:", "for name in ():",
+        "tests/amqp/test_faults.py::test_a_queue_that_another_consumes_is_named",
     ),
     Mutant(
         "no-turn-and-ready", "1 durable", "amqp/turn.py",

@@ -44,7 +44,8 @@ class Feed:
     _channel: AbstractChannel
     _waiting: deque[Delivery] = attrs.field(factory=deque)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _windows: list[Window] = attrs.field(factory=list)
+    _windows: dict[str, Window] = attrs.field(factory=dict)
+    _arrived: dict[str, int] = attrs.field(factory=dict)  # at the last look
     _given_back: list[int] = attrs.field(factory=list)
     _broken: bool = False
     _has_turn: bool = False
@@ -53,7 +54,7 @@ class Feed:
     @property
     def held_bytes(self) -> int:
         """Of bodies, over all queues but those for later."""
-        return sum(window.held for window in self._windows)
+        return sum(window.held for window in self._windows.values())
 
     @property
     def fetched_bytes(self) -> int:
@@ -98,7 +99,7 @@ class Feed:
             for tag, multiple in acks[:-1]:
                 await driver.basic_ack(tag, multiple, wait=False)
             await driver.basic_ack(*acks[-1])  # the last one has left when this returns
-            for window in self._windows:
+            for window in self._windows.values():
                 for tag, multiple in acks:
                     window.gone(tag, before_too=multiple)
                 await self._ask_again_aio(window)
@@ -173,14 +174,30 @@ class Feed:
         except DRIVER_ERRORS as error:
             translate(error)
 
+    async def starved_aio(self) -> list[str]:
+        """Queues in which messages wait, of which nothing is with us and nothing has come since the
+        last look. Raises BrokerUnavailable.
+        """
+        starved = []
+        try:
+            async with self._connection.channel() as channel:
+                for name, window in self._windows.items():
+                    queue = await channel.declare_queue(name, passive=True)
+                    waits = bool(queue.declaration_result.message_count)
+                    if waits and window.idle and self._arrived.get(name) == window.arrived:
+                        starved.append(name)
+                    self._arrived[name] = window.arrived
+        except DRIVER_ERRORS as error:
+            translate(error)
+        return starved
+
     async def close_aio(self) -> None:
         """What was not acknowledged goes back to its queue, in its place."""
         await close_aio(self._connection)
 
     async def consume_aio(self, name: str) -> None:
         """Take what comes of a queue, bounded in bytes."""
-        window = Window(self.queue_bytes)
-        self._windows.append(window)
+        window = self._windows[name] = Window(self.queue_bytes)
 
         async def receive_aio(message: AbstractIncomingMessage) -> None:
             self._hand_over(window.arrive(incoming(message)))

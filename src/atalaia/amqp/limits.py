@@ -29,6 +29,7 @@ class AmqpLimits:
     # What was put off and fetched is given back when the quota takes longer: the broker does not
     # wait for ever for an acknowledgement.
     turn_s: float = 20.0  # waited for before it is said: longer than a lost connection keeps it
+    look_s: float = 15.0  # whether queues give what waits in them
     put_off_s: float = 30.0
     # What the engine does not take now, for reasons of the tenant's alone, is tried for so long.
     not_now_s: float = 3600.0

@@ -28,6 +28,7 @@ from atalaia.amqp.outlet import Outlet
 from atalaia.amqp.poison import LetterShare, PoisonCount
 from atalaia.amqp.tenants import Tenants
 from atalaia.amqp.turn import wait_for_turn
+from atalaia.amqp.watch import watch_queues
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
 from atalaia.engine.engine import Gate
@@ -105,6 +106,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._acknowledge)
                 nursery.start_soon(self._letters.run)
+                nursery.start_soon(self._watch)
                 async with trio.open_nursery() as lanes:
                     self._beside = lanes
                     with self._reading:
@@ -193,6 +195,13 @@ class Session:
                 again_in_s=self.limits.poison_pause_s,
             )
             self.end(End.POISON)
+
+    async def _watch(self) -> None:
+        try:
+            await watch_queues(self)
+        except (BrokerUnavailable, BrokerRefused, OSError) as error:
+            log.warning("broker_lost", error=told(error))
+            self.end(End.LOST)
 
     async def _begin(self) -> None:
         """What was put off in an earlier life goes before what comes now."""
