@@ -621,7 +621,7 @@ MUTANTS = (
     ),
     Mutant(
         "letter-not-confirmed", "1 durable", "amqp/letters.py",
-        "        if self._fate is not Fate.CONFIRMED:\n", "        if self._fate is None:\n",
+        "if fate is not Fate.CONFIRMED:", "if fate is None:",
         "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
     ),
     Mutant(

@@ -176,7 +176,7 @@ async def test_a_full_queue_of_letters_stops_nobody_and_is_said(road: Road) -> N
     readiness says what to do, and what was kept is a letter when there is room again."""
     with road.broker.vhost() as url:
         narrow = Road(road.stack, url, road.broker)
-        await narrow.setup(Topology(shards=1, shard_bytes=8 * MIB, dead_bytes=10_000))
+        await narrow.setup(Topology(shards=1, shard_bytes=8 * MIB, dead_bytes=40_000))
         key = await make_tenant(road.stack.bridge, road.stack.database_url, "other")
         noisy, other = await road.tenant_id(), await road.tenant_id(key)
         async with narrow.consumer() as consumer:
@@ -203,9 +203,13 @@ async def test_without_a_queue_for_dead_letters_poison_is_held(road: Road) -> No
     await trio.to_thread.run_sync(road.broker.api, "DELETE", path)
     await road.publish(plain(await road.tenant_id(), b"{"))
     with trio.CancelScope() as killed:
-        async with road.consumer(QUICK):
-            await road.until_waiting(0)
-            await trio.sleep(0.3)
+        async with road.consumer(QUICK) as consumer:
+
+            async def said() -> bool:
+                return consumer.check() == "dead_letters_missing: run atalaia broker setup"
+
+            await until(said)
+            assert await road.waiting() == 0
             killed.cancel()
     await road.until_waiting(1)
     await road.setup()

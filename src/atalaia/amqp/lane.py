@@ -232,6 +232,8 @@ class Lane:
             await self.session.bury(letter, fault, (lambda: None) if soon else done)
         elif not soon:
             done()
+        if not never:
+            self.session.poison.good(trio.current_time())
         if not soon:
             self.backlog.refused_since = None
             return []

@@ -59,12 +59,12 @@ class Letters:
     _waiting: deque[Waiting] = attrs.field(factory=deque)
     _kept: Counter[UUID | None] = attrs.field(factory=Counter)
     _some: trio.Event = attrs.field(factory=trio.Event)
-    _fate: Fate = Fate.CONFIRMED
+    _why: Fate = Fate.UNKNOWN  # the last was not confirmed
 
     @property
     def trouble(self) -> str | None:
         """For readiness: why letters wait, and what to do about it."""
-        return _STATE[self._fate] if self._waiting and self._fate in _STATE else None
+        return _STATE[self._why] if self._waiting else None
 
     async def bury(
         self,
@@ -85,7 +85,7 @@ class Letters:
         if not self._waiting and await self._publish(each):
             return
         if not promised and self._kept[tenant_id] >= self.limits.letters_kept:
-            self._drop(letter, fault, tenant_id, _ADVICE.get(self._fate, "others wait"))
+            self._drop(letter, fault, tenant_id, _ADVICE[self._why])
             done()
             return
         self._kept[tenant_id] += 1
@@ -106,17 +106,18 @@ class Letters:
                 self._kept += Counter()  # without what is at zero
                 tries = 0
                 continue
-            log.error("dead_letter_not_taken", fate=self._fate.value, advice=_ADVICE[self._fate],
+            log.error("dead_letter_not_taken", fate=self._why.value, advice=_ADVICE[self._why],
                       waiting=len(self._waiting))  # fmt: skip
             tries += 1
             await trio.sleep(backoff_s(tries, self.limits.first_retry_s, self.limits.last_retry_s))
 
     async def _publish(self, each: Waiting) -> bool:
         """Whether it is confirmed."""
-        (self._fate,) = await self.bridge.call(
+        (fate,) = await self.bridge.call(
             self.outlet.publish_aio, [each.letter], self.limits.publish_s
         )
-        if self._fate is not Fate.CONFIRMED:
+        if fate is not Fate.CONFIRMED:
+            self._why = fate
             if self.outlet.lost:
                 self.lost()
             return False
