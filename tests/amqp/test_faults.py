@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import aio_pika
 import attrs
@@ -68,11 +69,19 @@ async def test_a_consumer_killed_before_the_commit_gets_its_messages_again(road:
     async with road.consumer():
         await road.holds(1)
     await road.publish(*(plain(tenant, body(n)) for n in range(1, 21)))
+    tenant_no = await road.stack.queries.find_tenant(UUID(tenant))
+    assert tenant_no is not None
+
+    async def handed_over() -> bool:
+        return road.stack.gate.status(tenant_no).unsettled_rows > 0
+
     async with road.locked():
         with trio.CancelScope() as killed:
             async with road.consumer() as consumer:
                 await road.until_waiting(20 - QUICK.prefetch)
                 assert consumer.check() == "ok"
+                await until(handed_over)
+                await trio.sleep(0.3)  # an acknowledgement would be on its way by now
                 killed.cancel()
         await road.until_waiting(20)  # all of them went back
     async with road.consumer():
