@@ -586,6 +586,17 @@ MUTANTS = (
         "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
     ),
     Mutant(
+        "what-another-has-in-hand-is-deleted", "1 durable", "amqp/later.py",
+        "if state == (0, 0):", "if not state[0]:",
+        "tests/amqp/test_later.py::test_what_another_connection_has_in_hand_is_not_deleted",
+    ),
+    Mutant(
+        "a-device-says-which-message-it-is", "4 apart", "amqp/messages.py",
+        "OURS_ALONE = {MESSAGE_ID, PAID, FIRST_SEEN, REASON, STAGE, EXC_CLASS, DETAIL, ATTEMPTS}",
+        "OURS_ALONE = {PAID}",
+        "tests/amqp/test_forged.py::test_a_devices_word_for_itself_counts_nothing",
+    ),
+    Mutant(
         "what-was-put-off-is-overtaken", "3 restart, 6 one fold", "amqp/lane.py",
         "if not self.backlog.empty:", "if False:",
         "tests/amqp/test_quotas.py::test_what_was_put_off_is_found_again_and_goes_first",
@@ -603,7 +614,8 @@ MUTANTS = (
     ),
     Mutant(
         "the-role-http-answers-before-the-confirmation", "1 durable", "amqp/publisher.py",
-        "                await receipt.wait()\n", "                await trio.sleep(0)\n",
+        "await self._send_one(message, deadline).wait()",
+        "await trio.sleep(self._send_one(message, deadline).failed)",
         "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
@@ -618,8 +630,8 @@ MUTANTS = (
         "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
-        "letter-not-confirmed", "1 durable", "amqp/session.py",
-        "            if fate is Fate.CONFIRMED:\n", "            if fate is not None:\n",
+        "letter-not-confirmed", "1 durable", "amqp/letters.py",
+        "if fate is not Fate.CONFIRMED:", "if fate is None:",
         "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
     ),
     Mutant(
@@ -649,6 +661,64 @@ MUTANTS = (
         "one-tenants-poison-stops-all", "4 apart", "amqp/poison.py",
         "self.per_minute + 1 if tenant_id is None else self.per_tenant", "self.per_minute + 1",
         "tests/amqp/test_poison.py::test_one_tenants_poison_does_not_stop_the_others",
+    ),
+    Mutant(
+        "wrong-clocks-stop-all", "4 apart", "amqp/poison.py",
+        "if reason in OF_ITS_DATA:", "if False:",
+        "tests/amqp/test_poison.py::test_clocks_that_are_wrong_stop_nobody",
+    ),
+    Mutant(
+        "few-that-are-poison-stop-all", "4 apart", "amqp/poison.py",
+        " and poison > self.share * (poison + good)", "",
+        "tests/amqp/test_pure.py::test_poison_is_too_much_when_it_is_most_of_what_comes",
+    ),
+    Mutant(
+        "letters-without-a-share", "4 apart, 5 bounded", "amqp/letters.py",
+        "if not promised and not self.share.allows(", "if False and not self.share.allows(",
+        "tests/amqp/test_poison.py::test_a_tenants_share_of_the_letters_bounds_what_is_kept",
+    ),
+    Mutant(
+        "a-full-queue-of-letters-stops-all", "4 apart", "amqp/letters.py",
+        "if not promised and self._kept[tenant_id] >= self.limits.letters_kept:", "if False:",
+        "tests/amqp/test_poison.py::test_a_full_queue_of_letters_stops_nobody_and_is_said",
+    ),
+    Mutant(
+        "a-full-queue-for-later-stops-all", "4 apart", "amqp/backlog.py",
+        "            return await self._bury_first()\n        messages",
+        "            return 0\n        messages",
+        "tests/amqp/test_quotas.py::test_a_full_queue_for_later_holds_up_nobody",
+    ),
+    Mutant(
+        "longer-than-the-broker-takes", "1 durable, 4 apart", "amqp/columns.py",
+        "if len(whole) <= max_bytes or len(batch) == 1:", "if True:",
+        "tests/amqp/test_publisher.py::"
+        "test_a_batch_written_anew_is_taken_however_long_it_becomes",
+    ),
+    Mutant(
+        "letters-longer-than-the-broker-takes", "4 apart", "amqp/messages.py",
+        "if len(data) > max_bytes:", "if False:",
+        "tests/amqp/test_pure.py::test_a_letter_is_never_larger_than_the_broker_takes",
+    ),
+    Mutant(
+        "not-now-is-never", "1 durable", "amqp/lane.py",
+        "patient = now - backlog.refused_since < self.session.limits.not_now_s", "patient = False",
+        "tests/amqp/test_not_now.py::"
+        "test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later",
+    ),
+    Mutant(
+        "fetched-without-a-bound-of-bytes", "5 bounded", "amqp/fetched.py",
+        "return not self.held or (fits and self.held + size <= self.limit)", "return True",
+        "tests/amqp/test_quotas.py::test_what_is_fetched_is_bounded_over_all_tenants",
+    ),
+    Mutant(
+        "another-consumes-and-ready", "1 durable", "amqp/watch.py",
+        "for name in now - starved:", "for name in ():",
+        "tests/amqp/test_faults.py::test_a_queue_that_another_consumes_is_named",
+    ),
+    Mutant(
+        "no-turn-and-ready", "1 durable", "amqp/turn.py",
+        "    session.complain(TURN, TROUBLE)\n", "",
+        "tests/amqp/test_faults.py::test_an_engine_that_waits_for_its_turn_says_so",
     ),
     Mutant(
         "a-removed-sensor-keeps-its-alerts", "6 one fold", "engine/registrar.py",

@@ -50,6 +50,7 @@ async def test_setup_says_what_stands_and_what_stands_in_the_way(
         assert code == 0, first
         assert "tenants over 2 queues" in first
         assert "256 MiB each" in first
+        assert "queue atalaia.turn: one message" in first
         code, again = await command("broker", "setup", "--shards", 2, url=url)
         assert code == 0
         assert "which were there" in again

@@ -1,21 +1,24 @@
 """Whatever breaks on the way: nothing that was answered is lost, nothing is stored twice."""
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
+from uuid import UUID
 
+import aio_pika
 import attrs
 import pytest
 import trio
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.messages import Delivery
-from atalaia.amqp.topology import MIB, Topology, queue_key
+from atalaia.amqp.topology import MIB, READINGS, TURN, Topology, queue_key
 from atalaia.amqp.wiring import incoming
 from atalaia.engine.limits import EngineLimits
 from atalaia.ports import StoreUnavailable
-from tests.amqp.stack import QUICK, Road, plain, ready, until
+from tests.amqp.stack import QUICK, SMALL, Road, plain, ready, until
 from tests.broker import Node
 from tests.stack import START_MS, make_tenant, open_stack, row
 
@@ -66,11 +69,19 @@ async def test_a_consumer_killed_before_the_commit_gets_its_messages_again(road:
     async with road.consumer():
         await road.holds(1)
     await road.publish(*(plain(tenant, body(n)) for n in range(1, 21)))
+    tenant_no = await road.stack.queries.find_tenant(UUID(tenant))
+    assert tenant_no is not None
+
+    async def handed_over() -> bool:
+        return road.stack.gate.status(tenant_no).unsettled_rows > 0
+
     async with road.locked():
         with trio.CancelScope() as killed:
             async with road.consumer() as consumer:
                 await road.until_waiting(20 - QUICK.prefetch)
                 assert consumer.check() == "ok"
+                await until(handed_over)
+                await trio.sleep(0.3)  # an acknowledgement would be on its way by now
                 killed.cancel()
         await road.until_waiting(20)  # all of them went back
     async with road.consumer():
@@ -241,3 +252,54 @@ async def test_large_messages_are_held_by_their_bytes(broker: Node, road: Road) 
         assert await wide.waiting() == 0
         assert await wide.letters() == []
     assert await late(road) == 0
+
+
+async def test_an_engine_that_waits_for_its_turn_says_so(road: Road) -> None:
+    """Whoever empties that queue by mistake finds out by readiness, and what puts it right."""
+    vhost = road.amqp_url.rsplit("/", 1)[1]
+    path = f"/api/queues/{vhost}/{TURN}/contents"
+    await trio.to_thread.run_sync(road.broker.api, "DELETE", path)
+    await road.publish(plain(await road.tenant_id(), body(0)))
+    async with road.consumer(attrs.evolve(QUICK, turn_s=1.0)) as consumer:
+
+        async def said() -> bool:
+            return consumer.check().startswith("no_turn: ")
+
+        await until(said)
+        assert "atalaia broker setup" in consumer.check()
+        await road.setup()
+        await road.holds(1)
+        assert consumer.check() == "ok"
+
+
+async def test_a_queue_that_another_consumes_is_named(road: Road) -> None:
+    """It gives the engine nothing and no error: readiness says which it is, until that ends."""
+    tenant = await road.tenant_id()
+    name = f"{READINGS}.{queue_key(tenant, SMALL.shards)}"
+
+    async def consume_aio() -> AbstractConnection:
+        connection = await aio_pika.connect(road.amqp_url)
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=1)
+        queue = await channel.declare_queue(name, passive=True)
+        await queue.consume(asyncio.Queue[object]().put)
+        return connection
+
+    async def close_aio(connection: AbstractConnection) -> None:
+        await connection.close()
+
+    other = await road.stack.bridge.call(consume_aio)
+    await road.publish(*(plain(tenant, body(n)) for n in range(5)))
+    async with road.consumer(attrs.evolve(QUICK, look_s=0.5)) as consumer:
+
+        async def said() -> bool:
+            return consumer.check() == f"not_delivered: something else consumes {name}"
+
+        await until(said)
+        await road.stack.bridge.call(close_aio, other)
+        await road.holds(5)
+
+        async def passed() -> bool:
+            return consumer.check() == "ok"
+
+        await until(passed)

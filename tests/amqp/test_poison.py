@@ -2,19 +2,23 @@
 
 import json
 
+import attrs
 import pytest
 import trio
 
+from atalaia.amqp.dead_letters import Selection, drop_aio
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.topology import DEAD, MIB, Topology
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import Submission
 from atalaia.engine.tenant import TenantActor
+from atalaia.telemetry.metrics import REGISTRY
 from tests.amqp.stack import QUICK, Road, plain, until
 from tests.broker import Node
 from tests.stack import NOW_MS, START_MS, make_tenant, open_stack, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
+DROPPED = "atalaia_dead_letters_dropped_total"
 NOBODY = "01990000-0000-7000-8000-00000000dead"
 
 
@@ -113,6 +117,86 @@ async def test_one_tenants_poison_does_not_stop_the_others(road: Road) -> None:
         assert consumer.check() == "ok"
 
 
+async def test_clocks_that_are_wrong_stop_nobody(road: Road) -> None:
+    """Of many tenants' devices: the readings of the others are stored, beside the letters."""
+    tenants = [
+        await road.tenant_id(await make_tenant(road.stack.bridge, road.stack.database_url, f"t{n}"))
+        for n in range(4)
+    ]
+    limits = AmqpLimits(poison_per_minute=5, poison_per_tenant=2)
+    future = body(row(NOW_MS + 10**9, 9))
+    await road.publish(*(plain(tenant, future) for tenant in tenants for _ in range(5)))
+    async with road.consumer(limits) as consumer:
+        await road.publish(plain(await road.tenant_id(), body(row(START_MS, 1))))
+        await road.holds(1)
+
+        async def buried() -> bool:
+            return len(await road.letters()) == 20
+
+        await until(buried)
+        assert consumer.check() == "ok"
+
+
+async def test_a_stop_ends_by_itself(road: Road) -> None:
+    """After a while it is tried again: what is good by then is stored, without anybody's doing."""
+    limits = AmqpLimits(poison_per_minute=5, poison_per_tenant=2, poison_pause_s=3.0)
+    await road.publish(*(plain("nobody", b"{}") for _ in range(8)))
+    async with road.consumer(limits) as consumer:
+
+        async def stopped() -> bool:
+            return consumer.check() == "stopped"
+
+        await until(stopped)
+        await road.publish(plain(await road.tenant_id(), body(row(START_MS, 1))))
+        await road.holds(1)
+        assert consumer.check() == "ok"
+
+
+async def test_a_tenants_share_of_the_letters_bounds_what_is_kept(road: Road) -> None:
+    """Of one that sends nothing but garbage; another's letter is kept."""
+    limits = attrs.evolve(QUICK, letters_per_hour=3)
+    key = await make_tenant(road.stack.bridge, road.stack.database_url, "other")
+    noisy, other = await road.tenant_id(), await road.tenant_id(key)
+    before = REGISTRY.get_sample_value(DROPPED, {"stage": "parse"}) or 0
+    async with road.consumer(limits) as consumer:
+        await road.publish(*(plain(noisy, b"{") for _ in range(10)), plain(other, b"{"))
+
+        async def buried() -> bool:
+            return len(await road.letters()) == 4
+
+        await until(buried)
+        await road.until_waiting(0)
+        assert consumer.check() == "ok"
+    assert await road.waiting() == 0
+    assert REGISTRY.get_sample_value(DROPPED, {"stage": "parse"}) == before + 7
+
+
+async def test_a_full_queue_of_letters_stops_nobody_and_is_said(road: Road) -> None:
+    """Garbage beyond what is kept of it is dropped; good messages of the same shard are stored;
+    readiness says what to do, and what was kept is a letter when there is room again."""
+    with road.broker.vhost() as url:
+        narrow = Road(road.stack, url, road.broker)
+        await narrow.setup(Topology(shards=1, shard_bytes=8 * MIB, dead_bytes=40_000))
+        key = await make_tenant(road.stack.bridge, road.stack.database_url, "other")
+        noisy, other = await road.tenant_id(), await road.tenant_id(key)
+        before = REGISTRY.get_sample_value(DROPPED, {"stage": "parse"}) or 0
+        async with narrow.consumer() as consumer:
+            junk = b"{" + b"x" * 4_000
+            await narrow.publish(*(plain(noisy, junk) for _ in range(60)))
+            await narrow.publish(*(plain(other, body(row(START_MS + n, n))) for n in range(30)))
+            await narrow.holds(30)
+            assert consumer.check().startswith("dead_letters_full: atalaia dlq")
+            taken = await narrow.stack.bridge.call(drop_aio, url, Selection())
+
+            async def accounted() -> bool:
+                gone = (REGISTRY.get_sample_value(DROPPED, {"stage": "parse"}) or 0) - before
+                there = taken + len(await narrow.letters())
+                return there + gone == 60 and gone > 0 and consumer.check() == "ok"
+
+            await until(accounted)
+        assert await narrow.waiting() == 0
+
+
 async def test_without_a_queue_for_dead_letters_poison_is_held(road: Road) -> None:
     """It is never acknowledged before its letter is confirmed."""
     vhost = road.amqp_url.rsplit("/", 1)[1]
@@ -120,9 +204,13 @@ async def test_without_a_queue_for_dead_letters_poison_is_held(road: Road) -> No
     await trio.to_thread.run_sync(road.broker.api, "DELETE", path)
     await road.publish(plain(await road.tenant_id(), b"{"))
     with trio.CancelScope() as killed:
-        async with road.consumer(QUICK):
-            await road.until_waiting(0)
-            await trio.sleep(0.3)
+        async with road.consumer(QUICK) as consumer:
+
+            async def said() -> bool:
+                return consumer.check() == "dead_letters_missing: run atalaia broker setup"
+
+            await until(said)
+            assert await road.waiting() == 0
             killed.cancel()
     await road.until_waiting(1)
     await road.setup()
@@ -183,7 +271,7 @@ async def test_a_tenant_that_crashes_us_goes_to_the_letters_and_leaves_the_other
             plain(bad, body(row(START_MS, 666))),
             plain(good, body(row(START_MS + 1, 2))),
         )
-        async with road.consumer():
+        async with road.consumer(attrs.evolve(QUICK, not_now_s=0.0)):  # when patience has ended
             await road.holds(2)
 
             async def buried() -> bool:

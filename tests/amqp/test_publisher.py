@@ -1,10 +1,12 @@
 """What the face of the role `http` says when RabbitMQ does not take readings: 503, at once."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -190,3 +192,20 @@ async def test_a_face_starts_before_its_broker(broker: Node, road: Road) -> None
         assert (response.status_code, response.json()["checks"]["broker"]) == (503, "unavailable")
         assert (await client.get("/health/live")).status_code == 200
         assert consumer.check() == "unavailable"
+
+
+async def test_a_batch_written_anew_is_taken_however_long_it_becomes(road: Road) -> None:
+    """One bad row among many long names: more bytes than the broker takes in one message, and no
+    neighbour's connection is closed over it."""
+    rows = [row(START_MS, 1, sensor=f"{'s' * 115}{n:05}") for n in range(45_500)]
+    rows.append(row(START_MS, "x"))
+    body = json.dumps(rows, separators=(",", ":")).encode()
+    limits = attrs.evolve(QUICK, publish_s=10.0)
+    async with road.face(limits) as (client, publisher):
+        await ready(publisher)
+        assert len(body) < 8 * MIB
+        response = await client.post("/v1/readings", content=body)
+        assert response.status_code == 202, response.text
+        assert (response.json()["accepted"], response.json()["rejected_count"]) == (45_500, 1)
+        assert publisher.check() == "ok"
+    assert await road.waiting() == 2

@@ -2,6 +2,7 @@
 poison, what is held."""
 
 import gzip
+import time
 from collections import deque
 from uuid import UUID, uuid4
 
@@ -12,23 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atalaia.amqp.acks import Acks
+from atalaia.amqp.columns import encode_rows, split_rows
 from atalaia.amqp.messages import (
     LINE_PROTOCOL,
     Address,
     Delivery,
     Fault,
     Message,
-    encode_rows,
     parse_address,
     rest_of,
     time_text,
     to_body,
     to_letter,
-    to_message,
+    to_messages,
     to_replay,
 )
 from atalaia.amqp.mqtt import management_url, topic_pattern
-from atalaia.amqp.poison import WINDOW_S, PoisonCount
+from atalaia.amqp.poison import HOUR_S, WINDOW_S, LetterShare, PoisonCount
 from atalaia.amqp.window import Window
 from atalaia.engine.ingest import Body, parse_body
 from atalaia.model.batch import Batch, SeriesName
@@ -114,7 +115,7 @@ def test_rows_written_anew_are_the_same_rows(
     batch = columns(readings)
     wanted = data.draw(st.sets(st.sampled_from(range(len(readings))), min_size=1))
     body = Body(b"", "identity", WireOptions())
-    message = to_message(TENANT, body, batch, 0)
+    (message,) = to_messages(TENANT, body, batch, 0)
     rest = rest_of(message, batch, wanted)
     again = parse_body(to_body(rest, Address(TENANT, None), 50_000), max_bytes=1 << 20)
     assert again.rejects == ()
@@ -124,7 +125,44 @@ def test_rows_written_anew_are_the_same_rows(
         mine = again.idx == place
         kept = list(zip(again.ts[mine].tolist(), again.value[mine].tolist(), strict=True))
         assert kept == [(ts, value) for n, ts, value in expected if n == name]
-    assert encode_rows(batch, np.zeros(len(batch), np.bool_)) == b"[]"
+    assert encode_rows(batch, np.zeros(0, np.int64)) == b"[]"
+
+
+@given(rows, st.integers(60, 400))
+def test_rows_that_are_too_many_bytes_are_split_by_time(
+    readings: list[tuple[SeriesName, int, float]], limit: int
+) -> None:
+    """Each row once, within the limit or alone; no part begins before the end of the one before."""
+    batch = columns(readings)
+    found: list[tuple[SeriesName, int, float]] = []
+    last = 0
+    for data in split_rows(batch, limit):
+        part = parse_body(Body(data, "identity", WireOptions(precision="us")), max_bytes=1 << 20)
+        assert len(data) <= limit or len(part) == 1
+        assert part.ts.min() >= last
+        last = int(part.ts.max())
+        names = [part.names[n] for n in part.idx]
+        found += zip(names, part.ts.tolist(), part.value.tolist(), strict=True)
+    assert sorted(found) == sorted(readings)
+
+
+def test_a_letter_is_never_larger_than_the_broker_takes() -> None:
+    """Rather than that it keeps what came as it came."""
+    data = b'[{"metric":"t","ts":1,"value":1},{"metric":"u","ts":2,"value":1}]'
+    message = Message(f"v1.{TENANT}.{'s' * 100}.readings", data, "", "", {})
+    batch = parse_body(to_body(message, parse_address(message.routing_key), 10), max_bytes=1_000)
+    rest = rest_of(message, batch, {0, 1}, max_bytes=len(data))
+    assert (rest.body, rest.headers) == (data, {})
+    assert len(rest_of(message, batch, {0}, max_bytes=len(data) * 3).body) > len(data)
+
+
+def test_rows_of_many_series_are_written_in_no_time() -> None:
+    """50,000 series are: this was quadratic, and took seconds of everybody's."""
+    names = [SeriesName(f"s{n}", "t") for n in range(50_000)]
+    batch = columns([(name, 1, 1.0) for name in names])
+    began = time.process_time()
+    encode_rows(batch, np.arange(50_000))
+    assert time.process_time() - began < 1.0
 
 
 def test_a_sensor_comes_from_the_topic_never_from_the_payload() -> None:
@@ -145,7 +183,7 @@ def test_a_sensor_comes_from_the_topic_never_from_the_payload() -> None:
 def test_a_letter_is_replayed_as_it_was() -> None:
     """What was said of it is taken off; when it was first seen stays."""
     body = Body(b"[]", "gzip", WireOptions(precision="s", bool_as_number=True))
-    message = to_message(TENANT, body, columns([(SeriesName("s", "t"), 1, 1.0)]), 5)
+    (message,) = to_messages(TENANT, body, columns([(SeriesName("s", "t"), 1, 1.0)]), 5)
     letter = to_letter(message, Fault("bad_json", "parse", "Invalid", "x" * 1000), 3, 99)
     assert letter.headers["x-atalaia-first-seen"] == "1970-01-01T00:00:00.000005Z"
     assert len(letter.headers["x-atalaia-detail"]) == 500
@@ -166,7 +204,7 @@ def test_lines_travel_as_lines(encoding: str) -> None:
     body = Body(data, encoding, options)
     batch = parse_body(body, max_bytes=1_000)
     assert [reject.index for reject in batch.rejects] == [1, 3]
-    message = to_message(TENANT, body, batch, 5)
+    (message,) = to_messages(TENANT, body, batch, 5)
     for sent in (message, to_replay(to_letter(message, Fault("x", "parse", "X", "x"), 1, 99))):
         again = parse_body(to_body(sent, Address(TENANT, None), 50_000), max_bytes=1_000)
         assert (again.names, again.tags) == (batch.names, batch.tags)
@@ -176,7 +214,9 @@ def test_lines_travel_as_lines(encoding: str) -> None:
     rest = rest_of(message, again, {2})
     assert rest.body.splitlines() == [b"m,place=c y=3 3"]
     assert rest.message_id != message.message_id
-    whole = to_message(TENANT, Body(data, encoding, options), attrs.evolve(batch, rejects=()), 5)
+    (whole,) = to_messages(
+        TENANT, Body(data, encoding, options), attrs.evolve(batch, rejects=()), 5
+    )
     assert (whole.body, whole.encoding) == (data, encoding)
 
 
@@ -184,7 +224,7 @@ def test_telemetry_travels_as_columns() -> None:
     """Its device and its times are in them."""
     options = WireOptions(format="thingsboard", sensor="boiler", now_us=7)
     body = Body(b'[{"t": 1}, {"ts": 2, "values": {"h": 3}}]', "identity", options)
-    message = to_message(TENANT, body, parse_body(body, max_bytes=1_000), 5)
+    (message,) = to_messages(TENANT, body, parse_body(body, max_bytes=1_000), 5)
     again = parse_body(to_body(message, Address(TENANT, None), 50_000), max_bytes=1_000)
     assert again.names == (SeriesName("boiler", "t"), SeriesName("boiler", "h"))
     assert (again.ts.tolist(), again.value.tolist()) == ([7, 2_000], [1, 3])
@@ -203,12 +243,32 @@ def test_a_device_that_writes_lines_is_still_that_of_its_topic() -> None:
 
 def test_one_tenants_poison_does_not_stop_the_consumer() -> None:
     """It counts up to its share; many tenants', or nobody's, count in full; a minute forgets."""
-    count = PoisonCount(per_minute=10, per_tenant=4)
-    assert not any(count.add(TENANT, float(n) / 100) for n in range(500))
-    assert [count.add(uuid4(), 6.0) for _ in range(7)] == [False] * 6 + [True]
-    assert not count.add(TENANT, 6.0 + WINDOW_S + 1)
-    count = PoisonCount(per_minute=10, per_tenant=4)
-    assert [count.add(None, 0.0) for _ in range(11)] == [False] * 10 + [True]
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert not any(count.add(TENANT, "bad_json", float(n) / 100) for n in range(500))
+    assert [count.add(uuid4(), "bad_json", 6.0) for _ in range(7)] == [False] * 6 + [True]
+    assert not count.add(TENANT, "bad_json", 6.0 + WINDOW_S + 1)
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert [count.add(None, "bad_json", 0.0) for _ in range(11)] == [False] * 10 + [True]
+
+
+def test_poison_is_too_much_when_it_is_most_of_what_comes() -> None:
+    """Beside as much that is good it stops nobody; the good ones of an earlier minute do not count;
+    and what is refused for its data alone says nothing, however much of it there is."""
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    for _ in range(20):
+        count.good(0.0)
+    assert not any(count.add(None, "bad_json", 1.0) for _ in range(11))
+    assert count.add(None, "bad_json", WINDOW_S + 0.5)
+    count = PoisonCount(per_minute=10, per_tenant=4, share=0.5)
+    assert not any(count.add(uuid4(), "future_timestamp", 1.0) for _ in range(500))
+
+
+def test_a_tenants_dead_letters_are_bounded_within_an_hour() -> None:
+    """In number and in bytes, of which one is always taken; others have their own."""
+    share = LetterShare(letters=2, size=100)
+    assert [share.allows(TENANT, 1, 0.0) for _ in range(3)] == [True, True, False]
+    assert [share.allows(None, 500, 0.0), share.allows(None, 1, 0.0)] == [True, False]
+    assert share.allows(TENANT, 1, HOUR_S + 1)
 
 
 @given(st.lists(st.integers(0, 7 * 10**15), min_size=2, max_size=2))

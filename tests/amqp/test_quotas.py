@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
+import attrs
 import pytest
 import trio
 
@@ -168,3 +169,71 @@ async def test_a_suspended_tenants_messages_are_thrown_away(road: Road) -> None:
     async with road.consumer():
         await road.publish(*(plain(suspended, body(n)) for n in range(40, 45)))
         await road.holds(7)
+
+
+async def test_a_full_queue_for_later_holds_up_nobody(
+    narrow: Road, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no room there becomes a dead letter, with its reason; others of the shard go on."""
+    monkeypatch.setattr("atalaia.amqp.backlog.ROOM", 100_000)
+    noisy = await narrow.tenant_id()
+    key = await make_tenant(narrow.stack.bridge, narrow.stack.database_url, "quiet")
+    quiet = await narrow.tenant_id(key)
+    await limit(noisy, 1)
+    async with narrow.consumer():
+        await narrow.publish(*(plain(noisy, body(n).ljust(20_000)) for n in range(60)))
+        await narrow.publish(*(plain(quiet, body(n)) for n in range(20)))
+
+        async def served() -> bool:
+            return await of(narrow, quiet) == 20
+
+        await until(served)
+
+        async def settled() -> bool:
+            return await narrow.waiting() == 0 and len(await narrow.letters()) > 40
+
+        await until(settled)
+        await limit(noisy, 1_000)
+
+        async def accounted() -> bool:
+            return await of(narrow, noisy) + len(await narrow.letters()) == 60
+
+        await until(accounted)
+    letters = await narrow.letters()
+    assert {(each.reason, each.tenant) for each in letters} == {("queue_for_later_full", noisy)}
+
+
+async def test_what_is_fetched_is_bounded_over_all_tenants(road: Road, limit: Limit) -> None:
+    """Of large messages of several of them, which all are stored, in order."""
+    room, count = 4 * MIB, 6
+    with road.broker.vhost() as url:
+        wide = Road(road.stack, url, road.broker)
+        await wide.setup(Topology(shards=1, shard_bytes=64 * MIB))
+        bridge, database_url = road.stack.bridge, road.stack.database_url
+        tenants = [await wide.tenant_id(await make_tenant(bridge, database_url, f"t{n}"))
+                   for n in range(4)]  # fmt: skip
+        for tenant in tenants:
+            await limit(tenant, 1)
+            await wide.publish(*(plain(tenant, body(n).ljust(MIB - 4_096)) for n in range(count)))
+        held: list[int] = []
+
+        async def watch(consumer: Consumer) -> None:
+            while True:
+                if consumer._session is not None:
+                    held.append(consumer._session.feed.fetched_bytes)
+                await trio.sleep(0.001)
+
+        async with (
+            wide.consumer(attrs.evolve(QUICK, fetch_bytes=room)) as consumer,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(watch, consumer)
+            await wide.until_waiting(0)
+            await trio.sleep(4)  # some of it is fetched, and waits for the quota
+            for tenant in tenants:
+                await limit(tenant, 1_000)
+            await wide.holds(4 * count)
+            nursery.cancel_scope.cancel()
+        assert 0 < max(held) <= room
+        assert await wide.letters() == []
+    assert await late(road) == 0

@@ -5,6 +5,7 @@ While there are any, whatever else comes of the tenant goes behind them.
 """
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,7 +16,7 @@ import trio
 from atalaia.amqp.later import BYTES
 from atalaia.amqp.limits import backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
-from atalaia.amqp.messages import Delivery
+from atalaia.amqp.messages import Delivery, Fault
 from atalaia.amqp.outlet import Fate
 from atalaia.model.ids import TenantNo
 
@@ -37,9 +38,11 @@ class Backlog:
     tenant_no: TenantNo
     stored: int = 0
     arriving: deque[Delivery] = attrs.field(factory=deque)
+    refused_since: float | None = None  # until when the engine took what the tenant sends
     _bytes: deque[int] = attrs.field(factory=deque)  # of those stored, the last ones
     made: bool = False  # the queue is there
     _putting: bool = False
+    _said_full: bool = False
 
     @property
     def used(self) -> bool:
@@ -79,11 +82,13 @@ class Backlog:
                 done = await self._put_some()
             except (BrokerUnavailable, BrokerRefused) as error:
                 log.error("queue_for_later_not_made", error=told(error))
+                session.complain(self, "queue_for_later_not_made: see the log")
                 if session.later.outlet.lost:
                     session.end_lost()
                 done = 0
             if done:
                 tries = 0
+                session.complain(self, None)
                 session.wake(self)
                 continue
             tries += 1
@@ -109,22 +114,36 @@ class Backlog:
                 break
             some.append(delivery)
         if not some:
-            log.error("queue_for_later_full", tenant_id=str(self.tenant_id))
-            return 0
+            return await self._bury_first()
         messages = [delivery.message for delivery in some]
         fates = await session.bridge.call(
             session.later.outlet.publish_aio, messages, session.limits.publish_s
         )
         if fates == [Fate.REFUSED]:
-            log.error("queue_for_later_full", tenant_id=str(self.tenant_id))
-            return 0
+            return await self._bury_first()
         if set(fates) != {Fate.CONFIRMED}:  # what is there comes again, and is a duplicate
             log.warning("broker_lost", error="the queue for later did not confirm")
             session.end_lost()
             return 0
+        self._said_full = False
         for delivery in some:
             self.arriving.popleft()
             self.stored += 1
             self._bytes.append(len(delivery.message.body))
             session.done(delivery, "put off")
         return len(some)
+
+    async def _bury_first(self) -> int:
+        """There is no room for it. Kept here it would hold up those that share its shard."""
+        if not self._said_full:
+            log.error("queue_for_later_full", tenant_id=str(self.tenant_id))
+            self._said_full = True
+        first = self.arriving.popleft()
+        await self.session.bury(first, _FULL, partial(self.session.done, first, "no room"))
+        return 1
+
+
+_FULL = Fault(
+    "queue_for_later_full", "deliver", "Overloaded",
+    "the tenant is beyond its quota, and its queue for later is full",
+)  # fmt: skip

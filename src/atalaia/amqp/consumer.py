@@ -1,7 +1,7 @@
 """The consumer: from RabbitMQ's queues to the engine, for as long as the process lives.
 
-Comes back by itself after a lost connection and after an outage of the store. Stops for good when
-too many messages are poison: somebody must look, and restart.
+Comes back by itself after a lost connection and after an outage of the store. Stops for a while
+when too many messages are poison: somebody must look.
 """
 
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ from atalaia.amqp.later import Later, open_later_aio
 from atalaia.amqp.limits import AmqpLimits, backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.outlet import open_outlet_aio
-from atalaia.amqp.poison import PoisonCount
+from atalaia.amqp.poison import LetterShare, PoisonCount
 from atalaia.amqp.session import End, Session
 from atalaia.amqp.tenants import Tenants
 from atalaia.amqp.topology import DEAD
@@ -46,16 +46,28 @@ class Consumer:
     _tries: int = 0
     _said: str = ""
     _poison: PoisonCount = attrs.field(init=False)
+    _share: LetterShare = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # Not the session's: poison goes on counting over a lost connection.
-        self._poison = PoisonCount(self.limits.poison_per_minute, self.limits.poison_per_tenant)
+        limits = self.limits
+        self._poison = PoisonCount(
+            limits.poison_per_minute, limits.poison_per_tenant, limits.poison_share
+        )
+        self._share = LetterShare(limits.letters_per_hour, limits.letter_bytes_per_hour)
 
     def check(self) -> str:
         """For readiness. While the store is away it is the database that is not ready."""
-        return {"consuming": "ok", "waiting": "ok", "stopped": "stopped"}.get(
-            self._state, "unavailable"
-        )
+        match self._state:
+            case "consuming":
+                trouble = None if self._session is None else self._session.trouble
+                return trouble or "ok"
+            case "waiting":
+                return "ok"
+            case "stopped":
+                return "stopped"
+            case _:
+                return "unavailable"
 
     @property
     def holding(self) -> bool:
@@ -113,6 +125,7 @@ class Consumer:
                     clock=self.clock,
                     limits=self.limits,
                     poison=self._poison,
+                    share=self._share,
                 )
             finally:
                 with trio.move_on_after(CLOSE_S, shield=True):
@@ -139,7 +152,9 @@ class Consumer:
                 await self._store_answers()
             case End.POISON:
                 self._state = "stopped"
-                await trio.sleep_forever()
+                await trio.sleep(self.limits.poison_pause_s)
+                self._poison.forget()
+                log.warning("consumer_tries_again")
 
     async def _store_answers(self) -> None:
         tries = 0

@@ -22,13 +22,14 @@ from atalaia.amqp.messages import (
     FIRST_SEEN,
     REASON,
     STAGE,
+    Delivery,
     Message,
     parse_address,
     time_text,
     to_replay,
 )
 from atalaia.amqp.outlet import Fate, open_outlet_aio
-from atalaia.amqp.topology import DEAD, READINGS
+from atalaia.amqp.topology import DEAD, DELIVERY_LIMIT, READINGS
 from atalaia.amqp.wiring import incoming
 from atalaia.model.errors import Invalid
 
@@ -145,24 +146,48 @@ async def _visit_aio(url: str, selection: Selection) -> Visits:
 
 
 def _letter(message: AbstractIncomingMessage) -> Letter:
-    delivery = incoming(message)
+    """Of ours, or of the broker's: one that it gave up on says so in x-death, and nothing of what
+    we say of letters can be in it but from a device."""
+    deaths = message.headers.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths else None
+    if isinstance(death, dict):
+        return _given_up(incoming(message), death, message.timestamp)
+    delivery = incoming(message, ours=True)
     headers: dict[str, Any] = dict(delivery.message.headers)
-    try:
-        tenant = str(parse_address(delivery.message.routing_key).tenant_id)
-    except Invalid:
-        tenant = delivery.message.routing_key
-    deaths = headers.get("x-death")
-    death = deaths[0] if isinstance(deaths, list) and deaths else {}
-    died = death.get("time")
-    when = time_text(int(died.timestamp()) * 1_000_000) if isinstance(died, datetime) else ""
     return Letter(
         message=delivery.message,
-        tenant=tenant,
-        # What the broker gave up on has no reason of ours.
-        reason=str(headers.get(REASON, death.get("reason", "unknown"))),
+        tenant=_tenant(delivery.message),
+        reason=str(headers.get(REASON, "unknown")),
         stage=str(headers.get(STAGE, "deliver")),
         exc_class=str(headers.get(EXC_CLASS, "")),
         detail=str(headers.get(DETAIL, "")),
-        first_seen=str(headers.get(FIRST_SEEN, when)),
-        attempts=int(headers.get(ATTEMPTS, death.get("count", 0))),
+        first_seen=str(headers.get(FIRST_SEEN, "")),
+        attempts=int(headers.get(ATTEMPTS, 0)),
     )
+
+
+def _given_up(delivery: Delivery, death: dict[str, Any], sent: datetime | None) -> Letter:
+    """When it came nobody knows of a device's, unless the broker stamps what arrives: then it is
+    when it was given up. Of earlier lives the header says how often it was tried."""
+    headers: dict[str, Any] = dict(delivery.message.headers)
+    moment = sent or death.get("time")
+    when = time_text(int(moment.timestamp()) * 1_000_000) if isinstance(moment, datetime) else ""
+    reason, deaths = str(death.get("reason", "unknown")), int(death.get("count", 0))
+    tries = deaths * (DELIVERY_LIMIT + 1) if reason == "delivery_limit" else 0
+    return Letter(
+        message=delivery.message,
+        tenant=_tenant(delivery.message),
+        reason=reason,
+        stage="deliver",
+        exc_class="",
+        detail=f"given up by the queue {death.get('queue', '')}",
+        first_seen=str(headers.get(FIRST_SEEN, when)),
+        attempts=int(headers.get(ATTEMPTS, 0)) + tries,
+    )
+
+
+def _tenant(message: Message) -> str:
+    try:
+        return str(parse_address(message.routing_key).tenant_id)
+    except Invalid:
+        return message.routing_key

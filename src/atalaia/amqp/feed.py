@@ -13,6 +13,7 @@ from uuid import UUID
 import attrs
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
+from atalaia.amqp.fetched import Basket, Fetched
 from atalaia.amqp.later import later_name
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.link import (
@@ -33,34 +34,18 @@ FETCH_S = 1.0
 
 
 @attrs.define(eq=False)
-class Fetched:
-    """What has come of a tenant's queue for later and nobody has taken yet."""
-
-    consumer: str = ""
-    some: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _waiting: list[Delivery] = attrs.field(factory=list)
-
-    async def receive_aio(self, message: AbstractIncomingMessage) -> None:
-        self._waiting.append(attrs.evolve(incoming(message), fetched=True))
-        self.some.set()
-
-    def take(self) -> list[Delivery]:
-        taken, self._waiting = self._waiting, []
-        self.some.clear()
-        return taken
-
-
-@attrs.define(eq=False)
 class Feed:
     """Made by `open_feed_aio`. After the first error only `close_aio` is of use."""
 
     shards: int
     queue_bytes: int
+    _basket: Basket
     _connection: AbstractConnection
     _channel: AbstractChannel
     _waiting: deque[Delivery] = attrs.field(factory=deque)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _windows: list[Window] = attrs.field(factory=list)
+    _windows: dict[str, Window] = attrs.field(factory=dict)
+    _arrived: dict[str, int] = attrs.field(factory=dict)  # at the last look
     _given_back: list[int] = attrs.field(factory=list)
     _broken: bool = False
     _has_turn: bool = False
@@ -68,8 +53,13 @@ class Feed:
 
     @property
     def held_bytes(self) -> int:
-        """Of bodies, over all queues."""
-        return sum(window.held for window in self._windows)
+        """Of bodies, over all queues but those for later."""
+        return sum(window.held for window in self._windows.values())
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Of bodies, over all queues for later."""
+        return self._basket.held
 
     async def turn_aio(self) -> None:
         """Wait until no other consumer has its turn, nor anything in hand that it has fetched.
@@ -109,10 +99,12 @@ class Feed:
             for tag, multiple in acks[:-1]:
                 await driver.basic_ack(tag, multiple, wait=False)
             await driver.basic_ack(*acks[-1])  # the last one has left when this returns
-            for window in self._windows:
+            for window in self._windows.values():
                 for tag, multiple in acks:
                     window.gone(tag, before_too=multiple)
                 await self._ask_again_aio(window)
+            for tag, multiple in acks:
+                self._basket.gone(tag, before_too=multiple)
         except DRIVER_ERRORS as error:
             translate(error)
         given_back, self._given_back = self._given_back, []
@@ -126,15 +118,23 @@ class Feed:
             self._given_back += tags
 
     async def fetch_aio(self, tenant_id: UUID, most: int) -> list[Delivery]:
-        """The oldest of a tenant's queue for later, none when none comes for a while.
+        """The oldest of a tenant's queue for later, none when none comes for a while, or while
+        there is no room. All that was fetched of it before has been acknowledged or given back.
 
         Consumed and not asked for one by one: a quorum queue puts those back in any order. Raises
         BrokerUnavailable.
         """
+        if self._basket.full:
+            return []
+        store = self._fetched.get(tenant_id)
+        if store is not None and store.stuck:
+            # Consumed anew: what is on its way to the old consumer would be taken before.
+            self._given_back += await self.return_aio(tenant_id, ())
+            most = store.fitted
+            store = None
         try:
-            store = self._fetched.get(tenant_id)
             if store is None:
-                store = self._fetched[tenant_id] = Fetched()
+                store = self._fetched[tenant_id] = Fetched(self._basket)
                 await self._channel.set_qos(prefetch_count=most)
                 queue = await self._channel.get_queue(later_name(tenant_id), ensure=False)
                 store.consumer = await queue.consume(store.receive_aio)
@@ -156,8 +156,10 @@ class Feed:
             await queue.cancel(store.consumer)
         except DRIVER_ERRORS as error:
             translate(error)
-        everything = [*tags, *(delivery.tag for delivery in store.take())]
+        everything = [*tags, *(delivery.tag for delivery in store.take()), *store.let_go()]
         await self.give_back_aio(everything)
+        for tag in everything:
+            self._basket.gone(tag)
         return everything
 
     async def give_back_aio(self, tags: Sequence[int]) -> None:
@@ -172,14 +174,30 @@ class Feed:
         except DRIVER_ERRORS as error:
             translate(error)
 
+    async def starved_aio(self) -> list[str]:
+        """Queues in which messages wait, of which nothing is with us and nothing has come since the
+        last look. Raises BrokerUnavailable.
+        """
+        starved = []
+        try:
+            async with self._connection.channel() as channel:
+                for name, window in self._windows.items():
+                    queue = await channel.declare_queue(name, passive=True)
+                    waits = bool(queue.declaration_result.message_count)
+                    if waits and window.idle and self._arrived.get(name) == window.arrived:
+                        starved.append(name)
+                    self._arrived[name] = window.arrived
+        except DRIVER_ERRORS as error:
+            translate(error)
+        return starved
+
     async def close_aio(self) -> None:
         """What was not acknowledged goes back to its queue, in its place."""
         await close_aio(self._connection)
 
     async def consume_aio(self, name: str) -> None:
         """Take what comes of a queue, bounded in bytes."""
-        window = Window(self.queue_bytes)
-        self._windows.append(window)
+        window = self._windows[name] = Window(self.queue_bytes)
 
         async def receive_aio(message: AbstractIncomingMessage) -> None:
             self._hand_over(window.arrive(incoming(message)))
@@ -210,7 +228,7 @@ async def open_feed_aio(url: str, limits: AmqpLimits) -> Feed:
             raise BrokerRefused(NO_QUEUES)
         channel = await connection.channel(publisher_confirms=False)
         driver = await channel.get_underlay_channel()
-        made = Feed(shards, limits.queue_bytes, connection, channel)
+        made = Feed(shards, limits.queue_bytes, Basket(limits.fetch_bytes), connection, channel)
         connection.close_callbacks.add(made.end)
         channel.close_callbacks.add(made.end)
         driver.on_consumer_cancel_callbacks.add(made.end)  # a queue was deleted

@@ -2,7 +2,7 @@
 
 import attrs
 
-from atalaia.amqp.messages import to_message
+from atalaia.amqp.messages import to_messages
 from atalaia.amqp.publisher import Publisher
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
@@ -35,7 +35,7 @@ class QueueIntake:
             newest=now + self.limits.future_skew_us,
         )
         if len(batch):
-            await self.publisher.publish(to_message(principal.tenant_id, body, batch, now))
+            await self.publisher.publish(*to_messages(principal.tenant_id, body, batch, now))
         rejects = tuple(sorted(batch.rejects, key=lambda reject: reject.index))
         answer = Answer(len(batch), 0, 0, rejects, queued=True)
         count(answer)

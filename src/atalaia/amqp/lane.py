@@ -9,6 +9,7 @@ queue of the tenant's (`backlog.py`), where it holds up nobody.
 """
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,7 +21,6 @@ from atalaia.amqp.limits import backoff_s
 from atalaia.amqp.link import BrokerUnavailable, told
 from atalaia.amqp.messages import (
     Delivery,
-    Fault,
     fault_of,
     fault_of_rows,
     parse_address,
@@ -61,6 +61,8 @@ class Lane:
     _failing_since: float | None = None
     _paying: bool = False
     _paid_off_at: float = 0.0  # when the debts of the quota will be
+    _fetched_at: float = 0.0
+    _not_now: bool = False  # something of the last wave was refused for now
 
     def add(self, delivery: Delivery) -> None:
         """Behind what waits already."""
@@ -78,7 +80,9 @@ class Lane:
             sent = await self._hand_over(quota)
             failed = await self._settle(sent)
             self.waiting.extendleft(reversed(failed))
-            if not failed and self._paid_off_at > trio.current_time():
+            if self._not_now:
+                await self._step_aside()
+            elif not failed and self._paid_off_at > trio.current_time():
                 await self._pay_off(quota)
             elif failed or not sent:
                 await self._hold(failed=bool(failed))
@@ -91,6 +95,7 @@ class Lane:
         if not self.waiting and self.backlog.stored:
             try:
                 self.waiting.extend(await self.backlog.fetch(self.session.limits.fetch))
+                self._fetched_at = trio.current_time()
             except (BrokerUnavailable, OSError) as error:
                 log.warning("broker_lost", error=told(error))
                 self.session.end_lost()
@@ -102,14 +107,17 @@ class Lane:
         if self.backlog.empty:
             self._put_off()
         elif self._is_long() and self.waiting and all(each.fetched for each in self.waiting):
-            # The broker does not wait for ever for an acknowledgement.
-            await self.session.give_back(self.backlog, list(self.waiting))
-            self.waiting.clear()
+            await self._give_back()
         self._paying = True
         while not self.session.leaving and self._debt_s(quota) > 0:
             await trio.sleep(min(self._debt_s(quota), limits.last_retry_s))
             quota = await self.session.tenants.quota(self.tenant_no)
         self._paying = False
+
+    async def _give_back(self) -> None:
+        """The broker does not wait for ever for an acknowledgement."""
+        await self.session.give_back(self.backlog, list(self.waiting))
+        self.waiting.clear()
 
     def _put_off(self) -> None:
         """What waits goes to the tenant's queue, all of it: what went back to the shard when we are
@@ -150,20 +158,21 @@ class Lane:
                 delivery = self.waiting[0] = attrs.evolve(delivery, paid=True)  # once is enough
             except AtalaiaError as error:
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of(error, "parse"))
+                await self.session.bury(delivery, fault_of(error, "parse"))
                 continue
             if not len(batch):
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of_rows(batch.rejects, "parse"))
+                await self.session.bury(delivery, fault_of_rows(batch.rejects, "parse"))
                 continue
             after = sent[-1].receipt if sent else None
             try:
                 receipt = self.session.gate.submit(self.tenant_no, batch, None, after=after)
             except (Overloaded, Unavailable) as error:
-                if error.code != "quarantined":
-                    return sent  # no room, or closing: when what was sent is settled, again
+                # No room, or closing: when what was sent is settled, again.
+                if error.code != "quarantined" or self._put_up_with(error):
+                    return sent
                 self.waiting.popleft()
-                await self._bury(delivery, fault_of(error, "evaluate"))
+                await self.session.bury(delivery, fault_of(error, "evaluate"))
                 continue
             self.waiting.popleft()
             sent.append(Sent(delivery, batch, receipt))
@@ -183,30 +192,29 @@ class Lane:
         """Wait for all; returns those to be tried again, in order."""
         failed: list[Delivery] = []
         for each in sent:
+            again = attrs.evolve(each.delivery, before=each.delivery.before + 1)
             try:
                 answer = await each.receipt.wait()
             except Unavailable as error:
-                if error.code == "quarantined":
-                    await self._bury(each.delivery, fault_of(error, "evaluate"))
+                if error.code != "quarantined" or self._put_up_with(error):
+                    failed.append(again)
                 else:
-                    failed.append(attrs.evolve(each.delivery, before=each.delivery.before + 1))
-            except Overloaded as error:  # more new days than the tenant may open now
-                await self._bury(each.delivery, fault_of(error, "validate"))
+                    await self.session.bury(each.delivery, fault_of(error, "evaluate"))
+            except Overloaded as error:  # more new days than the tenant may open now, or memory
+                if self._put_up_with(error):
+                    failed.append(again)
+                else:
+                    await self.session.bury(each.delivery, fault_of(error, "validate"))
             except AtalaiaError as error:
-                await self._bury(each.delivery, fault_of(error, "store"))
+                await self.session.bury(each.delivery, fault_of(error, "store"))
             else:
-                await self._stored(each, answer)
+                failed += await self._stored(each, answer)
         return failed
 
-    async def _stored(self, each: Sent, answer: Answer) -> None:
-        """Committed. Rows that the engine refused become a dead letter: nobody else is told."""
+    async def _stored(self, each: Sent, answer: Answer) -> list[Delivery]:
+        """Committed. Rows that the engine refused become a dead letter: nobody else is told. Those
+        that it refused for now are returned, to be tried again."""
         count(answer)
-        unread = {reject.index for reject in each.batch.rejects}
-        refused = tuple(reject for reject in answer.rejects if reject.index not in unread)
-        if refused:
-            rest = rest_of(each.delivery.message, each.batch, {r.index for r in refused})
-            letter = attrs.evolve(each.delivery, message=rest)
-            await self._write_letter(letter, fault_of_rows(refused, "validate"))
         log.debug(
             "delivery_settled",
             tenant_no=self.tenant_no,
@@ -214,15 +222,51 @@ class Lane:
             duplicates=answer.duplicates,
             rejected=len(answer.rejects),
         )
-        self.session.done(each.delivery, "stored")
+        unread = {reject.index for reject in each.batch.rejects}
+        refused = tuple(reject for reject in answer.rejects if reject.index not in unread)
+        soon = {reject.index for reject in refused if reject.code == "retry_later"}
+        if soon and not self._put_up_with(None):
+            soon.clear()
+        never = tuple(reject for reject in refused if reject.index not in soon)
+        done = partial(self.session.done, each.delivery, "stored")
+        if never:
+            rest = rest_of(each.delivery.message, each.batch, {r.index for r in never})
+            letter = attrs.evolve(each.delivery, message=rest)
+            fault = fault_of_rows(never, "validate")
+            await self.session.bury(letter, fault, (lambda: None) if soon else done)
+        elif not soon:
+            done()
+        if not never:
+            self.session.poison.good(trio.current_time())
+        if not soon:
+            self.backlog.refused_since = None
+            return []
+        rest = rest_of(each.delivery.message, each.batch, soon)
+        return [attrs.evolve(each.delivery, message=rest)]
 
-    async def _bury(self, delivery: Delivery, fault: Fault) -> None:
-        await self._write_letter(delivery, fault)
-        self.session.done(delivery, "poison")
+    def _put_up_with(self, error: AtalaiaError | None) -> bool:
+        """Whether to try again what is refused for now. None: rows are, with their reasons."""
+        backlog, now = self.backlog, trio.current_time()
+        if backlog.refused_since is None:
+            backlog.refused_since = now
+            code = "retry_later" if error is None else error.code
+            log.warning("deliveries_not_now", tenant_no=self.tenant_no, reason=code)
+        patient = now - backlog.refused_since < self.session.limits.not_now_s
+        self._not_now = self._not_now or patient
+        return patient
 
-    async def _write_letter(self, delivery: Delivery, fault: Fault) -> None:
-        tenant_id = parse_address(delivery.message.routing_key).tenant_id
-        await self.session.bury(delivery.message, fault, tenant_id, delivery.before + 1)
+    async def _step_aside(self) -> None:
+        """What is refused for now waits where it holds up nobody, and is tried again."""
+        limits = self.session.limits
+        if self.backlog.empty:
+            self._put_off()
+        elif self.waiting and trio.current_time() - self._fetched_at > limits.in_hand_s:
+            await self._give_back()
+        self._paying = True
+        pause_s = min(limits.not_now_last_s, limits.not_now_first_s * 2 ** min(self._tries, 16))
+        self._tries += 1
+        await self.session.sleep(pause_s)
+        self._paying = self._not_now = False
 
     async def _hold(self, *, failed: bool) -> None:
         """Wait before the next wave; give the session up when that has lasted."""

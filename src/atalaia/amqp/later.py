@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import attrs
+import structlog
 from aio_pika import Message as AmqpMessage
 from aio_pika.abc import AbstractConnection, DeliveryMode
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -20,8 +21,12 @@ from atalaia.amqp.messages import parse_address
 from atalaia.amqp.outlet import Outlet
 from atalaia.amqp.topology import DEAD, DELIVERY_LIMIT, LATER, MIB
 
+log = structlog.get_logger()
+
 BYTES = 256 * MIB  # of a tenant's queue
 ANSWER_S = 2.0
+LOOK_AGAIN_S = 0.3
+GIVEN_UP_AFTER_S = 20.0  # a connection that leads nowhere is closed by the broker before
 SETTLE_S = 2.0  # RabbitMQ 3.10 may lose a quorum queue that was declared a second before a kill -9
 ARGUMENTS: dict[str, Any] = {
     "x-queue-type": "quorum",
@@ -44,19 +49,24 @@ class Later:
     outlet: Outlet
     _connection: AbstractConnection
 
-    async def find_aio(self) -> dict[UUID, int]:
+    async def find_aio(self, patience_s: float = GIVEN_UP_AFTER_S) -> dict[UUID, int]:
         """Whose queues hold messages, and how many; empty ones are deleted.
 
-        Raises BrokerUnavailable, BrokerRefused.
+        What a lost connection still has of one is waited for, and so is a queue that does not
+        answer. Raises BrokerUnavailable, BrokerRefused.
         """
         found: dict[UUID, int] = {}
+        deadline = asyncio.get_running_loop().time() + patience_s
         try:
             async with self._connection.channel() as channel:
                 index = await channel.declare_queue(LATER, passive=True)
                 # What is not acknowledged goes back when the channel closes.
                 while (entry := await index.get(fail=False)) is not None:
                     tenant_id = UUID(entry.body.decode())
-                    count = 0 if tenant_id in found else await self._count_aio(tenant_id)
+                    if tenant_id in found:
+                        await entry.ack()
+                        continue
+                    count = await self._settled_aio(tenant_id, deadline)
                     if count:
                         found[tenant_id] = count
                     elif count is not None:
@@ -65,21 +75,39 @@ class Later:
             translate(error)
         return found
 
-    async def _count_aio(self, tenant_id: UUID) -> int | None:
-        """None: that queue does not answer; nothing was put into one that is so new."""
+    async def _settled_aio(self, tenant_id: UUID, deadline: float) -> int | None:
+        """How many wait there; at least one where others keep what they have of it. None: it did
+        not answer until the deadline."""
+        while True:
+            state = await self._state_aio(tenant_id)
+            if state is not None and (state[0] or not state[1]):
+                return state[0]
+            if asyncio.get_running_loop().time() >= deadline:
+                name, silent = later_name(tenant_id), state is None
+                log.error("queue_for_later_in_doubt", queue=name, advice=_IN_DOUBT[silent])
+                return None if silent else 1
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _state_aio(self, tenant_id: UUID) -> tuple[int, int] | None:
+        """(messages that wait, consumers); none of either: it is gone. None: no answer.
+
+        Of a quorum queue whoever has not acknowledged something counts as a consumer, even one
+        that was cancelled or has asked for a single message; both numbers are of one moment.
+        """
         async with self._connection.channel() as channel:
             try:
                 queue = await channel.declare_queue(
                     later_name(tenant_id), passive=True, timeout=ANSWER_S
                 )
             except ChannelNotFoundEntity:
-                return 0
+                return 0, 0
             except TimeoutError:
                 return None
-            count = queue.declaration_result.message_count or 0
-            if not count:
+            said = queue.declaration_result
+            state = said.message_count or 0, said.consumer_count or 0
+            if state == (0, 0):
                 await queue.delete(if_unused=False, if_empty=False)
-            return count
+            return state
 
     async def make_aio(self, tenant_id: UUID) -> None:
         """A queue for a tenant, which on return is there for good.
@@ -120,3 +148,9 @@ async def open_later_aio(url: str) -> Later:
 
 def _queue_of(address: str) -> str:
     return later_name(parse_address(address).tenant_id)
+
+
+_IN_DOUBT = {
+    True: "it does not answer, and is passed over: delete it if the broker has lost it",
+    False: "another connection keeps messages of it: close that",
+}

@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 from uuid import UUID, uuid4
 
 import attrs
-import msgspec
 import numpy as np
 
+from atalaia.amqp.columns import encode_rows, split_rows
 from atalaia.engine.ingest import Body
-from atalaia.model.batch import Batch, Bools, Reject
+from atalaia.model.batch import Batch, Reject
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.wire.inflate import inflate
 from atalaia.wire.line_protocol import select_lines
@@ -39,11 +39,13 @@ STAGE = "x-atalaia-stage"
 EXC_CLASS = "x-atalaia-exc-class"
 DETAIL = "x-atalaia-detail"
 ATTEMPTS = "x-atalaia-attempts"
+OURS_ALONE = {MESSAGE_ID, PAID, FIRST_SEEN, REASON, STAGE, EXC_CLASS, DETAIL, ATTEMPTS}
 
 Stage = Literal["parse", "validate", "evaluate", "store", "deliver"]
 MAX_DETAIL = 500
 PRECISIONS = get_args(Precision)
 LINE_PROTOCOL = "text/vnd.influxdb.line-protocol"
+MAX_BYTES = 8 * 1024 * 1024  # of a message: what the broker is told to take
 _INFLATED_BEFORE = 1 << 40  # within a bound, to be parsed
 
 
@@ -119,6 +121,14 @@ def parse_address(routing_key: str) -> Address:
         ) from error
 
 
+def tenant_of(message: Message) -> UUID | None:
+    """Whose it is; None: nobody's."""
+    try:
+        return parse_address(message.routing_key).tenant_id
+    except Invalid:
+        return None
+
+
 def to_body(message: Message, address: Address, max_rows: int) -> Body:
     """As the HTTP face has it. Raises Invalid for a header that it would refuse."""
     precision = message.headers.get(PRECISION, "ms")
@@ -150,21 +160,25 @@ def split_tags(text: object) -> tuple[str, ...]:
     return tuple(text.split(",")) if isinstance(text, str) and text else ()
 
 
-def to_message(tenant_id: UUID, body: Body, batch: Batch, now_us: int) -> Message:
-    """The accepted rows of a batch: its body as it came, or written anew when rows are missing."""
+def to_messages(
+    tenant_id: UUID, body: Body, batch: Batch, now_us: int, max_bytes: int = MAX_BYTES
+) -> list[Message]:
+    """The accepted rows of a batch: its body as it came, or written anew when rows are missing,
+    which takes several messages when it is longer then than the broker takes."""
     headers = {FIRST_SEEN: time_text(now_us), PRECISION: body.options.precision, PAID: True}
     if body.options.bool_as_number:
         headers[BOOL] = "number"
     if body.options.format == "line":
-        return _to_lines(tenant_id, body, batch, headers)
+        return [_to_lines(tenant_id, body, batch, headers)]
     if batch.rejects or body.options.format == "thingsboard":
         headers[PRECISION] = "us"
-        everything = np.ones(len(batch), np.bool_)
-        data = encode_rows(batch, everything)
-        return Message(str(tenant_id), data, "application/json", "identity", headers)
+        return [
+            Message(str(tenant_id), data, "application/json", "identity", headers)
+            for data in split_rows(batch, max_bytes)
+        ]
     ndjson = body.options.format == "ndjson"
     kind = "application/x-ndjson" if ndjson else "application/json"
-    return Message(str(tenant_id), body.data, kind, body.encoding, headers)
+    return [Message(str(tenant_id), body.data, kind, body.encoding, headers)]
 
 
 def _to_lines(tenant_id: UUID, body: Body, batch: Batch, headers: dict[str, Any]) -> Message:
@@ -183,25 +197,20 @@ def _with_lines(message: Message, wanted: set[int]) -> Message:
     return attrs.evolve(message, body=lines, encoding="identity")
 
 
-def encode_rows(batch: Batch, keep: Bools) -> bytes:
-    """Some rows as JSON columns in µs; what is first of a series stays first."""
-    columns = []
-    for number, name in enumerate(batch.names):
-        rows = np.flatnonzero(keep & (batch.idx == number))
-        if len(rows):
-            ts, value = batch.ts[rows].tolist(), batch.value[rows].tolist()
-            columns.append({"sensor": name.sensor, "metric": name.metric, "ts": ts, "value": value})
-    return msgspec.json.encode(columns)
-
-
-def rest_of(message: Message, batch: Batch, refused: set[int]) -> Message:
-    """A message with those rows of another alone, by their index in its body."""
+def rest_of(
+    message: Message, batch: Batch, refused: set[int], max_bytes: int = MAX_BYTES
+) -> Message:
+    """A message with those rows of another alone, by their index in its body; with all of them
+    when the broker would not take it written anew: what is stored counts as duplicate then."""
     if message.content_type == LINE_PROTOCOL:
         return attrs.evolve(_with_lines(message, refused), message_id=uuid4().hex)
     keep = np.isin(batch.row, np.fromiter(refused, np.int32, len(refused)))
+    data = encode_rows(batch, np.flatnonzero(keep))
+    if len(data) > max_bytes:
+        return attrs.evolve(message, message_id=uuid4().hex)
     return attrs.evolve(
         message,
-        body=encode_rows(batch, keep),
+        body=data,
         content_type="application/json",
         encoding="identity",
         headers={**message.headers, PRECISION: "us"},

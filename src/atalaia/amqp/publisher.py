@@ -64,25 +64,30 @@ class Publisher:
         """For readiness."""
         return self.health
 
-    async def publish(self, message: Message) -> None:
-        """Return when a queue holds it. Raises Unavailable, at the latest after publish_s."""
+    async def publish(self, *messages: Message) -> None:
+        """Return when a queue holds all. Raises Unavailable, at the latest after publish_s."""
         if self.health != "ok":
             raise Unavailable(AWAY)
-        size = len(message.body)
+        size = sum(len(message.body) for message in messages)
         if self._held_bytes and self._held_bytes + size > self._limits.publish_bytes:
             raise Unavailable(
                 "RabbitMQ is slower than what arrives; send the same again after the delay.",
                 code="saturated",
             )
-        self._held_bytes += size
         deadline = trio.current_time() + self._limits.publish_s
-        receipt: Receipt[None] = Receipt(partial(self._release, size))
-        self._send.send_nowait(Parcel(message, receipt, deadline))
         try:
             with trio.fail_at(deadline):
-                await receipt.wait()
+                for message in messages:  # one by one: crossings may overtake each other
+                    await self._send_one(message, deadline).wait()
         except trio.TooSlowError:
             raise Unavailable(SLOW) from None
+
+    def _send_one(self, message: Message, deadline: float) -> Receipt[None]:
+        size = len(message.body)
+        self._held_bytes += size
+        receipt: Receipt[None] = Receipt(partial(self._release, size))
+        self._send.send_nowait(Parcel(message, receipt, deadline))
+        return receipt
 
     def _release(self, size: int) -> None:
         self._held_bytes -= size

@@ -8,6 +8,7 @@ again, and comes anew after a lost connection.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from uuid import UUID
 
 import attrs
@@ -19,19 +20,22 @@ from atalaia.amqp.backlog import Backlog
 from atalaia.amqp.feed import Feed
 from atalaia.amqp.lane import Lane
 from atalaia.amqp.later import Later
+from atalaia.amqp.letters import Letters
 from atalaia.amqp.limits import AmqpLimits, backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
-from atalaia.amqp.messages import Delivery, Fault, Message, fault_of, parse_address, to_letter
-from atalaia.amqp.outlet import Fate, Outlet
-from atalaia.amqp.poison import PoisonCount
+from atalaia.amqp.messages import Delivery, Fault, fault_of, parse_address, tenant_of
+from atalaia.amqp.outlet import Outlet
+from atalaia.amqp.poison import LetterShare, PoisonCount
 from atalaia.amqp.tenants import Tenants
+from atalaia.amqp.turn import wait_for_turn
+from atalaia.amqp.watch import watch_queues
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
 from atalaia.engine.engine import Gate
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreRefused, StoreUnavailable
-from atalaia.telemetry.metrics import DEAD_LETTERS, DELIVERIES
+from atalaia.telemetry.metrics import DELIVERIES
 
 log = structlog.get_logger()
 
@@ -60,7 +64,8 @@ class Session:
     clock: WallClock
     limits: AmqpLimits
     poison: PoisonCount
-    leaving: bool = False
+    share: LetterShare
+    _left: trio.Event = attrs.field(factory=trio.Event)
     _end: End = End.LEFT
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -71,20 +76,41 @@ class Session:
     _done: list[int] = attrs.field(factory=list)
     _acks: Acks = attrs.field(factory=Acks)
     _some_done: trio.Event = attrs.field(factory=trio.Event)
+    _letters: Letters = attrs.field(init=False)
+    _troubles: dict[object, str] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._letters = Letters(
+            self.bridge, self.letters, self.clock, self.limits, self.share, self.end_lost
+        )
 
     @property
     def holding(self) -> bool:
         return bool(self._holding)
+
+    @property
+    def trouble(self) -> str | None:
+        """For readiness: why something is not consumed, and what to do about it."""
+        return self._letters.trouble or next(iter(self._troubles.values()), None)
+
+    def complain(self, who: object, trouble: str | None) -> None:
+        """None: it has passed."""
+        if trouble is None:
+            self._troubles.pop(who, None)
+        else:
+            self._troubles[who] = trouble
 
     async def run(self) -> End:
         """Until the connection is lost, an outage lasts, poison floods, or `leave`."""
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._acknowledge)
+                nursery.start_soon(self._letters.run)
+                nursery.start_soon(self._watch)
                 async with trio.open_nursery() as lanes:
                     self._beside = lanes
                     with self._reading:
-                        await self._find_backlogs()
+                        await self._begin()
                         await self._read()
                     lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
                 self._scope.cancel()
@@ -92,9 +118,18 @@ class Session:
             await self._send_acks()
         return self._end
 
+    @property
+    def leaving(self) -> bool:
+        return self._left.is_set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Or until we leave."""
+        with trio.move_on_after(seconds):
+            await self._left.wait()
+
     def leave(self) -> None:
         """Take no more; what the engine has is waited for and acknowledged."""
-        self.leaving = True
+        self._left.set()
         self._reading.cancel()
 
     def end(self, why: End) -> None:
@@ -142,45 +177,34 @@ class Session:
         self._some_done.set()
 
     async def bury(
-        self, message: Message, fault: Fault, tenant_id: UUID | None, attempts: int
+        self, delivery: Delivery, fault: Fault, done: Callable[[], None] | None = None
     ) -> None:
-        """Return when a dead letter is confirmed. Holds on while the queue of them takes none.
+        """Done when a dead letter is confirmed, which is not waited for while none is taken.
 
-        Ends the session when there is too much of it, after this one has been acknowledged.
+        Ends the session when there is too much of it.
         """
-        letter = to_letter(message, fault, attempts, self.clock.now_us())
-        tries = 0
-        while True:
-            (fate,) = await self.bridge.call(
-                self.letters.publish_aio, [letter], self.limits.publish_s
-            )
-            if fate is Fate.CONFIRMED:
-                break
-            if self.letters.lost:
-                self.end(End.LOST)
-            log.error("dead_letter_not_taken", fate=fate.value, advice=_ADVICE[fate])
-            tries += 1
-            await trio.sleep(backoff_s(tries, self.limits.first_retry_s, self.limits.last_retry_s))
-        DEAD_LETTERS.labels(fault.stage).inc()
-        log.warning(
-            "message_dead_lettered",
-            message_id=message.message_id,
-            tenant_id=str(tenant_id),
-            reason=fault.reason,
-            stage=fault.stage,
-        )
-        if self.poison.add(tenant_id, trio.current_time()):
+        message, tenant_id = delivery.message, tenant_of(delivery.message)
+        done = done or partial(self.done, delivery, "poison")
+        await self._letters.bury(message, fault, tenant_id, delivery.before + 1, done)
+        if self.poison.add(tenant_id, fault.reason, trio.current_time()):
             log.error(
                 "consumer_stopped",
-                advice="too many messages cannot be read: look at atalaia dlq list, and restart",
-                per_minute=self.limits.poison_per_minute,
+                advice="most messages cannot be read: look at atalaia dlq list",
+                again_in_s=self.limits.poison_pause_s,
             )
             self.end(End.POISON)
 
-    async def _find_backlogs(self) -> None:
+    async def _watch(self) -> None:
+        try:
+            await watch_queues(self)
+        except (BrokerUnavailable, BrokerRefused, OSError) as error:
+            log.warning("broker_lost", error=told(error))
+            self.end(End.LOST)
+
+    async def _begin(self) -> None:
         """What was put off in an earlier life goes before what comes now."""
         try:
-            await self.bridge.call(self.feed.turn_aio)
+            await wait_for_turn(self)
             found = await self.bridge.call(self.later.find_aio)
         except (BrokerUnavailable, BrokerRefused, OSError) as error:
             log.warning("broker_lost", error=told(error))
@@ -213,15 +237,11 @@ class Session:
 
     async def _lane(self, delivery: Delivery) -> Lane | None:
         """Its tenant's lane, begun when there is none; None when it was buried."""
-        tenant_id: UUID | None = None
         try:
-            address = parse_address(delivery.message.routing_key)
-            tenant_id = address.tenant_id
-            tenant_no = await self._tenant(address.tenant_id)
+            tenant_id = parse_address(delivery.message.routing_key).tenant_id
+            tenant_no = await self._tenant(tenant_id)
         except Invalid as error:
-            fault = fault_of(error, "parse")
-            await self.bury(delivery.message, fault, tenant_id, delivery.before + 1)
-            self.done(delivery, "poison")
+            await self.bury(delivery, fault_of(error, "parse"))
             return None
         return self.wake(self._backlog(tenant_id, tenant_no))
 
@@ -269,10 +289,3 @@ class Session:
         except (BrokerUnavailable, OSError) as error:
             log.warning("broker_lost", error=str(error))
             self.end(End.LOST)
-
-
-_ADVICE = {
-    Fate.REFUSED: "the queue atalaia.dead is full: see atalaia dlq",
-    Fate.RETURNED: "there is no queue atalaia.dead: run atalaia broker setup",
-    Fate.UNKNOWN: "the broker does not confirm",
-}

@@ -122,6 +122,7 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
             f"{topology.shard_bytes // MIB} MiB each, {DELIVERY_LIMIT} deliveries at most",
             f"exchange {MQTT_EXCHANGE}: {MQTT_KEYS} goes to {MQTT_QUEUE}, as large",
             f"queue {LATER}: who sent more than a quota, and has a queue {LATER}.<tenant>",
+            f"queue {TURN}: one message, which the engine that consumes has; leave it there",
             f"queue {DEAD}: dead letters, {topology.dead_bytes // MIB} MiB",
         ]
 

@@ -29,12 +29,14 @@ class Window:
 
     limit: int
     held: int = 0
+    arrived: int = 0  # messages, ever
     _sizes: dict[int, int] = attrs.field(factory=dict)
     _let_go: deque[_LetGo] = attrs.field(factory=deque)
     _asked: Counter[str] = attrs.field(factory=Counter)
 
     def arrive(self, delivery: Delivery) -> list[Delivery]:
         """What is to be handled now: this one, none, or those that waited for it, too."""
+        self.arrived += 1
         size, name = len(delivery.message.body), delivery.message.message_id
         if self._asked[name]:
             self._asked.subtract([name])
@@ -47,6 +49,11 @@ class Window:
             return []
         self._hold(delivery.tag, size)
         return [delivery]
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of the queue is with us."""
+        return not self._sizes and not self._let_go
 
     def gone(self, tag: int, *, before_too: bool = False) -> None:
         """It is acknowledged or given back; before_too: and so is every one before it."""

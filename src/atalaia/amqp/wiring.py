@@ -5,7 +5,7 @@ from hashlib import blake2b
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, PAID, Delivery, Message
+from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, OURS_ALONE, PAID, Delivery, Message
 
 
 def outgoing(message: Message) -> aio_pika.Message:
@@ -21,19 +21,21 @@ def outgoing(message: Message) -> aio_pika.Message:
     )
 
 
-def incoming(message: AbstractIncomingMessage) -> Delivery:
+def incoming(message: AbstractIncomingMessage, *, ours: bool | None = None) -> Delivery:
     """A message from MQTT has no id of ours: its contents are one. Whose it is, its topic alone
-    says, and nothing that it has paid: a device may write headers, too.
+    says, and nothing of what only we may say of it: a device may write headers, too.
 
-    x-delivery-count: what a quorum queue counts.
+    ours: whether its headers are; None: unless its key is a topic. x-delivery-count: what a quorum
+    queue counts.
     """
     headers = dict(message.headers)
     before = headers.pop("x-delivery-count", 0)
     key, named = message.routing_key or "", headers.pop(ADDRESS, None)
-    if key.startswith("v1."):
-        headers.pop(PAID, None)
-    elif isinstance(named, str):
+    topic = key.startswith("v1.")
+    if not topic and isinstance(named, str):
         key = named
+    if not (ours or (ours is None and not topic)):
+        headers = {name: value for name, value in headers.items() if name not in OURS_ALONE}
     known = headers.pop(MESSAGE_ID, None)
     return Delivery(
         tag=message.delivery_tag or 0,

@@ -58,13 +58,20 @@ EXPIRED = Counter(
 STREAMS = Gauge("atalaia_streams", "Streams that clients follow.", registry=REGISTRY)
 DELIVERIES = Counter(
     "atalaia_deliveries_total",
-    "Messages of RabbitMQ that are done, by result: stored, poison or refused.",
+    "Messages of RabbitMQ that are done, by result: stored, poison, refused (of a suspended tenant),"
+    " put off (to the tenant's own queue), no room (there).",
     ["result"],
     registry=REGISTRY,
 )
 DEAD_LETTERS = Counter(
     "atalaia_dead_letters_total",
     "Messages sent to the dead letters, by the stage that refused them.",
+    ["stage"],
+    registry=REGISTRY,
+)
+LETTERS_DROPPED = Counter(
+    "atalaia_dead_letters_dropped_total",
+    "Messages that were to be dead letters, beyond their tenant's share of them, by stage.",
     ["stage"],
     registry=REGISTRY,
 )

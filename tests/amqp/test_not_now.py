@@ -1,0 +1,87 @@
+"""What the engine does not take now, for its tenant's sake, after a 202: tried again, and not a
+dead letter before an hour has passed."""
+
+import json
+from datetime import UTC, datetime
+
+import attrs
+import pytest
+
+from atalaia.engine.limits import EngineLimits
+from atalaia.engine.messages import Submission
+from atalaia.engine.tenant import TenantActor
+from tests.amqp.stack import QUICK, Road, plain, until
+from tests.broker import Node
+from tests.stack import START_MS, make_tenant, open_stack, row
+
+pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
+
+PATIENT = attrs.evolve(QUICK, not_now_first_s=0.1, not_now_last_s=1.0)
+
+
+def months(count: int) -> bytes:
+    """A reading of each of so many months, of long ago."""
+    at = [datetime(2020 + n // 12, n % 12 + 1, 3, tzinfo=UTC) for n in range(count)]
+    return json.dumps([row(int(t.timestamp() * 1000), n) for n, t in enumerate(at)]).encode()
+
+
+async def test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In part at once, the rest as they may be; what comes meanwhile is stored, too."""
+    monkeypatch.setattr("atalaia.storage.partitions.MAX_NEW_PER_BATCH", 2)
+    tenant = await road.tenant_id()
+    await road.publish(plain(tenant, months(5)))
+    async with road.consumer(PATIENT):
+        await road.publish(plain(tenant, json.dumps(row(START_MS, 1)).encode()))
+        await road.holds(6)
+    assert await road.letters() == []
+    assert await road.waiting() == 0
+
+
+async def test_patience_ends(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a letter of the rows that were left."""
+    monkeypatch.setattr("atalaia.storage.partitions.MAX_NEW_PER_BATCH", 2)
+    await road.publish(plain(await road.tenant_id(), months(5)))
+    async with road.consumer(attrs.evolve(PATIENT, not_now_s=0.0)):
+        await road.holds(2)
+
+        async def buried() -> bool:
+            return len(await road.letters()) == 1
+
+        await until(buried)
+    (letter,) = await road.letters()
+    assert letter.reason == "retry_later"
+    assert sum(len(column["ts"]) for column in json.loads(letter.message.body)) == 3
+
+
+async def test_a_tenant_in_quarantine_waits_in_a_queue_of_its_own(
+    database_url: str, amqp_url: str, broker: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others of its shard are stored meanwhile, and its own when it is over: all, in order."""
+    limits = EngineLimits(crashes=1, quarantine_s=6)
+    async with open_stack(database_url, limits=limits) as stack:
+        road = Road(stack, amqp_url, broker)
+        await road.setup()
+        admit, crashed = TenantActor._admit, list[object]()
+
+        async def crashing(actor: TenantActor, state: object, submission: Submission) -> None:
+            if 666.0 in submission.batch.value.tolist() and not crashed:
+                crashed.append(submission)
+                raise ArithmeticError("a fault of ours")
+            await admit(actor, state, submission)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(TenantActor, "_admit", crashing)
+        good = await road.tenant_id()
+        bad = await road.tenant_id(await make_tenant(stack.bridge, database_url, "bad"))
+        async with road.consumer(attrs.evolve(PATIENT, in_hand_s=0.5)):
+            await road.publish(
+                *(plain(bad, json.dumps(row(START_MS + n, 666)).encode()) for n in range(40)),
+                *(plain(good, json.dumps(row(START_MS + n, 1)).encode()) for n in range(5)),
+            )
+            await road.holds(45)
+        assert crashed
+        assert await road.letters() == []
+        assert await road.waiting() == 0
+        (late,) = await stack.sql("SELECT count(*) AS n FROM readings WHERE late")
+        assert late["n"] == 0
