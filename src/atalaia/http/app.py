@@ -37,6 +37,7 @@ from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.ops import Checks
+from atalaia.http.patience import Patience
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
@@ -50,6 +51,8 @@ log = structlog.get_logger()
 
 MAX_BODY_BYTES = 8 * 1024 * 1024  # inflated too
 GRACEFUL_S = 10.0
+NOTICE_S = 1.0  # from the signal to end until idle connections are closed
+STALL_S, LAST_STALL_S = 30.0, 5.0
 KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close first
 BACKLOG = 1024
 PING_S = 20.0  # of sockets: below the idle time of common proxies
@@ -115,7 +118,8 @@ def create_app(
     app.register_blueprint(explain.blueprint(gate, queries))
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(status.blueprint(gate))
-    app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
+    leaving = trio.Event()
+    app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:
         app.add_url_rule(
@@ -135,7 +139,7 @@ def create_app(
         Turnstile(admit),
         MAX_BODY_BYTES,
         room,
-        Sockets(take, admit, authenticator, clock, room),
+        Sockets(take, admit, authenticator, clock, room, leaving),
     )
     return Browsers(front, frozenset(origins))
 
@@ -210,9 +214,11 @@ async def run_server(
 ) -> None:
     """Serve on the listener until `shutdown` is set and the open requests are answered.
 
+    For NOTICE_S more, while anybody is connected, whoever asks is told that this is the end.
     Closes the listener. task_status reports when connections are accepted.
     """
-    use_connection()
+    patience = Patience(STALL_S, LAST_STALL_S)
+    crowd = use_connection(patience)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S
@@ -226,8 +232,13 @@ async def run_server(
     config.websocket_ping_interval = PING_S
 
     async def leave() -> None:
-        await shutdown.wait()
+        try:
+            await shutdown.wait()
+        finally:
+            patience.hurry()
         front.app.sockets.leaving.set()
+        with trio.move_on_after(NOTICE_S):
+            await crowd.emptied()
 
     serving: Any = serve  # its own types know only one kind of ASGI callable
     await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

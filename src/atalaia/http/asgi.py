@@ -4,11 +4,12 @@ A credential is checked on the headers alone, so that a stranger's body is never
 of a tenant is then read whole, up to the limit, within a deadline and the room for bodies.
 Hypercorn's trio worker wedges a keep-alive connection that is answered before its body was read:
 what is left of a refused one is thrown away for a moment, and a connection where that did not
-reach the end is closed. The ingest routes go straight to their handler, the rest to Quart.
+reach the end is closed. The ingest routes go straight to their handler, the rest to Quart. When
+the server is about to end, whatever still comes is refused, and each answer ends its connection.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import NotFound, TooLarge, TooSlow
+from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
@@ -31,7 +32,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Direct = Callable[[Scope, bytes, Send], Awaitable[None]]
+Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
+"""Holds the body no longer than until it begins to answer."""
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 DISCARD_S = 2.0
@@ -103,6 +105,17 @@ class Front:
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         began = trio.current_time()
         incoming = Incoming(receive)
+        kept = False
+
+        async def answer(event: dict[str, Any]) -> None:
+            """Send it, as the last one where the connection ends with it."""
+            if event["type"] == "http.response.start":
+                if not kept:  # nobody holds the body now, and its client may read for long
+                    self._give_back(scope, incoming)
+                if self.sockets.leaving.is_set() or not incoming.ended:
+                    event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
+            await send(event)
+
         try:
             try:
                 scope["path"] = _path(scope["path"])  # the router must see what is checked here
@@ -111,15 +124,22 @@ class Front:
             except ClientGone:
                 return
             except Exception as error:
-                await _refuse(scope, incoming, send, error, began)
+                await _refuse(scope, incoming, answer, error, began)
                 return
             if face is not None:
-                await self.direct(scope, body, send)
+                directly = self.direct(scope, body, answer)
+                del body
+                await directly
             else:
-                await self.app(scope, _replay(body, receive), send)
+                kept = True
+                await self.app(scope, _replay(body, receive), answer)
         finally:
-            if incoming.bytes_held:
-                self.room.give_back(scope["state"]["principal"].tenant_no, incoming.bytes_held)
+            self._give_back(scope, incoming)
+
+    def _give_back(self, scope: Scope, incoming: Incoming) -> None:
+        if incoming.bytes_held:
+            self.room.give_back(scope["state"]["principal"].tenant_no, incoming.bytes_held)
+            incoming.bytes_held = 0
 
     async def _body(self, scope: Scope, face: Face | None, incoming: Incoming) -> bytes:
         if face is None and not scope["path"].startswith("/v1/"):  # nothing there takes a body
@@ -127,6 +147,8 @@ class Front:
             if not incoming.ended:
                 raise TooLarge
             return b""
+        if self.sockets.leaving.is_set():
+            raise Closing
         asking = scope if face is None else _with_key(scope, face.credential(scope))
         principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
@@ -145,14 +167,17 @@ class Front:
 
     async def _read(self, principal: Principal, incoming: Incoming) -> bytes:
         body = bytearray()  # a list of parts would let tiny ones cost many times their size
-        while not incoming.ended:
-            part = await incoming.part()
-            if len(body) + len(part) > self.max_body_bytes:
-                raise self._too_large()
-            self.room.take(principal.tenant_no, len(part))
-            incoming.bytes_held += len(part)
-            body += part
-        return bytes(body)
+        try:
+            while not incoming.ended:
+                part = await incoming.part()
+                if len(body) + len(part) > self.max_body_bytes:
+                    raise self._too_large()
+                self.room.take(principal.tenant_no, len(part))
+                incoming.bytes_held += len(part)
+                body += part
+            return bytes(body)
+        finally:
+            body.clear()  # an error would keep it until it is answered
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"A body may have {self.max_body_bytes} bytes; send smaller batches.")
@@ -214,8 +239,6 @@ async def _refuse(
     face = scope["state"].get("face")
     rendered = (face or ReadingsFace()).refuse(known, request_id)
     extra = [*rendered.headers, ("x-request-id", request_id)]
-    if not incoming.ended and scope["http_version"] != "2":  # there it ends the stream anyway
-        extra.append(("connection", "close"))
     route = "unknown"
     if face is not None:
         route = face.route
