@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Blueprint, g, request
+from quart import Blueprint, Response, g, request
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import params, render
 from atalaia.http.auth import require
 from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
+from atalaia.http.pages import Pages
 from atalaia.model.errors import Conflict, Invalid, NotFound
 from atalaia.model.ids import DAY_US, Micros
 from atalaia.model.views import DetailColumn, Details, SensorFilter, SensorView
@@ -33,6 +34,7 @@ def _is_name(text: str) -> bool:
 def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
+    pages = Pages()
 
     async def find(name: str) -> SensorView:
         # A name that no sensor can have is not worth a query (nor can Postgres hold a NUL).
@@ -109,7 +111,7 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
         }
 
     @routes.get("/<sensor>/readings")
-    async def read_readings(sensor: str) -> dict[str, Any]:
+    async def read_readings(sensor: str) -> dict[str, Any] | Response:
         require(g.principal, "read")
         count = params.limit(request.args, highest=params.MAX_READINGS)
         after = params.cursor(request.args, int, params.fits_time)
@@ -126,14 +128,15 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock) -> Blueprint:
         # Every query has a time bound; without one asked for it is the last day of this series.
         high = newest if until is None else min(until, newest)
         low = high - DAY_US if since is None else since - 1  # `from` is inclusive
-        points = await queries.readings(
-            g.principal.tenant_no,
-            series,
-            after=Micros(low if after is None else max(after, low)),
-            until=Micros(high),
-            limit=count + 1,
-        )
-        more = params.next_cursor(points[count - 1].ts) if len(points) > count else None
-        return render.page([render.point(point) for point in points[:count]], more)
+        with pages.one(g.principal.tenant_no, count):
+            points = await queries.readings(
+                g.principal.tenant_no,
+                series,
+                after=Micros(low if after is None else max(after, low)),
+                until=Micros(high),
+                limit=count + 1,
+            )
+            more = params.next_cursor(points[count - 1].ts) if len(points) > count else None
+            return await pages.answer(points[:count], more)
 
     return routes
