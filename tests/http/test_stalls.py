@@ -16,6 +16,7 @@ pytestmark = pytest.mark.postgres
 
 METRICS = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
 MANY = 200
+TINY_CHUNKS = b"1\r\nx\r\n" * 10_000
 BAD_ROWS = b",".join([b'{"sensor":"%s"}' % (b"x" * 8_000)] * 1_000)
 
 
@@ -84,21 +85,29 @@ async def test_whoever_reads_slowly_gets_everything(
         assert trio.current_time() - began > 1.5
 
 
-async def test_whoever_never_stops_sending_is_cut_off(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [(f"content-length: {10**10}", bytes(1 << 20)), ("transfer-encoding: chunked", TINY_CHUNKS)],
+)
+async def test_whoever_never_stops_sending_is_cut_off(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, fields: str, part: bytes
+) -> None:
     """Refused, and answered; what it goes on to send is neither kept nor waited for."""
+    monkeypatch.setattr("hypercorn.config.Config.max_app_queue_size", 1)  # it is full at once
     before = sockets()
     async with await connect(stack) as stream, trio.open_nursery() as nursery:
 
         async def flood() -> None:
             try:
-                await stream.send_all(post(10**10))
+                await stream.send_all(
+                    f"POST /v1/rules HTTP/1.1\r\nhost: x\r\n{fields}\r\n\r\n".encode()
+                )
                 while True:
-                    await stream.send_all(bytes(1 << 20))
+                    await stream.send_all(part)
             except trio.BrokenResourceError:
                 pass
 
         nursery.start_soon(flood)
-        await until_sockets(before + 2)
         while sockets() < before + 2:
             await trio.sleep(0.01)
         await until_sockets(before + 1)

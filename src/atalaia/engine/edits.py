@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
+from atalaia.engine.parsers import Parsers
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
 from atalaia.model.errors import Conflict
@@ -46,6 +47,9 @@ class Edits(Protocol):
 
     @property
     def quotas(self) -> Quotas: ...
+
+    @property
+    def parsers(self) -> Parsers: ...
 
     def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None: ...
 
@@ -87,6 +91,7 @@ class NoEngine:
 
     retention_us: int | None
     quotas: Quotas
+    parsers: Parsers = attrs.field(factory=Parsers)
 
     @property
     def commits(self) -> bool:
