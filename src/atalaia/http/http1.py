@@ -4,7 +4,8 @@ Nobody who sends readings or stands before this service needs HTTP/2 in clear te
 would be as many answers for each connection, without a bound on what they hold (decision 16).
 """
 
-import h11
+from typing import Any
+
 import trio
 from hypercorn.events import Closed, Event
 from hypercorn.protocol.events import StreamClosed
@@ -28,7 +29,8 @@ class Http1(H11Protocol):
             await self._send_error_response(NOT_SERVED)
             await self.send(Closed())
 
-    async def _check_protocol(self, event: h11.Request) -> None:
+    async def _check_protocol(self, event: Any) -> None:
+        """event: the head of a request, as h11 has it."""
         if not event.http_version.startswith(b"1."):
             raise _NotServed
 
