@@ -52,6 +52,8 @@ WALLS = "tests/http/test_walls.py::"
 AUDIT = "tests/storage/test_audit.py::"
 ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
+PARSERS = "tests/engine/test_parsers.py::"
+STALLS = "tests/http/test_stalls.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -988,6 +990,62 @@ MUTANTS = (
         "a-step-of-an-alert-twice", "8 questions", "storage/alerts.py",
         "(e.arrival, e.ordinal) > ($1, $2)", "(e.arrival, e.ordinal) >= ($1, $2)",
         "tests/http/test_stream.py::test_alerts_go_on_where_the_client_left",
+    ),
+    Mutant(
+        "a-client-that-reads-nothing-stays", "5 bounded", "http/patience.py",
+        "        deadline = trio.current_time() + self.stall_s\n",
+        "        deadline = trio.current_time() + 1e9\n",
+        STALLS + "test_whoever_reads_nothing_is_cut_off",
+    ),
+    Mutant(
+        "a-client-that-reads-nothing-holds-the-end-up", "5 bounded", "http/app.py",
+        "            patience.hurry()\n", "            pass\n",
+        "tests/process/test_leaving.py::test_nobody_connected_holds_up_the_end",
+    ),
+    Mutant(
+        "a-broken-connection-stays", "5 bounded", "http/connection.py",
+        "        self._end_within(0)  #", "        await self.protocol.handle(Closed())  #",
+        STALLS + "test_whoever_leaves_without_reading_leaves_nothing",
+    ),
+    Mutant(
+        "told-although-it-does-not-listen", "5 bounded", "http/http1.py",
+        "            with trio.move_on_after(DISCONNECT_S):\n", "            if True:\n",
+        STALLS + "test_whoever_never_stops_sending_is_cut_off",
+    ),
+    Mutant(
+        "room-held-by-unread-answers", "5 bounded", "http/asgi.py",
+        "                if not kept:", "                if False:",
+        STALLS + "test_an_answer_that_is_not_read_holds_no_room",
+    ),
+    Mutant(
+        "http2-is-served", "5 bounded", "http/connection.py",
+        "    hypercorn.protocol.H11Protocol = Http1  # type: ignore\n", "",
+        "tests/http/test_http1.py::test_http2_by_prior_knowledge_is_refused",
+    ),
+    Mutant(
+        "it-leaves-unsaid", "1 durable", "http/asgi.py",
+        "        if self.sockets.leaving.is_set():\n            raise Closing\n", "",
+        "tests/process/test_leaving.py::test_whoever_asks_while_it_leaves_is_told",
+    ),
+    Mutant(
+        "bad-rows-in-the-loop", "4 apart", "wire/rows.py",
+        "    if hurried and size > SHORT_BYTES:\n", "    if False:\n",
+        PARSERS + "test_a_body_that_takes_long_is_read_beside_the_event_loop",
+    ),
+    Mutant(
+        "who-sends-most-is-read-first", "4 apart", "engine/parsers.py",
+        "self._lines.setdefault(tenant_no, trio.Lock())", "trio.Lock()",
+        PARSERS + "test_tenants_take_turns",
+    ),
+    Mutant(
+        "short-messages-overtake-long-ones", "2 stored once", "http/sockets.py",
+        "            await parsed.wait()\n", "            await trio.lowlevel.checkpoint()\n",
+        "tests/http/test_ingest_socket.py::test_a_message_that_takes_long_is_not_overtaken",
+    ),
+    Mutant(
+        "large-pages-in-the-loop", "4 apart", "http/pages.py",
+        "        if len(points) <= LARGE:\n", "        if True:\n",
+        "tests/http/test_pages.py::test_a_large_page_is_written_beside_the_event_loop",
     ),
 )  # fmt: skip
 

@@ -5,9 +5,9 @@ import socket
 from contextlib import AsyncExitStack
 
 import pytest
+import structlog.testing
 import trio
 import trio.testing
-from h2.connection import H2Connection
 
 from atalaia.http.app import MAX_BODY_BYTES
 from atalaia.http.room import BodyRoom
@@ -83,12 +83,12 @@ async def test_a_tenant_s_unfinished_bodies_are_bounded(stack: Stack) -> None:
 
 
 async def test_a_connection_that_fails_ends_alone(stack: Stack) -> None:
-    """Hypercorn trips over a path of HTTP/2 that is not ASCII."""
-    client = H2Connection()
-    client.initiate_connection()
-    head = {b":method": b"GET", b":scheme": b"http", b":authority": b"x", b":path": b"/\xff"}
-    client.send_headers(1, head.items(), end_stream=True)
-    assert (await raw(stack, (client.data_to_send(), b"(closed)"))).endswith(b"(closed)")
+    """Hypercorn trips over a subprotocol that is not ASCII."""
+    head = b"GET /v1/ingest HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    odd = b"sec-websocket-version: 13\r\nsec-websocket-protocol: \xff\r\n\r\n"
+    with structlog.testing.capture_logs() as logs:
+        assert (await raw(stack, (head + odd, b"(closed)"))).endswith(b"(closed)")
+    assert "connection_failed" in {line["event"] for line in logs}
     assert (await stack.client.get("/health/live")).status_code == 200
 
 

@@ -79,6 +79,18 @@ async def test_messages_are_taken_and_answered_in_order(stack: Stack) -> None:
     assert {(each["accepted"], each["late"]) for each in said} == {(1, 0)}
 
 
+async def test_a_message_that_takes_long_is_not_overtaken(stack: Stack) -> None:
+    """It is read beside the event loop, and the next one, which is not, is taken after it."""
+    rows = [{}, *(row(START_MS + n, 1) for n in range(5_000))]
+    async with socket(stack) as opened:
+        await opened.send("long\n" + json.dumps(rows))
+        await opened.send("short\n" + json.dumps([row(START_MS, 2)]))
+        said = [await opened.answer() for _ in range(2)]
+    assert [(each["id"], each["accepted"], each["duplicates"]) for each in said] == [
+        ("long", 5_000, 0), ("short", 0, 1),
+    ]  # fmt: skip
+
+
 async def test_whoever_keeps_to_the_credit_is_slowed_down_by_its_quota(stack: Stack) -> None:
     """No message is refused: each waits for its turn."""
     await stack.sql("UPDATE tenants SET readings_per_s = 200")

@@ -6,7 +6,7 @@ from atalaia.amqp.messages import to_messages
 from atalaia.amqp.publisher import Publisher
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
-from atalaia.engine.ingest import Body, count, parse_body
+from atalaia.engine.ingest import Body, count, parse_beside
 from atalaia.engine.judge import check_times
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.receipt import Answer
@@ -27,7 +27,7 @@ class QueueIntake:
         """Accepted means that a quorum queue holds them. Raises as `ingest` does."""
         now = self.clock.now_us()
         self.gate.pay(principal.tenant_no, principal.quota, size=len(body.data))
-        parsed = parse_body(body, max_bytes=self.max_bytes)
+        parsed = await parse_beside(self.gate, principal.tenant_no, body, self.max_bytes)
         self.gate.pay(principal.tenant_no, principal.quota, readings=parsed.sent)
         batch = check_times(
             parsed,

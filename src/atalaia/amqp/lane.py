@@ -27,7 +27,7 @@ from atalaia.amqp.messages import (
     rest_of,
     to_body,
 )
-from atalaia.engine.ingest import count, parse_body, parse_paid
+from atalaia.engine.ingest import count, parse_beside
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
 from atalaia.model.errors import AtalaiaError, Overloaded, QuotaUsedUp, Unavailable
@@ -154,7 +154,7 @@ class Lane:
             if not delivery.paid and self._debt_s(quota) > 0:
                 return sent
             try:
-                batch = self._parse(delivery, quota)
+                batch = await self._parse(delivery, quota)
                 delivery = self.waiting[0] = attrs.evolve(delivery, paid=True)  # once is enough
             except AtalaiaError as error:
                 self.waiting.popleft()
@@ -178,14 +178,14 @@ class Lane:
             sent.append(Sent(delivery, batch, receipt))
         return sent
 
-    def _parse(self, delivery: Delivery, quota: Quota) -> Batch:
+    async def _parse(self, delivery: Delivery, quota: Quota) -> Batch:
         """Its readings, paid for, good or bad."""
         limits, message, gate = self.session.limits, delivery.message, self.session.gate
         body = to_body(message, parse_address(message.routing_key), limits.max_rows)
-        if delivery.paid:
-            return parse_body(body, max_bytes=limits.max_body_bytes)
-        batch = parse_paid(gate, self.tenant_no, body, limits.max_body_bytes, quota)
-        gate.pay(self.tenant_no, quota, readings=batch.sent)
+        pays = None if delivery.paid else quota
+        batch = await parse_beside(gate, self.tenant_no, body, limits.max_body_bytes, pays)
+        if pays is not None:
+            gate.pay(self.tenant_no, pays, readings=batch.sent)
         return batch
 
     async def _settle(self, sent: list[Sent]) -> list[Delivery]:

@@ -9,6 +9,7 @@ import trio
 
 from atalaia.engine.broadcast import Broadcast
 from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
+from atalaia.engine.parsers import Parsers
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
 from atalaia.model.audit import THE_SERVICE, Actor
@@ -48,6 +49,9 @@ class Edits(Protocol):
 
     @property
     def quotas(self) -> Quotas: ...
+
+    @property
+    def parsers(self) -> Parsers: ...
 
     def admit(self, tenant_no: TenantNo, quota: Quota = NO_QUOTA) -> None: ...
 
@@ -106,6 +110,7 @@ class NoEngine:
 
     retention_us: int | None
     quotas: Quotas
+    parsers: Parsers = attrs.field(factory=Parsers)
 
     @property
     def commits(self) -> bool:

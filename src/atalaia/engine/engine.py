@@ -39,6 +39,7 @@ from atalaia.engine.messages import (
 )
 from atalaia.engine.outage import Outage
 from atalaia.engine.outcomes import Outcomes
+from atalaia.engine.parsers import Parsers
 from atalaia.engine.quota import READINGS, Quotas
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.engine.supervise import Supervisor
@@ -80,6 +81,7 @@ class Gate:
     _outage: Outage
     quotas: Quotas
     broadcast: Broadcast
+    parsers: Parsers = attrs.field(factory=Parsers)
     _tenants: dict[TenantNo, Supervisor] = attrs.field(factory=dict)
     _closing: bool = False
     _empty: trio.Event = attrs.field(factory=trio.Event)

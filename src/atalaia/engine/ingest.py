@@ -1,7 +1,11 @@
 """Bytes to answer: the one function that every face shares."""
 
-import attrs
+from functools import partial
 
+import attrs
+import trio
+
+from atalaia.engine.edits import Edits
 from atalaia.engine.engine import Gate
 from atalaia.engine.receipt import Answer
 from atalaia.model.batch import Batch
@@ -11,6 +15,7 @@ from atalaia.telemetry.metrics import READINGS
 from atalaia.wire.formats import parse
 from atalaia.wire.inflate import inflate
 from atalaia.wire.options import WireOptions
+from atalaia.wire.rows import TakesLong
 
 COMMIT_IS_SLOW = (
     "The commit takes too long. The batch may still be stored: "
@@ -20,11 +25,15 @@ COMMIT_IS_SLOW = (
 
 @attrs.frozen
 class Body:
-    """A request's or delivery's body and how its sender describes it."""
+    """A request's or delivery's body and how its sender describes it.
+
+    parsed: set when it was; whoever hands over in order waits for it with the next one.
+    """
 
     data: bytes
     encoding: str
     options: WireOptions
+    parsed: trio.Event | None = None
 
 
 async def ingest(
@@ -36,7 +45,7 @@ async def ingest(
     Unavailable for ours. Cancellation drops only the wait.
     """
     gate.admit(tenant_no, quota)  # again: others of its bodies have come meanwhile
-    batch = parse_paid(gate, tenant_no, body, max_bytes, quota)
+    batch = await parse_beside(gate, tenant_no, body, max_bytes, quota)
     if not len(batch):
         gate.pay(tenant_no, quota, readings=batch.sent)
         answer = Answer(0, 0, 0, batch.rejects)
@@ -47,8 +56,32 @@ async def ingest(
     return answer
 
 
+async def parse_beside(
+    gate: Edits, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota | None = None
+) -> Batch:
+    """Its readings; where that takes long, read beside the event loop. Keeps nothing it inflated.
+
+    quota: what bytes are paid for with, good or bad; None: they are paid for. Raises Invalid,
+    TooLarge, UnsupportedEncoding.
+    """
+    try:
+        if quota is not None:
+            gate.pay(tenant_no, quota, size=len(body.data))
+        data = inflate(body.data, body.encoding, max_bytes=max_bytes)
+        if quota is not None:
+            gate.pay(tenant_no, quota, size=max(0, len(data) - len(body.data)))
+        try:
+            return parse(data, body.options, hurried=True)
+        except TakesLong:
+            del data  # inflated again there: while it waits it holds what the room knows of
+        return await gate.parsers.run(tenant_no, partial(parse_body, body, max_bytes=max_bytes))
+    finally:
+        if body.parsed is not None:
+            body.parsed.set()
+
+
 def parse_body(body: Body, *, max_bytes: int) -> Batch:
-    """Its readings. Raises Invalid, TooLarge, UnsupportedEncoding. Keeps nothing it inflated."""
+    """All of it here. Raises Invalid, TooLarge, UnsupportedEncoding."""
     return parse(inflate(body.data, body.encoding, max_bytes=max_bytes), body.options)
 
 
@@ -57,11 +90,3 @@ def count(answer: Answer) -> None:
     READINGS.labels("duplicate").inc(answer.duplicates)
     READINGS.labels("rejected").inc(len(answer.rejects))
     READINGS.labels("ignored").inc(answer.ignored)
-
-
-def parse_paid(gate: Gate, tenant_no: TenantNo, body: Body, max_bytes: int, quota: Quota) -> Batch:
-    """What was inflated is paid for, good or bad, and not kept while the commit is waited for."""
-    gate.pay(tenant_no, quota, size=len(body.data))
-    data = inflate(body.data, body.encoding, max_bytes=max_bytes)
-    gate.pay(tenant_no, quota, size=max(0, len(data) - len(body.data)))
-    return parse(data, body.options)

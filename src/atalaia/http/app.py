@@ -47,6 +47,7 @@ from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.ops import Checks
+from atalaia.http.patience import Patience
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sessions import Sessions
@@ -61,6 +62,8 @@ log = structlog.get_logger()
 
 MAX_BODY_BYTES = 8 * 1024 * 1024  # inflated too
 GRACEFUL_S = 10.0
+NOTICE_S = 1.0  # from the signal to end until idle connections are closed
+STALL_S, LAST_STALL_S = 30.0, 5.0
 KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close first
 BACKLOG = 1024
 PING_S = 20.0  # of sockets: below the idle time of common proxies
@@ -141,7 +144,8 @@ def create_app(
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
-    app.register_blueprint(ops.blueprint(gate, queries, checks or {}))
+    leaving = trio.Event()
+    app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:
         app.add_url_rule(
@@ -153,11 +157,11 @@ def create_app(
         gate.admit(principal.tenant_no, principal.quota)
 
     room = BodyRoom()
-    sockets = Sockets(take, admit, authenticator, sessions.clock, room)
+    sockets = Sockets(take, admit, authenticator, sessions.clock, room, leaving)
 
     def close() -> None:
         streams.close()
-        sockets.leaving.set()
+        leaving.set()
 
     front = Front(
         face,
@@ -243,9 +247,11 @@ async def run_server(
 ) -> None:
     """Serve on the listener until `shutdown` is set and the open requests are answered.
 
+    For NOTICE_S more, while anybody is connected, whoever asks is told that this is the end.
     Closes the listener. task_status reports when connections are accepted.
     """
-    use_connection()
+    patience = Patience(STALL_S, LAST_STALL_S)
+    crowd = use_connection(patience)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S
@@ -259,8 +265,13 @@ async def run_server(
     config.websocket_ping_interval = PING_S
 
     async def leave() -> None:
-        await shutdown.wait()
+        try:
+            await shutdown.wait()
+        finally:
+            patience.hurry()
         front.app.close()
+        with trio.move_on_after(NOTICE_S):
+            await crowd.emptied()
 
     serving: Any = serve  # its own types know only one kind of ASGI callable
     await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

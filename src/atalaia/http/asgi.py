@@ -5,11 +5,12 @@ few bytes of signing in. The body of a tenant is then read whole, up to the limi
 and the room for bodies.
 Hypercorn's trio worker wedges a keep-alive connection that is answered before its body was read:
 what is left of a refused one is thrown away for a moment, and a connection where that did not
-reach the end is closed. The ingest routes go straight to their handler, the rest to Quart.
+reach the end is closed. The ingest routes go straight to their handler, the rest to Quart. When
+the server is about to end, whatever still comes is refused, and each answer ends its connection.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import NotFound, TooLarge, TooSlow
+from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
 from atalaia.model.ids import TenantNo
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
@@ -33,7 +34,8 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Direct = Callable[[Scope, bytes, Send], Awaitable[None]]
+Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
+"""Holds the body no longer than until it begins to answer."""
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 STRANGERS = TenantNo(0)  # who signs in; their bodies have the room of one tenant together
@@ -113,6 +115,17 @@ class Front:
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         began = trio.current_time()
         incoming = Incoming(receive)
+        kept = False
+
+        async def answer(event: dict[str, Any]) -> None:
+            """Send it, as the last one where the connection ends with it."""
+            if event["type"] == "http.response.start":
+                if not kept:  # nobody holds the body now, and its client may read for long
+                    self._give_back(incoming)
+                if self.sockets.leaving.is_set() or not incoming.ended:
+                    event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
+            await send(event)
+
         try:
             try:
                 scope["path"] = _path(scope["path"])  # the router must see what is checked here
@@ -121,15 +134,22 @@ class Front:
             except ClientGone:
                 return
             except Exception as error:
-                await _refuse(scope, incoming, send, error, began)
+                await _refuse(scope, incoming, answer, error, began)
                 return
             if face is not None:
-                await self.direct(scope, body, send)
+                directly = self.direct(scope, body, answer)
+                del body
+                await directly
             else:
-                await self.app(scope, _replay(body, receive), send)
+                kept = True
+                await self.app(scope, _replay(body, receive), answer)
         finally:
-            if incoming.bytes_held:
-                self.room.give_back(incoming.tenant_no, incoming.bytes_held)
+            self._give_back(incoming)
+
+    def _give_back(self, incoming: Incoming) -> None:
+        if incoming.bytes_held:
+            self.room.give_back(incoming.tenant_no, incoming.bytes_held)
+            incoming.bytes_held = 0
 
     async def _body(self, scope: Scope, face: Face | None, incoming: Incoming) -> bytes:
         if face is None and not scope["path"].startswith("/v1/"):  # nothing there takes a body
@@ -137,6 +157,8 @@ class Front:
             if not incoming.ended:
                 raise TooLarge
             return b""
+        if self.sockets.leaving.is_set():
+            raise Closing
         if scope["path"] in OPEN_PATHS:
             return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)
         asking = scope if face is None else _with_key(scope, face.credential(scope))
@@ -158,14 +180,17 @@ class Front:
 
     async def _read(self, incoming: Incoming, most_bytes: int) -> bytes:
         body = bytearray()  # a list of parts would let tiny ones cost many times their size
-        while not incoming.ended:
-            part = await incoming.part()
-            if len(body) + len(part) > most_bytes:
-                raise _too_large(most_bytes)
-            self.room.take(incoming.tenant_no, len(part), incoming.share)
-            incoming.bytes_held += len(part)
-            body += part
-        return bytes(body)
+        try:
+            while not incoming.ended:
+                part = await incoming.part()
+                if len(body) + len(part) > most_bytes:
+                    raise _too_large(most_bytes)
+                self.room.take(incoming.tenant_no, len(part), incoming.share)
+                incoming.bytes_held += len(part)
+                body += part
+            return bytes(body)
+        finally:
+            body.clear()  # an error would keep it until it is answered
 
 
 def _too_large(most_bytes: int) -> TooLarge:
@@ -228,8 +253,6 @@ async def _refuse(
     face = scope["state"].get("face")
     rendered = (face or ReadingsFace()).refuse(known, request_id)
     extra = [*rendered.headers, ("x-request-id", request_id)]
-    if not incoming.ended and scope["http_version"] != "2":  # there it ends the stream anyway
-        extra.append(("connection", "close"))
     route = "unknown"
     if face is not None:
         route = face.route

@@ -14,7 +14,7 @@ from atalaia.http.access import check_access
 from atalaia.http.asgi import Scope, Send, respond
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import as_error, status_of
-from atalaia.http.faces import INGEST_PATH, Face, ReadingsFace
+from atalaia.http.faces import INGEST_PATH, Face, ReadingsFace, Rendered
 from atalaia.http.influx import V1_PATH, V2_PATH, InfluxFace
 from atalaia.http.thingsboard import ROUTE, TelemetryFace, is_telemetry
 from atalaia.model.principal import Principal
@@ -51,14 +51,9 @@ class IngestRoute:
 
     async def __call__(self, scope: Scope, body: bytes, send: Send) -> None:
         request_id, face = scope["state"]["request_id"], scope["state"]["face"]
-        began = trio.current_time()
-        try:
-            rendered = face.render(await self._ingest(scope, face, body), request_id)
-        except Exception as error:
-            known = as_error(error)
-            if status_of(known)[0] == 500:
-                log.exception("request_failed", request_id=request_id, route=face.route)
-            rendered = face.refuse(known, request_id)
+        began, size = trio.current_time(), len(body)
+        rendered = await self._rendered(scope, face, body)
+        del body  # its room is given back as soon as the answer begins
         BATCHES.labels(rendered.outcome).inc()
         took_s = trio.current_time() - began
         REQUEST_SECONDS.labels(face.route, str(rendered.status)).observe(took_s)
@@ -67,11 +62,22 @@ class IngestRoute:
             method="POST",
             route=face.route,
             status=rendered.status,
-            bytes=len(body),
+            bytes=size,
             took_ms=round(1e3 * took_s, 1),
         )
         extra = [*rendered.headers, ("x-request-id", request_id)]
         await respond(send, rendered.status, rendered.content_type, rendered.body, extra)
+
+    async def _rendered(self, scope: Scope, face: Face, body: bytes) -> Rendered:
+        """The answer. Neither the body nor an error, which would hold it, outlives this."""
+        request_id = scope["state"]["request_id"]
+        try:
+            return face.render(await self._ingest(scope, face, body), request_id)
+        except Exception as error:
+            known = as_error(error)
+            if status_of(known)[0] == 500:
+                log.exception("request_failed", request_id=request_id, route=face.route)
+            return face.refuse(known, request_id)
 
     async def _ingest(self, scope: Scope, face: Face, body: bytes) -> Answer:
         principal = scope["state"]["principal"]

@@ -18,8 +18,8 @@ Checks = Mapping[str, Callable[[], str]]
 """What must be "ok" beside the database, by name."""
 
 
-def blueprint(gate: Edits, queries: Queries, checks: Checks) -> Blueprint:
-    """`/health*`, `/ping` and `/metrics`, without a credential."""
+def blueprint(gate: Edits, queries: Queries, checks: Checks, *, leaving: trio.Event) -> Blueprint:
+    """`/health*`, `/ping` and `/metrics`, without a credential. leaving: set when we soon end."""
     routes = Blueprint("ops", __name__)
 
     async def database() -> str:
@@ -35,6 +35,8 @@ def blueprint(gate: Edits, queries: Queries, checks: Checks) -> Blueprint:
         commits = "ok" if gate.commits else "failing"
         states = {"database": await database(), "commits": commits}
         states |= {name: look() for name, look in checks.items()}
+        if leaving.is_set():
+            states["serving"] = "closing"
         ready = set(states.values()) == {"ok"}
         body = {
             "status": "pass" if ready else "fail",

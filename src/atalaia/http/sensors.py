@@ -10,6 +10,7 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import params, render
 from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
+from atalaia.http.pages import Pages
 from atalaia.http.series import Question, answer
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Invalid, NotFound
@@ -40,6 +41,7 @@ def _is_name(text: str) -> bool:
 def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -> Blueprint:
     """`/v1/sensors` and below."""
     routes = Blueprint("sensors", __name__, url_prefix="/v1/sensors")
+    pages = Pages()
 
     async def find(name: str) -> SensorView:
         # A name that no sensor can have is not worth a query (nor can Postgres hold a NUL).
@@ -133,7 +135,7 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
             raise params.bad("metric", "name one, or ask for a bucket or for points.")
         return await _page(view, metrics[0])
 
-    async def _page(view: SensorView, metric: str) -> dict[str, Any]:
+    async def _page(view: SensorView, metric: str) -> dict[str, Any] | Response:
         """Readings as they are. A cursor holds the range, so that pages are of one and the same
         set, whatever comes meanwhile.
         """
@@ -150,13 +152,15 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
         low = high - DAY_US if since is None else since - 1  # `from` is inclusive
         if place is not None:
             low, high = Micros(place[0]), Micros(place[1])
-        points = await queries.readings(
-            g.principal.tenant_no, series, after=Micros(low), until=Micros(high), limit=count + 1
-        )
-        more = None
-        if len(points) > count:
-            more = params.next_cursor((points[count - 1].ts, high))
-        return render.page([render.point(point) for point in points[:count]], more)
+        tenant_no = g.principal.tenant_no
+        with pages.one(tenant_no, count):
+            points = await queries.readings(
+                tenant_no, series, after=Micros(low), until=Micros(high), limit=count + 1
+            )
+            more = None
+            if len(points) > count:
+                more = params.next_cursor((points[count - 1].ts, high))
+            return await pages.answer(points[:count], more)
 
     return routes
 

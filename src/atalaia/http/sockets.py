@@ -217,11 +217,11 @@ class Conversation:
         async for message in get:
             await self._wait_for_quota()
             self._under_way += 1
-            answered = trio.Event()
-            answering.start_soon(self._answer, message, before, answered)
+            parsed, answered = trio.Event(), trio.Event()
+            answering.start_soon(self._answer, message, parsed, before, answered)
             before = answered
             # It runs to where it waits for the commit before another one can begin.
-            await trio.lowlevel.checkpoint()
+            await parsed.wait()
 
     async def _wait_for_quota(self) -> None:
         while True:
@@ -234,10 +234,12 @@ class Conversation:
             else:
                 return
 
-    async def _answer(self, message: Message, before: trio.Event, answered: trio.Event) -> None:
-        """before, answered: of the message before this one, and of this one."""
+    async def _answer(
+        self, message: Message, parsed: trio.Event, before: trio.Event, answered: trio.Event
+    ) -> None:
+        """before: of the message before this one, what answered is of this one."""
         options = attrs.evolve(self.options, now_us=self.sockets.clock.now_us())
-        body = Body(message.data, "identity", options)
+        body = Body(message.data, "identity", options, parsed)
         try:
             answer = await self.sockets.take(self.principal, body)
             status, _, said, outcome = account(answer, self.request_id)
@@ -249,6 +251,7 @@ class Conversation:
             said = problem(known, self.request_id)
             if isinstance(known, Overloaded | Unavailable):
                 said["retry_after"] = known.retry_after_s
+            parsed.set()  # or refused before
         BATCHES.labels(outcome).inc()
         await before.wait()  # whose commit was no later, but tasks wake in any order
         await self._say({"id": message.text_id, **said, "status": status})

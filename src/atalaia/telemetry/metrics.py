@@ -58,8 +58,8 @@ EXPIRED = Counter(
 STREAMS = Gauge("atalaia_streams", "Streams that clients follow.", registry=REGISTRY)
 DELIVERIES = Counter(
     "atalaia_deliveries_total",
-    "Messages of RabbitMQ that are done, by result: stored, poison, refused (of a suspended tenant),"
-    " put off (to the tenant's own queue), no room (there).",
+    "Messages of RabbitMQ that are done, by result: stored, poison, refused (of a suspended"
+    " tenant), put off (to the tenant's own queue), no room (there).",
     ["result"],
     registry=REGISTRY,
 )

@@ -7,15 +7,16 @@ from atalaia.wire.readings import parse_readings
 from atalaia.wire.thingsboard import parse_telemetry
 
 
-def parse(body: bytes, options: WireOptions) -> Batch:
+def parse(body: bytes, options: WireOptions, *, hurried: bool = False) -> Batch:
     """The readings of one body, with a reject for every row that is not one.
 
-    Raises Invalid when the body as a whole cannot be read, TooLarge for too many rows.
+    Raises Invalid when the body as a whole cannot be read, TooLarge for too many rows; hurried:
+    TakesLong when that would take more than some milliseconds because of how it is written.
     """
     match options.format:
         case "line":
-            return parse_lines(body, options)
+            return parse_lines(body, options, hurried=hurried)
         case "thingsboard":
-            return parse_telemetry(body, options)
+            return parse_telemetry(body, options, hurried=hurried)
         case "json" | "ndjson":
-            return parse_readings(body, options=options)
+            return parse_readings(body, options=options, hurried=hurried)

@@ -17,17 +17,18 @@ from atalaia.wire import line_kernel as k
 from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
-from atalaia.wire.rows import RowFault, check_count
+from atalaia.wire.rows import RowFault, check_count, check_hurry
 from atalaia.wire.times import LATEST_US, MICROS_PER
 
 MOST_CAREFUL = 10_000
 """Lines of a body that take the careful road: at some 8 µs each nobody else is served meanwhile."""
 
 
-def parse_lines(body: bytes, options: WireOptions) -> Batch:
+def parse_lines(body: bytes, options: WireOptions, *, hurried: bool = False) -> Batch:
     """The readings of one body; the row of each is the number of its line, from 0.
 
-    Raises Invalid (`empty_body`), TooLarge for more than options.max_rows lines or readings.
+    Raises Invalid (`empty_body`), TooLarge for more than options.max_rows lines or readings;
+    hurried: TakesLong for many lines of the careful road.
     """
     if not body:
         raise Invalid("There is no line in the body.", code="empty_body")
@@ -37,6 +38,7 @@ def parse_lines(body: bytes, options: WireOptions) -> Batch:
     check_count(max(len(lines), len(fields)), options.max_rows)
     reading = _Reading(body, options, lines, Names(options))
     rows = reading.read_fast(fields, found.values[: len(fields)])
+    check_hurry(hurried, reading.careful_bytes)
     rows = reading.read_careful(rows)
     return reading.batch(reading.refuse_same(rows))
 
@@ -102,6 +104,12 @@ class _Reading:
         read = self._lines[:, k.L_STATE] != k.CAREFUL
         self._ignored += int(self._lines[read, k.L_TEXTS].sum())
         return _Rows(line, idx, key, ts[line], values).where(~wrong[line])
+
+    @property
+    def careful_bytes(self) -> int:
+        """How much `read_careful` would look at."""
+        careful = self._lines[self._lines[:, k.L_STATE] == k.CAREFUL]
+        return int((careful[:, k.L_END] - careful[:, k.L_START]).sum())
 
     def _find_all(self, fields: Int64s) -> tuple[Int64s, Int64s]:
         """For the first field of each series: its place among the names, and its key; -1 where it

@@ -18,7 +18,7 @@ import numpy as np
 from atalaia.model.batch import Batch, Int64s, SeriesName
 from atalaia.model.errors import Invalid
 from atalaia.wire.options import WireOptions
-from atalaia.wire.rows import Collector, check_count, check_name
+from atalaia.wire.rows import Collector, check_count, check_hurry, check_name
 from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
 
 
@@ -53,17 +53,18 @@ MAX_DEPTH = 32
 MOST_DIGITS = 400  # a float64 has 309; int() of thousands would take long, and refuses 4,300
 
 
-def parse_readings(body: bytes, *, options: WireOptions) -> Batch:
+def parse_readings(body: bytes, *, options: WireOptions, hurried: bool = False) -> Batch:
     """The readings of one body, with a reject for every row that is not one.
 
     Raises Invalid (`bad_json`, `bad_body`, `empty_body`) when the body as a whole cannot be
-    read, TooLarge for more than options.max_rows.
+    read, TooLarge for more than options.max_rows; hurried: TakesLong for a long slow road.
     """
     try:
         batch = _parse_fast(body, options)
     except (msgspec.DecodeError, OverflowError, ValueError, RecursionError):
         batch = None
     if batch is None:
+        check_hurry(hurried, len(body))
         batch = _parse_slow(body, options)
     if not batch.sent:
         raise Invalid("The body holds no reading.", code="empty_body")

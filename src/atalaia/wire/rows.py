@@ -14,6 +14,8 @@ from atalaia.wire.times import ADVICE, Precision, check_range, parse_rfc3339, sc
 _METRIC = re.compile(r"[A-Za-z0-9_\-:./]{1,64}")
 _FIELDS = ("sensor", "metric", "ts", "value")
 
+SHORT_BYTES = 16 * 1024  # some 300 rows, in two or three milliseconds
+
 NAME_ADVICE = "1 to 128 of letters, digits and _ - : ."
 
 NAME_FAULTS = {
@@ -35,6 +37,16 @@ def check_count(rows: int, max_rows: int) -> None:
     """Raises TooLarge when a body holds more rows than it may."""
     if rows > max_rows:
         raise TooLarge(f"A request may hold {max_rows} readings; send smaller batches.")
+
+
+class TakesLong(Exception):
+    """There are many rows to be looked at one by one: this is not to be waited for here."""
+
+
+def check_hurry(hurried: bool, size: int) -> None:
+    """Raises TakesLong for so many bytes of such rows, when it is to be quick."""
+    if hurried and size > SHORT_BYTES:
+        raise TakesLong
 
 
 class RowFault(Exception):

@@ -13,11 +13,12 @@ from atalaia.model.batch import Batch
 from atalaia.model.errors import Invalid
 from atalaia.wire.options import WireOptions
 from atalaia.wire.readings import decode_body
-from atalaia.wire.rows import Collector
+from atalaia.wire.rows import Collector, check_hurry
 
 
-def parse_telemetry(body: bytes, options: WireOptions) -> Batch:
-    """Raises Invalid (`bad_json`, `bad_body`, `empty_body`), TooLarge."""
+def parse_telemetry(body: bytes, options: WireOptions, *, hurried: bool = False) -> Batch:
+    """Raises Invalid (`bad_json`, `bad_body`, `empty_body`), TooLarge; hurried: TakesLong."""
+    check_hurry(hurried, len(body))
     document = decode_body(body)
     collector = Collector("us", True, options.max_rows, options.sensor)
     ignored = 0
