@@ -19,6 +19,7 @@ from atalaia.storage.embedded import query, start, stop
 from atalaia.wire.line_kernel import compile_scan
 from tests.broker import Node, open_node, reason_to_skip
 from tests.groups import CASES, report
+from tests.places import for_databases
 from tests.stack import Stack, new_database, open_stack
 
 LONGEST_ID = 60
@@ -66,7 +67,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A real Postgres in a directory of its own, for the whole session."""
-    directory = Path(tempfile.mkdtemp(prefix="atl-"))
+    directory = Path(tempfile.mkdtemp(prefix="atl-", dir=for_databases()))
     directory.chmod(0o755)
     found = locate(directory)
     start(found)

@@ -15,6 +15,8 @@ from typing import Any
 import attrs
 import httpx
 
+from tests.places import for_databases
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -93,7 +95,7 @@ def run_to_end(data_dir: Path, *arguments: str, **environment: str) -> tuple[int
 @contextmanager
 def data_directory() -> Iterator[Path]:
     """A directory that Postgres' user can reach; whatever still runs there is ended."""
-    with tempfile.TemporaryDirectory(prefix="atl-") as name:
+    with tempfile.TemporaryDirectory(prefix="atl-", dir=for_databases()) as name:
         path = Path(name)
         path.chmod(0o755)
         try:
