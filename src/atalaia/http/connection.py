@@ -85,6 +85,10 @@ class Connection(TCPServer):
     _over = False
     _address = ""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._scope = trio.CancelScope()
+
     async def run(self) -> None:
         try:
             self._address = address = str(self.stream.socket.getpeername()[0])
@@ -95,7 +99,9 @@ class Connection(TCPServer):
             await self._refuse()
             return
         try:
-            await super().run()
+            # Around all of it: Hypercorn's own group of tasks lets what cancels it get out.
+            with self._scope:
+                await super().run()
         except* Exception as group:
             log.warning("connection_failed", error=repr(group))
         finally:
@@ -146,10 +152,8 @@ class Connection(TCPServer):
 
     def _end_within(self, seconds: float) -> None:
         """Whatever still works for this client, or waits for it, is given up then."""
-        nursery = self._task_group._nursery
-        if nursery is not None:  # it is open for as long as there is a protocol
-            latest = trio.current_time() + seconds
-            nursery.cancel_scope.deadline = min(nursery.cancel_scope.deadline, latest)
+        latest = trio.current_time() + seconds
+        self._scope.deadline = min(self._scope.deadline, latest)
 
 
 class MessageBuffer(ws_stream.WebsocketBuffer):
