@@ -19,6 +19,8 @@ from tests.stack import TEST_SECRET, Stack
 
 pytestmark = pytest.mark.postgres
 
+STREAM = "text/event-stream"
+
 
 def served(stack: Stack) -> Iterator[str]:
     """What the application itself answers to."""
@@ -81,12 +83,16 @@ async def test_each_role_and_each_scope_opens_what_the_table_says(stack: Stack) 
         wrong = []
         for route, access in ROUTES.items():
             method, _, rule = route.partition(" ")
+            if "<token>" in rule:  # it is the credential
+                continue
             path = re.sub("<[^>]+>", str(uuid4()), rule)
             path += "?dry_run=true" if rule.endswith(":import") else ""
             for who, asking in everybody.items():
-                response = await asking.request(method, path)
+                async with asking.stream(method, path) as response:
+                    if response.headers.get("content-type") != STREAM:  # which has no end
+                        await response.aread()
                 code = response.json().get("code") if response.status_code in (401, 403) else None
-                let_in = code not in ("unauthenticated", "forbidden")
+                let_in = code not in ("unauthenticated", "unauthorized", "forbidden")
                 if "refresh" in path:  # an empty body is refused before it is looked at
                     assert response.status_code == 400
                 if let_in != expected(access, who):
