@@ -74,7 +74,8 @@ async def test_each_rule_of_a_file_is_tried_by_itself(cli: Runner, tmp_path: Pat
     code, said = await cli("rules", "backtest", path, "--json")
     assert (code, re.findall(r'(?:^|} ){"rule":"(\w+)"', said)) == (0, ["hot", "cold"])
     code, said = await cli("rules", "backtest", path, "--rule", "cold")
-    assert (code, said) == (2, f"atalaia: --rule compares with one rule; {path} has 2.")
+    told = f"atalaia: --rule compares with one rule; {path} has 2."
+    assert (code, said.replace(" ", "")) == (2, told.replace(" ", ""))  # long paths are folded
     path.write_text(f"{TEXT}rule x on sensors when\n")
     code, said = await cli("rules", "backtest", path)
     assert (code, said.startswith(f"{path}:3:1: ")) == (2, True), said

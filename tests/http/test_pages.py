@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from quart_trio import QuartTrio
 
 from atalaia.http import render
 from atalaia.http.pages import LARGE, MOST_AT_ONCE, Pages
@@ -43,8 +44,9 @@ async def test_a_large_page_is_written_beside_the_event_loop() -> None:
             waiting.went_on.set()
 
         nursery.start_soon(go_on)
-        answer = await Pages().answer(waiting, "next")
-    expected = render.page([render.point(point) for point in points], "next")
+        async with QuartTrio(__name__).app_context():
+            answer = await Pages().answer(waiting, "next")
+            expected = render.page([render.point(point) for point in points], "next")
     assert json.loads(await answer.get_data()) == expected
 
 

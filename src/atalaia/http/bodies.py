@@ -328,7 +328,8 @@ async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
     """The same, and which fields were sent: the others are to stay. Raises Invalid for none."""
     raw = await _read_object()
     if not raw:
-        raise Invalid("The body changes nothing: it has no field.", code="bad_body")
+        nothing = FieldProblem("$", "expected a field to change")
+        raise Invalid("The body changes nothing.", code="bad_body", problems=[nothing])
     return _structure(raw, kind), frozenset(raw)
 
 
