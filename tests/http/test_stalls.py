@@ -3,13 +3,12 @@ holds a connection, its memory or the room of bodies for long.
 """
 
 import socket
-from pathlib import Path
 
 import pytest
 import trio
 
 from tests.http.test_connections import post
-from tests.http.test_sockets import read, send
+from tests.http.test_sockets import read, send, sockets, until_sockets
 from tests.stack import START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
@@ -27,24 +26,6 @@ async def connect(stack: Stack) -> trio.SocketStream:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
     await sock.connect((host, int(port)))
     return trio.SocketStream(sock)
-
-
-LISTENS = "0A"
-
-
-def sockets(stack: Stack) -> int:
-    """How many the server holds, by the system's own table; other files come and go."""
-    port = f":{int(stack.url.rpartition(':')[2]):04X}"
-    lines = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return sum(
-        fields[1].endswith(port) and fields[3] != LISTENS and fields[9] != "0" for fields in lines
-    )
-
-
-async def until_sockets(stack: Stack, count: int) -> None:
-    with trio.fail_after(10):
-        while sockets(stack) > count:
-            await trio.sleep(0.05)
 
 
 async def test_whoever_reads_nothing_is_cut_off(
