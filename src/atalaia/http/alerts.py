@@ -65,11 +65,9 @@ def blueprint(queries: Queries) -> Blueprint:
         found = await queries.alerts(
             g.principal.tenant_no, _filter(), before=before, limit=count + 1
         )
-        more = None
-        if len(found) > count:
-            last = found[count - 1]
-            more = params.next_cursor((last.opened_at, last.alert_id))
-        return render.page([render.alert(view) for view in found[:count]], more)
+        return render.first(
+            found, count, render.alert, lambda view: (view.opened_at, view.alert_id)
+        )
 
     @routes.get("/<alert>")
     async def read_alert(alert: str) -> dict[str, Any]:

@@ -50,8 +50,7 @@ def blueprint(keys: Keys, clock: WallClock) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, lambda key: "\0" not in key) or ""
         found = await keys.list_keys(g.principal.tenant_no, after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1].key_id) if len(found) > count else None
-        return render.page([_render(key) for key in found[:count]], more)
+        return render.first(found, count, _render, lambda key: key.key_id)
 
     @routes.post("")
     async def create_key() -> Response:
@@ -136,7 +135,6 @@ def _shown_once(key: KeyView, made: NewKey) -> Response:
     response = Response(
         encode(_render(key) | {"key": made.text}), 201, content_type="application/json"
     )
-    response.headers["cache-control"] = "no-store"
     response.headers["location"] = f"/v1/api-keys/{key.key_id}"
     return response
 

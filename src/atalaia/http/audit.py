@@ -23,8 +23,7 @@ def blueprint(audit: Audit) -> Blueprint:
         count = params.limit(request.args)
         before = params.cursor(request.args, int, lambda seq: 0 < seq < 1 << 63)
         found = await audit.audit(g.principal.tenant_no, _filter(), before=before, limit=count + 1)
-        more = params.next_cursor(found[count - 1].seq) if len(found) > count else None
-        return render.page([_render(row) for row in found[:count]], more)
+        return render.first(found, count, _render, lambda row: row.seq)
 
     return routes
 

@@ -26,8 +26,9 @@ def blueprint(queries: Queries, aside: Aside) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, _is_metric) or ""
         found = await queries.list_units(g.principal.tenant_no, after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1][0]) if len(found) > count else None
-        return render.page([{"metric": m, "unit": u} for m, u in found[:count]], more)
+        return render.first(
+            found, count, lambda one: {"metric": one[0], "unit": one[1]}, lambda one: one[0]
+        )
 
     @routes.put("/<path:metric>")
     async def set_unit(metric: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Views as JSON: times in RFC 3339 UTC with µs, ids as text, names as their owners know them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
@@ -10,6 +10,7 @@ import numpy as np
 from quart import g, request
 
 from atalaia.engine.messages import Outlook
+from atalaia.http import params
 from atalaia.http.rule_checks import CheckedRule
 from atalaia.http.sparkline import sparkline
 from atalaia.model.alert import Comparison
@@ -27,6 +28,8 @@ from atalaia.model.views import (
 )
 from atalaia.rules.lints import Lint
 from atalaia.rules.syntax import duration_text
+
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -48,6 +51,14 @@ def page(data: Sequence[Any], cursor: str | None) -> dict[str, Any]:
     """A page of a list. The answer's Link header will name the next one."""
     g.next_cursor = cursor
     return {"data": data, "next_cursor": cursor}
+
+
+def first(
+    found: Sequence[T], count: int, show: Callable[[T], Any], place: Callable[[T], Any]
+) -> dict[str, Any]:
+    """A page of what was asked for with one more than `count`. place: what a cursor says of one."""
+    more = params.next_cursor(place(found[count - 1])) if len(found) > count else None
+    return page([show(one) for one in found[:count]], more)
 
 
 def link() -> str | None:

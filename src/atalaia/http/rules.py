@@ -37,8 +37,7 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1].rule_no) if len(found) > count else None
-        return render.page([render.rule(rule) for rule in found[:count]], more)
+        return render.first(found, count, render.rule, lambda rule: rule.rule_no)
 
     @routes.post("")
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:

@@ -65,9 +65,10 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
         after = params.cursor(request.args, str, _is_name) or ""
         wanted = SensorFilter(*(params.text(request.args, tag) for tag in ("group", "profile")))
         found = await queries.sensors(g.principal.tenant_no, wanted, after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1].name) if len(found) > count else None
         now = clock.now_us()
-        return render.page([render.sensor(view, now) for view in found[:count]], more)
+        return render.first(
+            found, count, lambda view: render.sensor(view, now), lambda view: view.name
+        )
 
     @routes.post("")
     async def create_sensor() -> tuple[dict[str, Any], int]:

@@ -46,8 +46,7 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await tenants.list_tenants(after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1].tenant_no) if len(found) > count else None
-        return render.page([_render(tenant) for tenant in found[:count]], more)
+        return render.first(found, count, _render, lambda tenant: tenant.tenant_no)
 
     @routes.post("")
     async def create_tenant() -> Response:

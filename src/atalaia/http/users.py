@@ -50,8 +50,7 @@ def blueprint(users: Users) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, lambda email: "\0" not in email) or ""
         found = await users.list_users(g.principal.tenant_no, after=after, limit=count + 1)
-        more = params.next_cursor(found[count - 1].email) if len(found) > count else None
-        return render.page([_render(user) for user in found[:count]], more)
+        return render.first(found, count, _render, lambda user: user.email)
 
     @routes.post("")
     async def invite() -> Response:
@@ -114,7 +113,6 @@ def with_link(said: dict[str, Any], link: NewLink, status: int) -> Response:
     """Whoever may ask for a link also sees it: a mail is not the only way to hand it over."""
     body = said | {"link": {"token": link.text, "expires_in": link.lives_s}}
     response = Response(encode(body), status, content_type="application/json")
-    response.headers["cache-control"] = "no-store"
     return response
 
 
