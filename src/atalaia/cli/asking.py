@@ -1,10 +1,13 @@
 """One request to a running server, and what there is to say when it is not answered as hoped."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from atalaia.cli.connection import Connection, no_answer, problem_of
+from atalaia.cli.connection import Connection, Server, no_answer, problem_of
+from atalaia.cli.files import write_bytes
 from atalaia.model.errors import AtalaiaError, NotFound
 
 TIMEOUT_S = 600.0  # an import commits rule by rule
@@ -37,6 +40,20 @@ def ask(connection: Connection, method: str, path: str, **options: Any) -> httpx
     except (ValueError, TypeError):
         problem = {}
     raise Refused(problem_of(response), problem)
+
+
+def save(server: Server, path: str, file: Path | None) -> int:
+    """Write what is at this path into a file, or to standard output. Returns the exit code."""
+    try:
+        content = ask(server.connect(), "GET", path).content
+        if file is not None:
+            write_bytes(file, content)
+            return 0
+    except AtalaiaError as error:
+        print(f"atalaia: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.buffer.write(content)
+    return 0
 
 
 def find_rule(connection: Connection, name: str) -> str:

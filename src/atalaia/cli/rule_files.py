@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from atalaia.cli.asking import Refused, ask
+from atalaia.cli.asking import Refused, ask, save
 from atalaia.cli.connection import USUAL, Server
-from atalaia.cli.files import read_bytes, read_text, write_bytes
+from atalaia.cli.files import read_bytes, read_text
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError, RuleInvalid
 from atalaia.rules.language import parse_rules
@@ -36,16 +36,7 @@ def export_rules(
     file
         Where to; default: standard output.
     """
-    try:
-        content = ask(server.connect(), "GET", "/v1/rules:export").content
-        if file is not None:
-            write_bytes(file, content)
-            return 0
-    except AtalaiaError as error:
-        print(f"atalaia: {error}", file=sys.stderr)
-        return 1
-    sys.stdout.buffer.write(content)
-    return 0
+    return save(server, "/v1/rules:export", file)
 
 
 def import_rules(

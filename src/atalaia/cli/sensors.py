@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cyclopts import App
 
-from atalaia.cli.asking import ask
+from atalaia.cli.asking import ask, save
 from atalaia.cli.connection import USUAL, Server
-from atalaia.cli.files import read_bytes, write_bytes
+from atalaia.cli.files import read_bytes
 from atalaia.cli.words import count
 from atalaia.model.errors import AtalaiaError
 
@@ -23,16 +23,7 @@ def export_sensors(file: Path | None = None, /, *, server: Server = USUAL) -> in
     file
         Where to; default: standard output.
     """
-    try:
-        content = ask(server.connect(), "GET", "/v1/sensors:export").content
-        if file is not None:
-            write_bytes(file, content)
-            return 0
-    except AtalaiaError as error:
-        print(f"atalaia: {error}", file=sys.stderr)
-        return 1
-    sys.stdout.buffer.write(content)
-    return 0
+    return save(server, "/v1/sensors:export", file)
 
 
 @app.command(name="import")
