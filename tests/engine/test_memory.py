@@ -180,14 +180,19 @@ async def test_readings_too_few_to_tell_are_asked_for_once(autojump_clock: MockC
         assert outlook.with_bytes > 300 * 36_000 * 16
 
 
+async def six_beside_a_rule(gate: Gate) -> None:
+    """Sensors that have sent, and a long window that their tags would give them."""
+    for n in range(6):
+        await gate.submit(ONE, stream(f"s{n}", 0, 100)).wait()
+    rule = CreateRule('rule long on sensors where k = "v" when max(t, 3h) > 9')
+    await gate.edit_rule(ONE, rule).wait()
+
+
 async def test_tags_that_would_take_too_much_are_refused(autojump_clock: MockClock) -> None:
     """They add sensors to a rule."""
     store = FaultyStore()
     async with engine(store) as gate:
-        for n in range(6):
-            await gate.submit(ONE, stream(f"s{n}", 0, 100)).wait()
-        rule = CreateRule('rule long on sensors where k = "v" when max(t, 3h) > 9')
-        await gate.edit_rule(ONE, rule).wait()
+        await six_beside_a_rule(gate)
         done = 0
         with pytest.raises(Conflict, match=r'"long" at \d sensors'):  # noqa: PT012
             for n in range(6):
@@ -216,10 +221,7 @@ async def test_tags_of_many_sensors_are_weighed_together(autojump_clock: MockClo
     """Each of them would fit, all of them do not; then none is changed."""
     store = FaultyStore()
     async with engine(store) as gate:
-        for n in range(6):
-            await gate.submit(ONE, stream(f"s{n}", 0, 100)).wait()
-        rule = CreateRule('rule long on sensors where k = "v" when max(t, 3h) > 9')
-        await gate.edit_rule(ONE, rule).wait()
+        await six_beside_a_rule(gate)
         with pytest.raises(Conflict, match='"long" at 6 sensors'):
             await gate.set_tags(ONE, {f"s{n}": {"k": "v"} for n in range(6)}).wait()
         assert not any(sensor.tags for sensor in store.tenant(ONE).sensors.values())

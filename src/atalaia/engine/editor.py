@@ -2,7 +2,7 @@
 before it, committed as an item of its own.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -113,7 +113,7 @@ class Editor:
         await self.incarnation.settled()
         sensor_no, slot = None, None
         if request.sensor is not None:
-            sensor_no, slot = find_sensor(state, request.sensor)
+            sensor_no, slot = find_sensors(state, [request.sensor])[request.sensor]
         if request.lateness_us == state.lateness_of(sensor_no):
             request.receipt.settle(None)
             return False
@@ -164,9 +164,10 @@ class Editor:
         request.receipt.settle(found)
 
 
-def find_sensor(state: TenantState, sensor: str) -> tuple[SensorNo, int]:
-    """Its number and slot. Raises NotFound."""
-    found = state.find_sensor(sensor)
-    if found is None:
-        raise NotFound(f'There is no sensor named "{sensor}".')
-    return found
+def find_sensors(state: TenantState, names: Collection[str]) -> Mapping[str, tuple[SensorNo, int]]:
+    """Number and slot of each. Raises NotFound for the first that is not there."""
+    known = state.sensors_named(names)
+    for name in names:
+        if name not in known:
+            raise NotFound(f'There is no sensor named "{name}".')
+    return known

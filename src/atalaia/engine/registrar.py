@@ -5,13 +5,12 @@ before it.
 import attrs
 import structlog
 
-from atalaia.engine.editor import Editor, find_sensor
+from atalaia.engine.editor import Editor, find_sensors
 from atalaia.engine.messages import RegisterRequest, RemovalRequest, TagsRequest
 from atalaia.engine.recover import add_sensors, joining_bytes
 from atalaia.engine.rule_edits import check_joining, check_tags
 from atalaia.engine.state import TenantState
 from atalaia.model.audit import AuditEntry, listed
-from atalaia.model.errors import NotFound
 from atalaia.ports import TagsWrite
 
 log = structlog.get_logger()
@@ -42,10 +41,7 @@ class Registrar:
         """Commit the tags, sensor by sensor; the state must be rebuilt with them."""
         editor = self.editor
         await editor.incarnation.settled()
-        known = state.sensors_named(request.tags)
-        missing = next((name for name in request.tags if name not in known), None)
-        if missing is not None:
-            raise NotFound(f'There is no sensor named "{missing}".')
+        known = find_sensors(state, request.tags)
         tags = {known[name][1]: wanted for name, wanted in request.tags.items()}
         await editor.threads.run(state.rules.foresight.cost_ns + len(tags), check_tags, state, tags)
         for left, (name, wanted) in zip(range(len(tags))[::-1], request.tags.items(), strict=True):
@@ -65,7 +61,7 @@ class Registrar:
         """Commit the end of a sensor with that of its alerts; the state must be rebuilt."""
         editor = self.editor
         await editor.incarnation.settled()
-        sensor_no, slot = find_sensor(state, request.sensor)
+        sensor_no, slot = find_sensors(state, [request.sensor])[request.sensor]
         arrived = state.next_arrival(editor.clock.now_us())
         closings = state.rules.forsake(slot, arrived=arrived, reason="sensor_deleted")
         audit = AuditEntry(request.by, "sensor.removed", request.sensor)

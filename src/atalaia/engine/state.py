@@ -96,13 +96,6 @@ class TenantState:
         """The rules that match a sensor and do not watch it: it would be too many metrics."""
         return self.rules.left_out(self._sensors[sensor.sensor_no][0])
 
-    def find_sensor(self, name: str) -> tuple[SensorNo, int] | None:
-        """Number and slot of the sensor with this name."""
-        for sensor_no, (slot, known) in self._sensors.items():
-            if known == name:
-                return sensor_no, slot
-        return None
-
     def sensors_named(self, names: Container[str]) -> dict[str, tuple[SensorNo, int]]:
         """Number and slot of those of them that are there."""
         return {

@@ -14,11 +14,11 @@ from atalaia.model.ids import TenantNo
 
 @attrs.define(eq=False)
 class Turns:
-    """most: of one tenant; the others are refused with this detail and code."""
+    """most: of one tenant; the others are refused with this detail and code (else Busy's)."""
 
     most: int
     _detail: str
-    _code: str
+    _code: str | None = None
     _running: Counter[TenantNo] = attrs.field(factory=Counter)
 
     @contextmanager
