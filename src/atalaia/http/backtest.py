@@ -70,7 +70,6 @@ def blueprint(queries: Queries) -> Blueprint:
         lines = _lines(run, _Question(backtest, rule.name, stored), g.request_id)
         response = Response(lines, content_type="application/x-ndjson")
         response.timeout = None  # Quart's own would cut the answer after a minute
-        response.headers["cache-control"] = "no-store"
         return response
 
     return routes

@@ -44,7 +44,7 @@ class Browsers:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        fields = header_fields(scope)
+        fields = header_fields(scope) if self.origins or scope["method"] == "OPTIONS" else {}
         cors = self._cors(fields)
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in fields:
             await self._preflight(receive, send, cors)

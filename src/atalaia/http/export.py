@@ -71,7 +71,6 @@ def blueprint(queries: Queries) -> Blueprint:
         head = await anext(pieces)  # whoever is one too many is told so by a status
         response = Response(_after(head, pieces), content_type=file.content_type)
         response.timeout = None  # Quart's own would cut the answer after a minute
-        response.headers["cache-control"] = "no-store"
         response.headers["content-disposition"] = f'attachment; filename="readings.{kind}"'
         return response
 

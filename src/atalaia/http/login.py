@@ -156,7 +156,6 @@ def _answer(tokens: Tokens) -> Response:
         "refresh_expires_in": tokens.refresh_s,
     }
     response = Response(encode(body), content_type="application/json")
-    response.headers["cache-control"] = "no-store"
     return response
 
 

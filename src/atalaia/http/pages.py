@@ -4,9 +4,8 @@ Ten thousand readings are a tenth of a second of the loop when each is an object
 Here their times become text all at once, and one page after another is written in a thread.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import msgspec
@@ -14,8 +13,8 @@ import numpy as np
 import trio
 from quart import Response, g
 
+from atalaia.engine.turns import Turns
 from atalaia.http.errors import encode
-from atalaia.model.errors import Busy
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import Point
 
@@ -39,27 +38,18 @@ class _Page(msgspec.Struct):
 class Pages:
     """Shared by all tenants."""
 
-    _under_way: Counter[TenantNo] = attrs.field(factory=Counter)
+    _turns: Turns = attrs.field(
+        factory=lambda: Turns(
+            MOST_AT_ONCE,
+            f"A tenant may read {MOST_AT_ONCE} pages of more than {LARGE:,} readings at once; "
+            "try again after the delay.",
+        )
+    )
     _core: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
 
-    @contextmanager
-    def one(self, tenant_no: TenantNo, limit: int) -> Iterator[None]:
+    def one(self, tenant_no: TenantNo, limit: int) -> AbstractContextManager[None]:
         """While a page of so many readings at most is read and written. Raises Busy."""
-        if limit <= LARGE:
-            yield
-            return
-        if self._under_way[tenant_no] >= MOST_AT_ONCE:
-            raise Busy(
-                f"A tenant may read {MOST_AT_ONCE} pages of more than {LARGE:,} readings at once; "
-                "try again after the delay."
-            )
-        self._under_way[tenant_no] += 1
-        try:
-            yield
-        finally:
-            self._under_way[tenant_no] -= 1
-            if not self._under_way[tenant_no]:
-                del self._under_way[tenant_no]
+        return nullcontext() if limit <= LARGE else self._turns.one(tenant_no)
 
     async def answer(self, points: Sequence[Point], cursor: str | None) -> Response:
         """As `render.page` of `render.point`."""

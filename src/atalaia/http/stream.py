@@ -101,7 +101,6 @@ def blueprint(gate: Edits, queries: Queries, streams: Streams, check: Check) -> 
         hello = await anext(events)  # one too many is told so by a status
         response = Response(_after(hello, events), content_type=CONTENT_TYPE)
         response.timeout = None
-        response.headers["cache-control"] = "no-store"
         response.headers["x-accel-buffering"] = "no"  # nginx would hold events back
         return response
 

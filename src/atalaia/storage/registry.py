@@ -67,9 +67,10 @@ async def register_aio(
 ) -> tuple[list[SensorRow], list[SeriesRow]]:
     """Add what is missing of these series, in their order, while the quota has room.
 
-    Returns the sensors and the series that these names stand for now; names beyond the quota
-    are not among them. tags: of new sensors, by name. No statement joins: Postgres knows nothing
-    of the size of what was just inserted, and a nested loop over 10,000 names took 5 s.
+    Returns the sensors and the series that these names stand for now; names beyond the quota are
+    not among them. tags: of new sensors, by name. No statement joins the names: Postgres knows
+    nothing of the size of what was just inserted, and a nested loop over 10,000 of them took 5 s.
+    Only the count joins: 44 ms for 110,000 series.
     """
     await _lock_aio(connection, tenant_no)
     room = await connection.fetchval(
