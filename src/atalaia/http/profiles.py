@@ -9,15 +9,14 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import render
 from atalaia.http.bodies import ProfileBody, check_tags, read_body
-from atalaia.http.rule_checks import RuleChecks, all_rules
+from atalaia.http.rule_checks import Aside, RuleChecks, all_rules
 from atalaia.http.rule_files import apply_change
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Invalid, NotFound
-from atalaia.model.principal import Principal
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import Profile
 from atalaia.ports import Queries
-from atalaia.rules.changes import plan_changes
+from atalaia.rules.changes import Change, plan_changes
 from atalaia.rules.language import parse_rules
 from atalaia.rules.rulefile import FileRule
 from atalaia.rules.syntax import RuleSpec, TagTest
@@ -25,7 +24,9 @@ from atalaia.rules.syntax import RuleSpec, TagTest
 PROFILE = "profile"  # the tag
 
 
-def blueprint(gate: Edits, queries: Queries, checks: RuleChecks, clock: WallClock) -> Blueprint:
+def blueprint(
+    gate: Edits, queries: Queries, checks: RuleChecks, aside: Aside, clock: WallClock
+) -> Blueprint:
     """`/v1/groups`, and `/v1/profiles` and below."""
     routes = Blueprint("profiles", __name__)
 
@@ -34,6 +35,13 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks, clock: WallCloc
         if not known:
             raise NotFound(f'There is no profile named "{name}".')
         return known
+
+    async def replace_rules(before: Profile | None, wanted: Sequence[RuleSpec]) -> None:
+        principal = g.principal
+        stored = await all_rules(queries, principal.tenant_no)
+        most = gate.max_rules(principal.quota)
+        for change in await aside.run(_plan, stored, before, wanted, most):
+            await apply_change(gate, principal, change)
 
     @routes.get("/v1/groups")
     async def list_groups() -> dict[str, Any]:
@@ -59,7 +67,7 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks, clock: WallCloc
             _check_selector(rule.spec, name)
         before = await queries.profile(tenant_no, name)
         # The rules first: whoever is stopped between them sends the profile again.
-        await _replace_rules(gate, queries, g.principal, before, [rule.spec for rule in checked])
+        await replace_rules(before, [rule.spec for rule in checked])
         profile = Profile(name, body.description, body.expected_interval, body.rules)
         audit = AuditEntry(g.principal.actor, "profile.saved", name, {"rules": body.rules})
         stored = await queries.save_profile(tenant_no, profile, clock.now_us(), audit)
@@ -68,7 +76,7 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks, clock: WallCloc
 
     @routes.delete("/v1/profiles/<name>")
     async def drop_profile(name: str) -> tuple[str, int]:
-        await _replace_rules(gate, queries, g.principal, await find(name), [])
+        await replace_rules(await find(name), [])
         audit = AuditEntry(g.principal.actor, "profile.deleted", name)
         await queries.drop_profile(g.principal.tenant_no, name, audit)
         return "", 204
@@ -96,21 +104,16 @@ def _check_selector(rule: RuleSpec, profile: str) -> None:
         )
 
 
-async def _replace_rules(
-    gate: Edits,
-    queries: Queries,
-    principal: Principal,
-    before: Profile | None,
-    wanted: Sequence[RuleSpec],
-) -> None:
+def _plan(
+    stored: Sequence[StoredRule], before: Profile | None, wanted: Sequence[RuleSpec], most: int
+) -> list[Change]:
     """Make, change and delete the rules of a profile; one that was disabled stays so.
 
     Raises Conflict for a name that another rule has.
     """
-    stored = await all_rules(queries, principal.tenant_no)
     old = {rule.name for rule in parse_rules(before.rules)} if before and before.rules else set()
     new = {rule.name for rule in wanted}
-    mine: dict[str, StoredRule] = {rule.name: rule for rule in stored if rule.name in old | new}
+    mine = {rule.name: rule for rule in stored if rule.name in old | new}
     for name in sorted(new - old):
         if name in mine:
             raise Conflict(
@@ -121,6 +124,5 @@ async def _replace_rules(
         FileRule(rule.name, rule.text, mine[rule.name].enabled if rule.name in mine else True)
         for rule in wanted
     ]
-    most = gate.max_rules(principal.quota) - (len(stored) - len(mine))
-    for change in plan_changes(list(mine.values()), files, prune=True, most=most):
-        await apply_change(gate, principal, change)
+    others = len(stored) - len(mine)
+    return plan_changes(list(mine.values()), files, prune=True, most=most - others)
