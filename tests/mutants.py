@@ -622,8 +622,8 @@ MUTANTS = (
     ),
     Mutant(
         "poison-handed-back", "1 durable", "amqp/session.py",
-        "        self._done.append(delivery.tag)\n",
-        '        self._done += [delivery.tag] if result != "poison" else []\n',
+        "        self._done.append((delivery.hand, delivery.tag))\n",
+        '        self._done += [(delivery.hand, delivery.tag)] if result != "poison" else []\n',
         "tests/amqp/test_poison.py::test_what_was_sent_is_stored_rejected_or_a_dead_letter",
     ),
     Mutant(
@@ -706,6 +706,20 @@ MUTANTS = (
         "patient = now - backlog.refused_since < self.session.limits.not_now_s", "patient = False",
         "tests/amqp/test_not_now.py::"
         "test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later",
+    ),
+    Mutant(
+        "given-back-while-it-delivers", "3 restart, 6 one fold", "amqp/fetched.py",
+        "        for tag in list(self._open):\n            self._gone(tag)\n"
+        "        await self.channel.close()\n",
+        "        tags = list(self._open)\n"
+        "        for tag in tags:\n            self._gone(tag)\n"
+        "        driver = await self.channel.get_underlay_channel()\n"
+        "        for consumer in list(driver.consumers):\n"
+        "            await driver.basic_cancel(consumer)\n"
+        "        for tag in tags:\n"
+        "            await driver.basic_nack(tag, requeue=True, wait=False)\n",
+        "tests/amqp/test_quotas.py::"
+        "test_what_is_fetched_and_given_back_again_and_again_stays_in_order",
     ),
     Mutant(
         "fetched-without-a-bound-of-bytes", "5 bounded", "amqp/fetched.py",

@@ -2,11 +2,12 @@
 
 One channel consumes every shard; a shard has one active consumer, so an engine that is not
 active simply waits. What is taken is acknowledged later, or comes again when the channel ends.
+A tenant's queue for later is consumed when asked for, over a channel of its own.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -31,6 +32,8 @@ from atalaia.amqp.wiring import incoming
 
 RETURN_S = 0.3  # what a connection had goes back to each queue by itself
 FETCH_S = 1.0
+LOOK_AGAIN_S = 0.02
+HANDS = 512  # channels: RabbitMQ allows 2,047 of a connection
 
 
 @attrs.define(eq=False)
@@ -46,10 +49,12 @@ class Feed:
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     _windows: dict[str, Window] = attrs.field(factory=dict)
     _arrived: dict[str, int] = attrs.field(factory=dict)  # at the last look
-    _given_back: list[int] = attrs.field(factory=list)
     _broken: bool = False
     _has_turn: bool = False
-    _fetched: dict[UUID, Fetched] = attrs.field(factory=dict)
+    _hands: dict[int, Fetched] = attrs.field(factory=dict)
+    _hand_of: dict[UUID, int] = attrs.field(factory=dict)
+    _last_hand: int = 0
+    _taken_by_others: set[str] = attrs.field(factory=set)
 
     @property
     def held_bytes(self) -> int:
@@ -90,95 +95,117 @@ class Feed:
         self._waiting.clear()
         return taken
 
-    async def ack_aio(self, acks: Sequence[tuple[int, bool]]) -> list[int]:
-        """(tag, and all before it), at least one. Returns the tags of what was let go for want of
-        room and asked for again since the last time. Raises BrokerUnavailable.
+    async def ack_aio(
+        self, acks: Sequence[tuple[int, bool]], fetched: Sequence[tuple[int, int]]
+    ) -> list[int]:
+        """acks: (tag, and all before it) of the shards; fetched: (hand, tag) of the queues for
+        later: of what was given back meanwhile nothing is acknowledged, and it comes again.
+
+        Returns the tags of what was let go for want of room and asked for again. Raises
+        BrokerUnavailable.
         """
+        given_back: list[int] = []
         try:
-            driver = await self._channel.get_underlay_channel()
-            for tag, multiple in acks[:-1]:
-                await driver.basic_ack(tag, multiple, wait=False)
-            await driver.basic_ack(*acks[-1])  # the last one has left when this returns
+            for hand in {hand for hand, _ in fetched} & self._hands.keys():
+                await self._hands[hand].ack_aio([tag for of, tag in fetched if of == hand])
+            if acks:
+                driver = await self._channel.get_underlay_channel()
+                for tag, multiple in acks[:-1]:
+                    await driver.basic_ack(tag, multiple, wait=False)
+                await driver.basic_ack(*acks[-1])  # the last one has left when this returns
             for window in self._windows.values():
                 for tag, multiple in acks:
                     window.gone(tag, before_too=multiple)
-                await self._ask_again_aio(window)
-            for tag, multiple in acks:
-                self._basket.gone(tag, before_too=multiple)
+                given_back += await self._ask_again_aio(window)
         except DRIVER_ERRORS as error:
             translate(error)
-        given_back, self._given_back = self._given_back, []
         return given_back
 
-    async def _ask_again_aio(self, window: Window) -> None:
+    async def _ask_again_aio(self, window: Window) -> list[int]:
+        """What goes back, in order; it costs each one of its deliveries."""
         tags, kept = window.again()
         self._hand_over(kept)
-        if tags:
-            await self.give_back_aio(tags)
-            self._given_back += tags
+        driver = await self._channel.get_underlay_channel()
+        for tag in tags:
+            await driver.basic_nack(tag, requeue=True, wait=False)
+        return tags
 
     async def fetch_aio(self, tenant_id: UUID, most: int) -> list[Delivery]:
-        """The oldest of a tenant's queue for later, none when none comes for a while, or while
-        there is no room. All that was fetched of it before has been acknowledged or given back.
+        """The oldest of a tenant's queue for later that are not here yet; none when none comes for
+        a while, or while there is no room.
 
         Consumed and not asked for one by one: a quorum queue puts those back in any order. Raises
-        BrokerUnavailable.
+        BrokerUnavailable; BrokerRefused, also when the queue is gone.
         """
         if self._basket.full:
             return []
-        store = self._fetched.get(tenant_id)
-        if store is not None and store.stuck:
-            # Consumed anew: what is on its way to the old consumer would be taken before.
-            self._given_back += await self.return_aio(tenant_id, ())
-            most = store.fitted
-            store = None
+        hand = self._hands.get(self._hand_of.get(tenant_id, 0))
         try:
-            if store is None:
-                store = self._fetched[tenant_id] = Fetched(self._basket)
-                await self._channel.set_qos(prefetch_count=most)
-                queue = await self._channel.get_queue(later_name(tenant_id), ensure=False)
-                store.consumer = await queue.consume(store.receive_aio)
+            if hand is not None and hand.stuck:
+                if not await self.give_back_aio(tenant_id, ()):
+                    return []
+                most, hand = hand.fitted, None
+            if hand is None:
+                hand = await self._reach_aio(tenant_id, most)
+            if hand is None:
+                return []
             with suppress(TimeoutError):
                 async with asyncio.timeout(FETCH_S):
-                    await store.some.wait()
+                    await hand.some.wait()
         except DRIVER_ERRORS as error:
             translate(error)
-        return store.take()
+        return hand.take()
 
-    async def return_aio(self, tenant_id: UUID, tags: Sequence[int]) -> list[int]:
-        """What was fetched to its queue, and fetch no more until asked again; returns all tags.
+    async def _reach_aio(self, tenant_id: UUID, most: int) -> Fetched | None:
+        """Begin to consume a queue for later, when all of it has come back from who had it before;
+        None: not now."""
+        if len(self._hands) >= HANDS:
+            idle = next(
+                (tenant for tenant, n in self._hand_of.items() if self._hands[n].idle), None
+            )
+            if idle is None:
+                return None
+            await self.give_back_aio(idle, ())
+        name = later_name(tenant_id)
+        channel = await self._connection.channel(publisher_confirms=False)
+        if not await _is_left_aio(channel, name):
+            self._taken_by_others.add(name)
+            await channel.close()
+            return None
+        self._taken_by_others.discard(name)
+        self._last_hand += 1
+        hand = Fetched(self._last_hand, channel, self._basket)
+        self._hands[hand.number], self._hand_of[tenant_id] = hand, hand.number
+        channel.close_callbacks.add(self.end)
+        driver = await channel.get_underlay_channel()
+        driver.on_consumer_cancel_callbacks.add(self.end)  # the queue was deleted
+        await channel.set_qos(prefetch_count=most)
+        await (await channel.get_queue(name, ensure=False)).consume(hand.receive_aio)
+        return hand
 
-        Raises BrokerUnavailable.
+    async def give_back_aio(self, tenant_id: UUID, tags: Collection[int]) -> bool:
+        """What was fetched to its queue, and fetch no more until asked again.
+
+        tags: of what the caller has; False, and nothing is done, while anything else is open: a
+        dead letter of it, say, is not confirmed yet. Raises BrokerUnavailable.
         """
-        store = self._fetched.pop(tenant_id)
+        number = self._hand_of[tenant_id]
+        hand = self._hands[number]
+        if not hand.is_all(tags):
+            return False
+        del self._hands[number], self._hand_of[tenant_id]
+        hand.channel.close_callbacks.discard(self.end)
         try:
-            queue = await self._channel.get_queue(later_name(tenant_id), ensure=False)
-            await queue.cancel(store.consumer)
+            await hand.close_aio()
         except DRIVER_ERRORS as error:
             translate(error)
-        everything = [*tags, *(delivery.tag for delivery in store.take()), *store.let_go()]
-        await self.give_back_aio(everything)
-        for tag in everything:
-            self._basket.gone(tag)
-        return everything
-
-    async def give_back_aio(self, tags: Sequence[int]) -> None:
-        """To their queue, in order; it costs each one of its deliveries.
-
-        Raises BrokerUnavailable.
-        """
-        try:
-            driver = await self._channel.get_underlay_channel()
-            for tag in tags:
-                await driver.basic_nack(tag, requeue=True, wait=False)
-        except DRIVER_ERRORS as error:
-            translate(error)
+        return True
 
     async def starved_aio(self) -> list[str]:
         """Queues in which messages wait, of which nothing is with us and nothing has come since the
-        last look. Raises BrokerUnavailable.
+        last look, and those for later that others consume. Raises BrokerUnavailable.
         """
-        starved = []
+        starved = list(self._taken_by_others)
         try:
             async with self._connection.channel() as channel:
                 for name, window in self._windows.items():
@@ -213,6 +240,18 @@ class Feed:
     def end(self, *_: object) -> None:
         self._broken = True
         self._changed.set()
+
+
+async def _is_left_aio(channel: AbstractChannel, name: str) -> bool:
+    """Whether nobody has anything of a queue, which after a channel's end takes a moment."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FETCH_S):
+            while True:
+                queue = await channel.declare_queue(name, passive=True)
+                if not queue.declaration_result.consumer_count:
+                    return True
+                await asyncio.sleep(LOOK_AGAIN_S)
+    return False
 
 
 async def open_feed_aio(url: str, limits: AmqpLimits) -> Feed:

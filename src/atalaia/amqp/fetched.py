@@ -1,10 +1,16 @@
 """What was fetched of the queues for later and is not acknowledged, bounded in bytes over all of
-them. Runs on the asyncio thread."""
+them. Runs on the asyncio thread.
+
+Each is fetched over a channel of its own, and given back by closing it: then the queue takes back
+all of it at once, in order. One that is cancelled first and handed back after may give its next
+message to nobody in between, and that one comes back before those that were before it.
+"""
 
 import asyncio
+from collections.abc import Collection, Sequence
 
 import attrs
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from atalaia.amqp.messages import Delivery
 from atalaia.amqp.window import OFTEN
@@ -19,70 +25,83 @@ class Basket:
 
     limit: int
     held: int = 0
-    _sizes: dict[int, tuple[int, "Fetched"]] = attrs.field(factory=dict)
 
     @property
     def full(self) -> bool:
         return self.held >= self.limit
 
-    def has_room(self, size: int, store: "Fetched") -> bool:
-        fits = not store.held or store.held + size <= self.limit // SHARE
+    def has_room(self, size: int, has: int) -> bool:
+        """For one more of a tenant that has so much."""
+        fits = not has or has + size <= self.limit // SHARE
         return not self.held or (fits and self.held + size <= self.limit)
-
-    def put(self, tag: int, size: int, store: "Fetched") -> None:
-        self._sizes[tag] = size, store
-        self.held += size
-        store.held += size
-
-    def gone(self, tag: int, *, before_too: bool = False) -> None:
-        """It is acknowledged or given back; before_too: and so is every one before it."""
-        for each in [each for each in self._sizes if each <= tag] if before_too else [tag]:
-            if each in self._sizes:
-                size, store = self._sizes.pop(each)
-                self.held -= size
-                store.held -= size
 
 
 @attrs.define(eq=False)
 class Fetched:
-    """What has come of a tenant's queue for later and nobody has taken yet.
+    """What has come of one tenant's queue for later.
 
-    What there is no room for is let go, but for its tag, and everything behind it too. It is given
-    back when all before it is done with: a queue puts what comes back behind what came back before.
-    fitted: how many messages there was room for.
+    number: of the channel, in its deliveries. What there is no room for is let go, and everything
+    behind it too: it is with the channel until that is closed. fitted: how many messages there was
+    room for.
     """
 
+    number: int
+    channel: AbstractChannel
     basket: Basket
-    held: int = 0  # bytes, taken or not
     fitted: int = 1
-    consumer: str = ""
     some: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _held: int = 0
+    _open: dict[int, int] = attrs.field(factory=dict)  # bytes, by tag: taken or not
     _waiting: list[Delivery] = attrs.field(factory=list)
-    _let_go: list[int] = attrs.field(factory=list)
+    _let_go: bool = False
 
     async def receive_aio(self, message: AbstractIncomingMessage) -> None:
-        delivery = attrs.evolve(incoming(message), fetched=True)
+        delivery = attrs.evolve(incoming(message), hand=self.number)
         size = len(delivery.message.body)
-        kept = delivery.before >= OFTEN or self.basket.has_room(size, self)
+        kept = delivery.before >= OFTEN or self.basket.has_room(size, self._held)
         if self._let_go or not kept:
-            self._let_go.append(delivery.tag)
+            self._let_go = True
         else:
-            self.basket.put(delivery.tag, size, self)
+            self._open[delivery.tag] = size
+            self._held += size
+            self.basket.held += size
             self._waiting.append(delivery)
             self.fitted = len(self._waiting)
         self.some.set()
 
     @property
+    def idle(self) -> bool:
+        """Nothing of it is open."""
+        return not self._open and not self._let_go
+
+    @property
     def stuck(self) -> bool:
         """Nothing waits, and something was let go."""
-        return bool(self._let_go) and not self._waiting
+        return self._let_go and not self._waiting
 
     def take(self) -> list[Delivery]:
         taken, self._waiting = self._waiting, []
         self.some.clear()
         return taken
 
-    def let_go(self) -> list[int]:
-        """The tags of what is to be given back now, oldest first."""
-        tags, self._let_go = self._let_go, []
-        return tags
+    def is_all(self, tags: Collection[int]) -> bool:
+        """Whether nothing is open but these and what nobody has taken."""
+        return self._open.keys() <= {*tags, *(each.tag for each in self._waiting)}
+
+    async def ack_aio(self, tags: Sequence[int]) -> None:
+        driver = await self.channel.get_underlay_channel()
+        for tag in tags:
+            await driver.basic_ack(tag, wait=tag == tags[-1])  # the last one has left then
+            self._gone(tag)
+
+    async def close_aio(self) -> None:
+        """What is open goes back to its queue, in its place, at one of its deliveries."""
+        self._waiting.clear()
+        for tag in list(self._open):
+            self._gone(tag)
+        await self.channel.close()
+
+    def _gone(self, tag: int) -> None:
+        size = self._open.pop(tag, 0)
+        self._held -= size
+        self.basket.held -= size

@@ -18,7 +18,7 @@ import trio
 
 from atalaia.amqp.backlog import Backlog
 from atalaia.amqp.limits import backoff_s
-from atalaia.amqp.link import BrokerUnavailable, told
+from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.messages import (
     Delivery,
     fault_of,
@@ -96,7 +96,7 @@ class Lane:
             try:
                 self.waiting.extend(await self.backlog.fetch(self.session.limits.fetch))
                 self._fetched_at = trio.current_time()
-            except (BrokerUnavailable, OSError) as error:
+            except (BrokerRefused, BrokerUnavailable, OSError) as error:
                 log.warning("broker_lost", error=told(error))
                 self.session.end_lost()
         return bool(self.waiting or self.backlog.stored)
@@ -106,18 +106,21 @@ class Lane:
         limits = self.session.limits
         if self.backlog.empty:
             self._put_off()
-        elif self._is_long() and self.waiting and all(each.fetched for each in self.waiting):
-            await self._give_back()
         self._paying = True
         while not self.session.leaving and self._debt_s(quota) > 0:
+            if self._is_long():
+                await self._give_back()
             await trio.sleep(min(self._debt_s(quota), limits.last_retry_s))
             quota = await self.session.tenants.quota(self.tenant_no)
         self._paying = False
 
     async def _give_back(self) -> None:
         """The broker does not wait for ever for an acknowledgement."""
-        await self.session.give_back(self.backlog, list(self.waiting))
-        self.waiting.clear()
+        mine = list(self.waiting)
+        fetched = mine and all(each.hand for each in mine)
+        if fetched and await self.session.give_back(self.backlog, mine):
+            for _ in mine:
+                self.waiting.popleft()
 
     def _put_off(self) -> None:
         """What waits goes to the tenant's queue, all of it: what went back to the shard when we are
@@ -260,7 +263,7 @@ class Lane:
         limits = self.session.limits
         if self.backlog.empty:
             self._put_off()
-        elif self.waiting and trio.current_time() - self._fetched_at > limits.in_hand_s:
+        elif trio.current_time() - self._fetched_at > limits.in_hand_s:
             await self._give_back()
         self._paying = True
         pause_s = min(limits.not_now_last_s, limits.not_now_first_s * 2 ** min(self._tries, 16))

@@ -76,14 +76,15 @@ class Message:
 class Delivery:
     """What a shard delivers. tag: for its acknowledgement; before: earlier deliveries of it.
 
-    paid: its tenant's quota was asked for it; fetched: out of the tenant's queue for later.
+    paid: its tenant's quota was asked for it; hand: of the channel over which it was fetched out of
+    the tenant's queue for later, 0 for what a shard delivers.
     """
 
     tag: int
     message: Message
     before: int = 0
     paid: bool = False
-    fetched: bool = False
+    hand: int = 0
 
 
 @attrs.frozen

@@ -73,7 +73,7 @@ class Session:
     _lanes: dict[TenantNo, Lane] = attrs.field(factory=dict)
     _backlogs: dict[TenantNo, Backlog] = attrs.field(factory=dict)
     _holding: set[TenantNo] = attrs.field(factory=set)
-    _done: list[int] = attrs.field(factory=list)
+    _done: list[tuple[int, int]] = attrs.field(factory=list)
     _acks: Acks = attrs.field(factory=Acks)
     _some_done: trio.Event = attrs.field(factory=trio.Event)
     _letters: Letters = attrs.field(init=False)
@@ -114,7 +114,7 @@ class Session:
                         await self._read()
                     lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
                 self._scope.cancel()
-        if self._done and self._end is not End.LOST:
+        if self._end is not End.LOST:
             await self._send_acks()
         return self._end
 
@@ -155,16 +155,18 @@ class Session:
             self.start_soon(self._live, lane)
         return lane
 
-    async def give_back(self, backlog: Backlog, deliveries: list[Delivery]) -> None:
-        """To the tenant's queue, whose oldest they are."""
+    async def give_back(self, backlog: Backlog, deliveries: list[Delivery]) -> bool:
+        """To the tenant's queue, whose oldest they are; False: not now."""
+        await self._send_acks()
         tags = [delivery.tag for delivery in deliveries]
         try:
-            tags = await self.bridge.call(self.feed.return_aio, backlog.tenant_id, tags)
+            if not await self.bridge.call(self.feed.give_back_aio, backlog.tenant_id, tags):
+                return False
         except (BrokerUnavailable, OSError) as error:
             log.warning("broker_lost", error=told(error))
             self.end(End.LOST)
-        self._acks.gone(tags)
         backlog.given_back(deliveries)
+        return True
 
     def hold(self, tenant_no: TenantNo, *, held: bool) -> None:
         """Whether a tenant's messages wait for the store."""
@@ -173,7 +175,7 @@ class Session:
     def done(self, delivery: Delivery, result: str) -> None:
         """Nothing of it is left to do: acknowledge it."""
         DELIVERIES.labels(result).inc()
-        self._done.append(delivery.tag)
+        self._done.append((delivery.hand, delivery.tag))
         self._some_done.set()
 
     async def bury(
@@ -281,10 +283,14 @@ class Session:
 
     async def _send_acks(self) -> None:
         """Not cut short by the session's end: what is done would come again."""
-        tags, self._done = self._done, []
+        done, self._done = self._done, []
+        if not done:
+            return
+        acks = self._acks.done([tag for hand, tag in done if not hand])
+        fetched = [(hand, tag) for hand, tag in done if hand]
         try:
             with trio.move_on_after(LAST_ACKS_S, shield=True):
-                given_back = await self.bridge.call(self.feed.ack_aio, self._acks.done(tags))
+                given_back = await self.bridge.call(self.feed.ack_aio, acks, fetched)
                 self._acks.gone(given_back)
         except (BrokerUnavailable, OSError) as error:
             log.warning("broker_lost", error=str(error))
