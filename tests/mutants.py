@@ -708,6 +708,18 @@ MUTANTS = (
         "test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later",
     ),
     Mutant(
+        "shards-counted-by-their-queues", "3 restart, 6 one fold", "amqp/topology.py",
+        "await channel.declare_exchange(shard_name(count), passive=True)",
+        "await channel.declare_queue(shard_name(count), passive=True)",
+        "tests/amqp/test_commands.py::test_a_shard_that_was_deleted_is_named_and_made_anew",
+    ),
+    Mutant(
+        "a-paused-process-keeps-the-lease", "1 durable", "storage/commit.py",
+        "SELECT pg_terminate_backend(pid, 2000) FROM", "SELECT pid FROM",
+        "tests/storage/test_postgres.py::"
+        "test_the_lease_is_taken_from_a_process_that_is_paused_in_the_middle_of_its_rows",
+    ),
+    Mutant(
         "given-back-while-it-delivers", "3 restart, 6 one fold", "amqp/fetched.py",
         "        for tag in list(self._open):\n            self._gone(tag)\n"
         "        await self.channel.close()\n",

@@ -9,7 +9,11 @@ import pytest
 import trio
 
 from atalaia.amqp.dead_letters import Letter
-from tests.amqp.stack import Road, plain
+from atalaia.amqp.feed import open_feed_aio
+from atalaia.amqp.link import BrokerRefused
+from atalaia.amqp.outlet import open_outlet_aio
+from atalaia.amqp.topology import READINGS, shard_name
+from tests.amqp.stack import QUICK, Road, plain
 from tests.broker import Node
 from tests.cli.runner import Here
 from tests.stack import NOW_MS, START_MS, row
@@ -72,6 +76,26 @@ async def test_setup_says_what_stands_and_what_stands_in_the_way(
         assert (code, said.count("atalaia:")) == (expected, 1), said
     code, said = await command("broker", "setup", "--shards", 0)
     assert (code, "1 to 100" in said) == (2, True)
+
+
+async def test_a_shard_that_was_deleted_is_named_and_made_anew(
+    command: Commands, broker: Node
+) -> None:
+    """Whichever it is: who only counted those that are there would send tenants elsewhere."""
+    with broker.vhost() as url:
+        vhost = url.rsplit("/", 1)[1]
+        assert (await command("broker", "setup", "--shards", 3, url=url))[0] == 0
+        for number in (2, 0, 1):
+            name = shard_name(number)
+            await trio.to_thread.run_sync(broker.api, "DELETE", f"/api/queues/{vhost}/{name}")
+            with pytest.raises(BrokerRefused, match=rf"{name} is missing.*setup --shards 3"):
+                await command.road.stack.bridge.call(open_outlet_aio, url, READINGS, "test")
+            with pytest.raises(BrokerRefused, match=f"{name} is missing"):
+                await command.road.stack.bridge.call(open_feed_aio, url, QUICK)
+            assert (await command("broker", "setup", "--shards", 3, url=url))[0] == 0
+        feed = await command.road.stack.bridge.call(open_feed_aio, url, QUICK)
+        assert feed.shards == 3
+        await command.road.stack.bridge.call(feed.close_aio)
 
 
 async def test_a_user_for_devices_is_made_by_a_command(command: Commands, broker: Node) -> None:

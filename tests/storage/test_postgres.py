@@ -1,7 +1,8 @@
 """The database's own walls: roles, policies, group ids, leases, partitions, refusals."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 import asyncpg
@@ -79,6 +80,37 @@ async def test_nothing_is_committed_under_a_lost_lease(stack: Stack) -> None:
     with pytest.raises(Fenced):
         await stack.store.commit_group(uuid4(), [item(tenant, [number], [NOW], NOW)])
     assert (await stack.sql("SELECT count(*) AS n FROM readings"))[0]["n"] == 0
+
+
+async def test_the_lease_is_taken_from_a_process_that_is_paused_in_the_middle_of_its_rows(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres waits for the rest of them and has no timeout for that: the successor ends it."""
+    monkeypatch.setattr("atalaia.storage.commit.LEASE_WAIT_S", 1)
+
+    async def never_aio() -> AsyncIterator[bytes]:
+        await asyncio.sleep(3600)
+        yield b""
+
+    async def paused_aio() -> None:
+        connection = await asyncpg.connect(stack.database_url)
+        with suppress(asyncpg.InterfaceError, asyncpg.PostgresError):  # it is ended
+            async with connection.transaction():
+                await connection.execute("SELECT FROM engine_lease FOR SHARE")
+                await connection.copy_to_table("commit_groups", source=never_aio())
+        connection.terminate()
+
+    copies = (
+        "SELECT FROM pg_stat_activity WHERE query LIKE 'COPY%' AND datname = current_database()"
+    )
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stack.bridge.call, paused_aio)
+            while not await stack.sql(copies):
+                await trio.sleep(0.05)
+            assert await stack.database.as_writer(take_lease_aio) == stack.store.epoch + 1
+            assert not await stack.sql(copies)
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_refused_group_stores_nothing(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """What must exist in RabbitMQ, and making it: declared by us, the same however often.
 
     atalaia.readings (direct; the key is a shard's number)  → atalaia.readings.00 … (quorum queues)
+    an exchange of each shard's name, which leads nowhere: their marks, by which they are counted
     atalaia.readings (mqtt), and amq.topic (v1.<tenant>.<sensor>.readings) → atalaia.readings.mqtt
     atalaia.dead (fanout) → atalaia.dead (a quorum queue), which nothing consumes by itself
     atalaia.later, a message for each queue atalaia.later.<tenant>, which the consumer makes when
@@ -88,13 +89,13 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
     declared until then stays, and the next try goes on from there. Raises BrokerUnavailable.
     """
     async with connection_aio(url, "setup") as connection:
-        found = await find_shards_aio(connection)
+        found = await _marks_aio(connection)
         if found and found != topology.shards:
             raise BrokerRefused(
                 f"There are {found} shards already, not {topology.shards}. Another number would "
                 "send tenants to other queues, and their readings out of order. Either run this "
                 f"with --shards {found}, or stop the publishers, let the engine drain the queues, "
-                f"delete {READINGS} and its queues, and run this again."
+                f"delete the exchanges and queues {READINGS} and {READINGS}.*, and run this again."
             )
         await _queue_aio(connection, LATER, topology.later_arguments())
         await _queue_aio(connection, TURN, topology.turn_arguments())
@@ -105,16 +106,16 @@ async def setup_aio(url: str, topology: Topology) -> list[str]:
         dead = await channel.declare_exchange(DEAD, "fanout", durable=True)
         letters = await _queue_aio(connection, DEAD, topology.dead_arguments())
         await letters.bind(dead)
-        # The first shard last: whoever counts them from the first finds none, or all.
-        numbers = range(topology.shards - 1, -1, -1)
-        queues = [
-            await _queue_aio(connection, shard_name(n), topology.shard_arguments()) for n in numbers
-        ]
-        for number, queue in zip(numbers, queues, strict=True):
+        for number in range(topology.shards):
+            name = shard_name(number)
+            queue = await _queue_aio(connection, name, topology.shard_arguments())
             await queue.bind(readings, routing_key=f"{number:02}")
         devices = await _queue_aio(connection, MQTT_QUEUE, topology.shard_arguments())
         await devices.bind(readings, routing_key="mqtt")
         await devices.bind(await channel.get_exchange(MQTT_EXCHANGE), routing_key=MQTT_KEYS)
+        # The first mark last: whoever counts them from the first finds none, or all.
+        for number in range(topology.shards - 1, -1, -1):
+            await channel.declare_exchange(shard_name(number), "fanout", durable=True)
         return [
             f"exchange {READINGS}: tenants over {topology.shards} queues"
             + (", which were there" if found else ""),
@@ -141,12 +142,32 @@ async def _exchange_aio(connection: AbstractConnection, name: str) -> AbstractEx
 
 
 async def find_shards_aio(connection: AbstractConnection) -> int:
-    """How many shards exist: they are found, so that nobody has to be told twice."""
+    """How many shards there are, so that nobody has to be told twice; 0: none.
+
+    Their marks are counted and not the queues, of which somebody may delete one: counted wrong,
+    tenants would go to other queues. Raises BrokerRefused when one of the queues is missing.
+    """
+    count, number = await _marks_aio(connection), 0
+    try:
+        async with connection.channel() as channel:
+            for number in range(count):
+                await channel.declare_queue(shard_name(number), passive=True)
+    except ChannelNotFoundEntity as error:
+        raise BrokerRefused(
+            f"The queue {shard_name(number)} is missing, and what was in it is lost. "
+            f"Run: atalaia broker setup --shards {count}"
+        ) from error
+    except DRIVER_ERRORS as error:
+        translate(error)
+    return count
+
+
+async def _marks_aio(connection: AbstractConnection) -> int:
     count = 0
     try:
         async with connection.channel() as channel:
             while True:
-                await channel.declare_queue(shard_name(count), passive=True)
+                await channel.declare_exchange(shard_name(count), passive=True)
                 count += 1
     except ChannelNotFoundEntity:
         return count

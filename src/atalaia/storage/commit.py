@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
+import structlog
 
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
@@ -27,11 +28,27 @@ from atalaia.storage.rule_writes import (
 )
 from atalaia.storage.state import pack_series, pack_times
 
+log = structlog.get_logger()
+
 SHARD = 0
+LEASE_WAIT_S = 8  # longer than a backend lives whose process or network has gone
 
 
 async def take_lease_aio(connection: asyncpg.Connection) -> int:
-    """Take the shard over; returns the new epoch. Waits for a commit under the old one."""
+    """Take the shard over; returns the new epoch. Waits for a commit under the old one, but not for
+    ever: a process that is paused while it sends rows keeps the lease, and no timeout of Postgres
+    ends it.
+    """
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{LEASE_WAIT_S}s")
+    try:
+        async with connection.transaction():
+            return await _next_epoch_aio(connection)
+    except asyncpg.LockNotAvailableError:
+        log.warning("lease_holder_ended", backends=await _end_holders_aio(connection))
+        return await _next_epoch_aio(connection)
+
+
+async def _next_epoch_aio(connection: asyncpg.Connection) -> int:
     return int(
         await connection.fetchval(
             "UPDATE engine_lease SET epoch = epoch + 1, taken_at = clock_timestamp()"
@@ -39,6 +56,22 @@ async def take_lease_aio(connection: asyncpg.Connection) -> int:
             SHARD,
         )
     )
+
+
+async def _end_holders_aio(connection: asyncpg.Connection) -> list[int]:
+    """Process ids of the backends that were ended: only the login may, not the role."""
+    await connection.execute("SELECT set_config('role', 'none', true)")
+    holders = await connection.fetch(
+        "SELECT pid FROM pg_locks WHERE relation = 'engine_lease'::regclass AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND pid <> pg_backend_pid()"
+    )
+    ended = [row["pid"] for row in holders]
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid, 2000) FROM unnest($1::int[]) pid", ended
+    )
+    await connection.execute("SELECT set_config('role', 'atalaia_writer', true)")
+    return ended
 
 
 async def outlast_commits_aio(connection: asyncpg.Connection) -> None:
