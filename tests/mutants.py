@@ -633,7 +633,7 @@ MUTANTS = (
     ),
     Mutant(
         "letter-not-confirmed", "1 durable", "amqp/letters.py",
-        "if fate is not Fate.CONFIRMED:", "if fate is None:",
+        "            if fate is Fate.CONFIRMED:", "            if fate is not None:",
         "tests/amqp/test_poison.py::test_without_a_queue_for_dead_letters_poison_is_held",
     ),
     Mutant(
@@ -676,12 +676,13 @@ MUTANTS = (
     ),
     Mutant(
         "letters-without-a-share", "4 apart, 5 bounded", "amqp/letters.py",
-        "if not promised and not self.share.allows(", "if False and not self.share.allows(",
+        "if not each.promised and not self.share.allows(",
+        "if False and not self.share.allows(",
         "tests/amqp/test_poison.py::test_a_tenants_share_of_the_letters_bounds_what_is_kept",
     ),
     Mutant(
         "a-full-queue-of-letters-stops-all", "4 apart", "amqp/letters.py",
-        "if not promised and self._kept[tenant_id] >= self.limits.letters_kept:", "if False:",
+        "return not each.promised and kept >= self.limits.letters_kept", "return False",
         "tests/amqp/test_poison.py::test_a_full_queue_of_letters_stops_nobody_and_is_said",
     ),
     Mutant(
@@ -718,6 +719,57 @@ MUTANTS = (
         "SELECT pg_terminate_backend(pid, 2000) FROM", "SELECT pid FROM",
         "tests/storage/test_postgres.py::"
         "test_the_lease_is_taken_from_a_process_that_is_paused_in_the_middle_of_its_rows",
+    ),
+    Mutant(
+        "a-topic-that-is-no-text-ends-all", "4 apart", "amqp/lenient.py",
+        '"shortstr": _short_text, ', "",
+        "tests/amqp/test_mqtt.py::test_a_topic_that_is_no_text_stops_nobody",
+    ),
+    Mutant(
+        "letters-one-at-a-time", "4 apart", "amqp/letters.py",
+        "AT_ONCE = 256", "AT_ONCE = 1",
+        "tests/amqp/test_mqtt.py::test_one_devices_poison_holds_up_no_other",
+    ),
+    Mutant(
+        "who-stops-sending-gets-nothing", "1 durable", "http/asgi.py",
+        "        if path not in LONG_ANSWERS:\n", "        if False:\n",
+        "tests/http/test_connections.py::test_whoever_has_only_stopped_sending_gets_the_answer",
+    ),
+    Mutant(
+        "frames-without-end", "4 apart", "http/frames.py",
+        "        return self._spare >= 0", "        return True",
+        "tests/http/test_ingest_socket.py::test_a_flood_of_frames_that_say_nothing_is_cut_off",
+    ),
+    Mutant(
+        "frames-without-turns", "4 apart", "http/frames.py",
+        "            if number % TURN_FRAMES == 0:\n", "            if False:\n",
+        "tests/http/test_ingest_socket.py::test_frames_give_others_their_turn",
+    ),
+    Mutant(
+        "tiny-chunks-without-end", "4 apart", "http/asgi.py",
+        "if self._parts > FREE_PARTS and", "if False and",
+        "tests/http/test_stalls.py::test_a_body_of_tiny_chunks_is_refused",
+    ),
+    Mutant(
+        "many-names-in-the-loop", "4 apart", "wire/line_protocol.py",
+        "    if hurried and reading.name_bytes(fields) > MOST_NAME_BYTES:", "    if False:",
+        "tests/engine/test_parsers.py::test_a_body_that_takes_long_is_read_beside_the_event_loop",
+    ),
+    Mutant(
+        "a-large-body-in-the-loop", "4 apart", "wire/formats.py",
+        "    if hurried and len(body) > AT_ONCE_BYTES:", "    if False:",
+        "tests/engine/test_parsers.py::test_a_body_that_takes_long_is_read_beside_the_event_loop",
+    ),
+    Mutant(
+        "endless-names-unescaped", "4 apart", "wire/lines.py",
+        "        if len(text) > _MOST_KEY_BYTES:", "        if False:",
+        "tests/wire/test_line_protocol.py::test_a_key_beyond_its_length_is_not_looked_at",
+    ),
+    Mutant(
+        "others-headers-kept", "1 durable", "amqp/wiring.py",
+        "for name, value in message.headers.items() if _is_ours(name, value)",
+        "for name, value in message.headers.items()",
+        "tests/amqp/test_forged.py::test_headers_of_others_hold_up_no_letter",
     ),
     Mutant(
         "given-back-while-it-delivers", "3 restart, 6 one fold", "amqp/fetched.py",

@@ -3,6 +3,8 @@ the broker says of a message that it gave up on."""
 
 import asyncio
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import aio_pika
@@ -11,7 +13,7 @@ from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
 from atalaia.amqp.dead_letters import Letter
 from atalaia.amqp.link import connection_aio
-from atalaia.amqp.topology import DELIVERY_LIMIT, MQTT_EXCHANGE, MQTT_QUEUE
+from atalaia.amqp.topology import DELIVERY_LIMIT, MQTT_EXCHANGE, MQTT_QUEUE, READINGS
 from tests.amqp.stack import Road, until
 from tests.stack import START_MS
 
@@ -85,3 +87,41 @@ async def test_what_the_broker_gave_up_on_says_how_often_it_was_tried(road: Road
     assert letter.first_seen > "2020"
     assert letter.message.message_id != "one for all"
     assert MQTT_QUEUE in letter.detail
+
+
+async def test_headers_of_others_hold_up_no_letter(road: Road) -> None:
+    """Whatever is in them: what cannot be sent on is not, and what looks like the broker's word of
+    a letter is read as far as it is one."""
+    tenant = await road.tenant_id()
+    key = f"v1.{tenant}.s.readings"
+    odd: list[dict[str, Any]] = [
+        {"x-death": [{"count": "abc", "reason": "delivery_limit", "time": "yesterday"}]},
+        {"x-atalaia-address": "a" * 300, "x-atalaia-detail": "d" * 20_000},
+        {
+            "x-atalaia-sensor-tag": ["a", {"b": None}],
+            "when": datetime.now(UTC),
+            "n": Decimal("1.5"),
+        },
+        {"x" * 200: "y", "x-atalaia-first-seen": bytearray(b"\xff\x00")},
+    ]
+    for headers in odd:
+        await road.stack.bridge.call(send_aio, road.amqp_url, key, [b"{"], headers)
+        await road.stack.bridge.call(send_to_shard_aio, road.amqp_url, [b"{"], headers)
+    async with road.consumer():
+        found = await letters(road, 2 * len(odd))
+        assert {letter.reason for letter in found} <= {
+            "bad_json",
+            "bad_routing_key",
+            "delivery_limit",
+        }
+        assert await road.waiting() == 0
+
+
+async def send_to_shard_aio(url: str, bodies: list[bytes], headers: dict[str, Any]) -> None:
+    """As a publisher that may write there and is none of ours."""
+    async with connection_aio(url, "test") as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(READINGS)
+        for body in bodies:
+            message = aio_pika.Message(body, headers=headers, delivery_mode=DeliveryMode.PERSISTENT)
+            await exchange.publish(message, "00")

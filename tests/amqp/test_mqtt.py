@@ -10,8 +10,9 @@ import trio
 from paho.mqtt.enums import CallbackAPIVersion
 
 from atalaia.amqp.link import BrokerRefused
+from atalaia.amqp.messages import Message
 from atalaia.amqp.mqtt import MqttUser, make_mqtt_user
-from tests.amqp.stack import Road
+from tests.amqp.stack import Road, until
 from tests.stack import START_MS, make_tenant
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
@@ -136,3 +137,56 @@ async def test_users_of_others_are_left_alone(road: Road) -> None:
     assert user.topic == f"v1/{tenant}/<sensor>/readings"
     with pytest.raises(BrokerRefused, match="not made by this command"):
         await user_for(road, "guest", tenant)
+
+
+def _text(text: bytes) -> bytes:
+    return len(text).to_bytes(2, "big") + text
+
+
+def _packet(kind: int, content: bytes) -> bytes:
+    assert len(content) < 16_384
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([size % 128 | 128, size // 128])
+    return bytes([kind]) + length + content
+
+
+async def test_a_topic_that_is_no_text_stops_nobody(road: Road) -> None:
+    """RabbitMQ takes it: it becomes a dead letter, and the next message is stored."""
+    tenant = await road.tenant_id()
+    user = await user_for(road, "odd", tenant)
+    connect = _text(b"MQTT") + b"\x04\xc2\x00\x3c" + _text(b"odd")
+    connect += _text(user.login.encode()) + _text(user.password.encode())
+    topic = f"v1/{tenant}/".encode() + b"\xff\xfe/readings"
+    stream = await trio.open_tcp_stream("127.0.0.1", road.broker.mqtt_port)
+    async with stream:
+        await stream.send_all(_packet(0x10, connect))
+        assert (await stream.receive_some())[0] == 0x20
+        await stream.send_all(_packet(0x32, _text(topic) + b"\x00\x01" + b"{}"))
+        assert (await stream.receive_some())[0] == 0x40  # it is acknowledged
+    async with road.consumer():
+        payload = {"metric": "t", "ts": START_MS, "value": 1}
+        assert await send(road, user, f"v1/{tenant}/s/readings", payload) == [True]
+        await road.holds(1)
+        await until(lambda: _has_letters(road, 1))
+    (letter,) = await road.letters()
+    assert letter.tenant == tenant
+    assert "\\xff" in letter.message.routing_key
+
+
+async def _has_letters(road: Road, count: int) -> bool:
+    return len(await road.letters()) == count
+
+
+async def test_one_devices_poison_holds_up_no_other(road: Road) -> None:
+    """Hundreds of bad messages of one tenant are letters in the time of a few."""
+    tenant = await road.tenant_id()
+    other = await road.tenant_id(await make_tenant(road.stack.bridge, road.stack.database_url))
+    bad = [Message(f"v1.{tenant}.s.readings", b"{", "", "", {}) for _ in range(300)]
+    payload = json.dumps({"metric": "t", "ts": START_MS, "value": 1}).encode()
+    await road.publish(*bad, Message(f"v1.{other}.s.readings", payload, "", "", {}))
+    async with road.consumer() as consumer:
+        await road.holds(1)
+        await until(lambda: _has_letters(road, 300))
+        assert consumer._session is not None
+        crossings = consumer._session._letters.crossings
+    assert crossings < 150

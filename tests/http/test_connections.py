@@ -194,3 +194,22 @@ async def test_websockets_are_refused(stack: Stack, path: str) -> None:
     )
     answer = await raw(stack, (head.encode(), b"\r\n\r\n"))
     assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/v1/sensors", "/v1/rules"])
+async def test_whoever_has_only_stopped_sending_gets_the_answer(stack: Stack, path: str) -> None:
+    """All of it."""
+    host, port = stack.url.removeprefix("http://").split(":")
+    head = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-api-key: {stack.api_key}\r\n\r\n"
+    for _ in range(5):
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(head.encode())
+            await stream.send_eof()
+            received = b""
+            with trio.fail_after(20):
+                while part := await stream.receive_some():
+                    received += part
+        head_of_it, _, body = received.partition(b"\r\n\r\n")
+        assert head_of_it.startswith(b"HTTP/1.1 200 ")
+        assert b"content-length: %d" % len(body) in head_of_it.lower()
+        assert body

@@ -3,12 +3,17 @@
 import json
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import trio
+from hypercorn.config import Config
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import Event, Ping, Pong, TextMessage
 
 from atalaia.http import app, auth, sockets
+from atalaia.http.frames import Frames
 from tests.http.socket_client import Rejected, Socket, connect
 from tests.http.test_influx import stored
 from tests.http.test_sockets import busy
@@ -132,6 +137,83 @@ async def test_a_message_beyond_the_size_is_refused_and_not_held(stack: Stack) -
             await endless.send(piece, finished=False)
         assert await endless.closing_code() == 1009
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 60_000
+
+
+@pytest.mark.parametrize("kind", ["pongs", "pings", "fragments"])
+async def test_a_flood_of_frames_that_say_nothing_is_cut_off(stack: Stack, kind: str) -> None:
+    """And keeps nobody waiting until it is: the loop goes on in between."""
+    async with socket(stack) as opened:
+        match kind:
+            case "pongs":
+                event: Event = Pong()
+            case "pings":
+                event = Ping()
+            case _:
+                await opened.send("x\n", finished=False)
+                event = TextMessage(data="", message_finished=False)
+        frame = opened.ws.send(event)
+
+        async def flood(frame: bytes = frame) -> None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                for _ in range(20):
+                    await opened.stream.send_all(frame * 10_000)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            with trio.fail_after(20), suppress(trio.BrokenResourceError):
+                while await opened.stream.receive_some():
+                    pass
+            nursery.cancel_scope.cancel()
+    async with socket(stack) as other:
+        await other.send("1\n" + body(1))
+        assert (await other.answer())["accepted"] == 1
+
+
+async def test_frames_give_others_their_turn() -> None:
+    """However many come at once: a count of the turns of another task, and no clock."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    nobody: Any = None
+    stream = Frames(nobody, Config(), nobody, nobody, False, None, None, nobody, 1)
+    stream.connection = Connection(ConnectionType.SERVER)
+    client = Connection(ConnectionType.CLIENT)
+    stream.connection.receive_data(client.send(Pong()) * 960)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await stream._handle_events()
+        nursery.cancel_scope.cancel()
+    assert turns >= 30
+
+
+async def test_messages_in_small_pieces_are_no_flood(stack: Stack) -> None:
+    """A slow network cuts a message into hundreds of parts; a client may cut it itself."""
+    async with socket(stack) as opened:
+        text = ("1\n" + body(1)).ljust(3_000 * 40)
+        for start in range(0, len(text), 40):
+            last = start + 40 == len(text)
+            await opened.send(text[start : start + 40], finished=last)
+        assert (await opened.answer())["accepted"] == 1
+
+
+async def test_a_handshake_that_is_none_ends_its_connection(stack: Stack) -> None:
+    """400, and the connection is closed though its client stays."""
+    host, port = stack.url.removeprefix("http://").split(":")
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(
+            b"GET /v1/ingest HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\n"
+            b"connection: upgrade\r\nsec-websocket-version: 13\r\n\r\n"
+        )
+        received = b""
+        with trio.fail_after(10):
+            while part := await stream.receive_some():
+                received += part
+        assert received.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_nothing_is_inflated(stack: Stack) -> None:

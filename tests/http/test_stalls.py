@@ -2,6 +2,7 @@
 holds a connection, its memory or the room of bodies for long.
 """
 
+import json
 import socket
 
 import pytest
@@ -121,3 +122,22 @@ async def test_an_answer_that_is_not_read_holds_no_room(stack: Stack) -> None:
                 await answered.acquire()
         assert (await stack.send([row(START_MS, 1)])).status_code == 200
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("bytes_each", [1, 60])
+async def test_a_body_of_tiny_chunks_is_refused(stack: Stack, bytes_each: int) -> None:
+    """Thousands of them cost more than they bring; one of a row each is none of that."""
+    line = json.dumps(row(START_MS, 1)).encode()
+    body = b"[" + b",".join([line] * 3_000) + b"]"
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for n in range(0, len(body), bytes_each)
+              if (part := body[n : n + bytes_each])]  # fmt: skip
+    head = (
+        f"POST /v1/readings HTTP/1.1\r\nhost: x\r\nx-api-key: {stack.api_key}\r\n"
+        "transfer-encoding: chunked\r\n\r\n"
+    )
+    async with await connect(stack) as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(send, stream, head.encode(), b"".join([*chunks, b"0\r\n\r\n"]), "")
+        answer = await read(stream, b"request_id" if bytes_each == 1 else b"accepted")
+        nursery.cancel_scope.cancel()
+    assert answer.startswith(b"HTTP/1.1 400 " if bytes_each == 1 else b"HTTP/1.1 200 ")
+    assert (b"tiny_chunks" in answer) == (bytes_each == 1)

@@ -362,6 +362,18 @@ def test_a_line_of_ten_megabytes_costs_a_few_times_its_size(line: bytes) -> None
     assert peak_bytes < 40 * len(line)
 
 
+@pytest.mark.parametrize("key", [b"m,sensor=" + b"\\ " * 20_000, b"m,sensor=s" + b",t=" * 9_000])
+def test_a_key_beyond_its_length_is_not_looked_at(key: bytes) -> None:
+    """Measurement and tags have 16 KiB: to read what is longer would hold up others."""
+    batch = line_protocol.parse_lines(
+        key + b"x v=1 1\nm,sensor=s v=1 1", WireOptions(format="line")
+    )
+    assert len(batch) == 1
+    (reject,) = batch.rejects
+    assert reject.code == "bad_line"
+    assert "16,384 bytes" in reject.detail
+
+
 def test_a_flood_of_bad_lines_is_too_large() -> None:
     """Each costs more than a good one, and a tenant's neighbours wait for it."""
     most = line_protocol.MOST_CAREFUL

@@ -172,7 +172,8 @@ def _given_up(delivery: Delivery, death: dict[str, Any], sent: datetime | None) 
     headers: dict[str, Any] = dict(delivery.message.headers)
     moment = sent or death.get("time")
     when = time_text(int(moment.timestamp()) * 1_000_000) if isinstance(moment, datetime) else ""
-    reason, deaths = str(death.get("reason", "unknown")), int(death.get("count", 0))
+    reason, count = str(death.get("reason", "unknown")), death.get("count")
+    deaths = count if isinstance(count, int) else 0  # a device may write such a header, too
     tries = deaths * (DELIVERY_LIMIT + 1) if reason == "delivery_limit" else 0
     return Letter(
         message=delivery.message,

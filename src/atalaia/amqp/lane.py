@@ -21,6 +21,7 @@ from atalaia.amqp.limits import backoff_s
 from atalaia.amqp.link import BrokerRefused, BrokerUnavailable, told
 from atalaia.amqp.messages import (
     Delivery,
+    Message,
     fault_of,
     fault_of_rows,
     parse_address,
@@ -28,6 +29,7 @@ from atalaia.amqp.messages import (
     to_body,
 )
 from atalaia.engine.ingest import count, parse_beside
+from atalaia.engine.parsers import WRITTEN_ANEW_NS
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
 from atalaia.model.errors import AtalaiaError, Overloaded, QuotaUsedUp, Unavailable
@@ -159,7 +161,9 @@ class Lane:
             try:
                 batch = await self._parse(delivery, quota)
                 delivery = self.waiting[0] = attrs.evolve(delivery, paid=True)  # once is enough
-            except AtalaiaError as error:
+            except Exception as error:  # a fault of ours, too, is not to be everybody's
+                if not isinstance(error, AtalaiaError):
+                    log.exception("message_failed", message_id=delivery.message.message_id)
                 self.waiting.popleft()
                 await self.session.bury(delivery, fault_of(error, "parse"))
                 continue
@@ -233,7 +237,7 @@ class Lane:
         never = tuple(reject for reject in refused if reject.index not in soon)
         done = partial(self.session.done, each.delivery, "stored")
         if never:
-            rest = rest_of(each.delivery.message, each.batch, {r.index for r in never})
+            rest = await self._rest(each, {reject.index for reject in never})
             letter = attrs.evolve(each.delivery, message=rest)
             fault = fault_of_rows(never, "validate")
             await self.session.bury(letter, fault, (lambda: None) if soon else done)
@@ -244,8 +248,13 @@ class Lane:
         if not soon:
             self.backlog.refused_since = None
             return []
-        rest = rest_of(each.delivery.message, each.batch, soon)
-        return [attrs.evolve(each.delivery, message=rest)]
+        return [attrs.evolve(each.delivery, message=await self._rest(each, soon))]
+
+    async def _rest(self, sent: Sent, rows: set[int]) -> Message:
+        """Its message with those rows alone."""
+        write = partial(rest_of, sent.delivery.message, sent.batch, rows)
+        ns = WRITTEN_ANEW_NS * len(sent.batch)
+        return await self.session.gate.parsers.run(self.tenant_no, write, ns)
 
     def _put_up_with(self, error: AtalaiaError | None) -> bool:
         """Whether to try again what is refused for now. None: rows are, with their reasons."""

@@ -21,6 +21,7 @@ from aio_pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from atalaia.amqp.lenient import read_leniently
 from atalaia.model.errors import AtalaiaError
 
 T = TypeVar("T")
@@ -32,6 +33,8 @@ CLOSE_S = 1.0
 # Whoever loses a connection says so once; the libraries say it at every try, with tracebacks.
 for library in ("aiormq", "aio_pika"):
     logging.getLogger(library).setLevel(logging.CRITICAL)
+
+read_leniently()
 
 DRIVER_ERRORS = (*CONNECTION_EXCEPTIONS, ValueError)  # ValueError: a URL that is none
 

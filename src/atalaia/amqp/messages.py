@@ -25,6 +25,7 @@ from atalaia.wire.line_protocol import select_lines
 from atalaia.wire.options import Format, WireOptions
 from atalaia.wire.times import Precision
 
+PREFIX = "x-atalaia-"  # of every header that we write
 MESSAGE_ID = "x-atalaia-id"
 ADDRESS = "x-atalaia-address"
 PAID = "x-atalaia-paid"  # its quota was held to before it was published
@@ -97,8 +98,11 @@ class Fault:
     detail: str
 
 
-def fault_of(error: AtalaiaError, stage: Stage) -> Fault:
-    return Fault(error.code, stage, type(error).__name__, error.detail)
+def fault_of(error: Exception, stage: Stage) -> Fault:
+    kind = type(error).__name__
+    if not isinstance(error, AtalaiaError):
+        return Fault("internal_error", stage, kind, "a fault of ours, which the log describes")
+    return Fault(error.code, stage, kind, error.detail)
 
 
 def fault_of_rows(rejects: tuple[Reject, ...], stage: Stage) -> Fault:
@@ -161,6 +165,11 @@ def split_tags(text: object) -> tuple[str, ...]:
     return tuple(text.split(",")) if isinstance(text, str) and text else ()
 
 
+def is_written_anew(body: Body, batch: Batch) -> bool:
+    """Whether `to_messages` looks at each row."""
+    return bool(batch.rejects) or body.options.format == "thingsboard"
+
+
 def to_messages(
     tenant_id: UUID, body: Body, batch: Batch, now_us: int, max_bytes: int = MAX_BYTES
 ) -> list[Message]:
@@ -171,7 +180,7 @@ def to_messages(
         headers[BOOL] = "number"
     if body.options.format == "line":
         return [_to_lines(tenant_id, body, batch, headers)]
-    if batch.rejects or body.options.format == "thingsboard":
+    if is_written_anew(body, batch):
         headers[PRECISION] = "us"
         return [
             Message(str(tenant_id), data, "application/json", "identity", headers)

@@ -115,6 +115,8 @@ class Session:
                     lanes.cancel_scope.deadline = trio.current_time() + self.limits.drain_s
                 self._scope.cancel()
         if self._end is not End.LOST:
+            with trio.move_on_after(LAST_ACKS_S):
+                await self._letters.finish()
             await self._send_acks()
         return self._end
 
@@ -181,10 +183,11 @@ class Session:
     async def bury(
         self, delivery: Delivery, fault: Fault, done: Callable[[], None] | None = None
     ) -> None:
-        """Done when a dead letter is confirmed, which is not waited for while none is taken.
+        """Done when a dead letter is confirmed, which is not waited for.
 
         Ends the session when there is too much of it.
         """
+        await trio.lowlevel.checkpoint()  # not after the end
         message, tenant_id = delivery.message, tenant_of(delivery.message)
         done = done or partial(self.done, delivery, "poison")
         await self._letters.bury(message, fault, tenant_id, delivery.before + 1, done)

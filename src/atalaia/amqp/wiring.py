@@ -5,7 +5,18 @@ from hashlib import blake2b
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, DeliveryMode
 
-from atalaia.amqp.messages import ADDRESS, MESSAGE_ID, OURS_ALONE, PAID, Delivery, Message
+from atalaia.amqp.messages import (
+    ADDRESS,
+    MESSAGE_ID,
+    OURS_ALONE,
+    PAID,
+    PREFIX,
+    Delivery,
+    Message,
+)
+
+LONGEST_KEY = 255  # bytes of a routing key, which AMQP can carry
+LONGEST_TEXT = 10_000
 
 
 def outgoing(message: Message) -> aio_pika.Message:
@@ -28,11 +39,11 @@ def incoming(message: AbstractIncomingMessage, *, ours: bool | None = None) -> D
     ours: whether its headers are; None: unless its key is a topic. x-delivery-count: what a quorum
     queue counts.
     """
-    headers = dict(message.headers)
-    before = headers.pop("x-delivery-count", 0)
+    before = message.headers.get("x-delivery-count", 0)
+    headers = {name: value for name, value in message.headers.items() if _is_ours(name, value)}
     key, named = message.routing_key or "", headers.pop(ADDRESS, None)
     topic = key.startswith("v1.")
-    if not topic and isinstance(named, str):
+    if not topic and isinstance(named, str) and len(named.encode()) <= LONGEST_KEY:
         key = named
     if not (ours or (ours is None and not topic)):
         headers = {name: value for name, value in headers.items() if name not in OURS_ALONE}
@@ -50,6 +61,12 @@ def incoming(message: AbstractIncomingMessage, *, ours: bool | None = None) -> D
             message_id=known if isinstance(known, str) else _digest(key, message.body),
         ),
     )
+
+
+def _is_ours(name: str, value: object) -> bool:
+    """Of others' headers nothing is kept: what they hold may not be a thing that can be sent on."""
+    short = not isinstance(value, str) or len(value) <= LONGEST_TEXT
+    return name.startswith(PREFIX) and isinstance(value, str | bool | int) and short
 
 
 def _digest(key: str, body: bytes) -> str:

@@ -1,4 +1,5 @@
-"""Bodies that take long to read, beside the event loop: one at a time, of each tenant in turn.
+"""Bodies that take long to read or to write anew, beside the event loop: one at a time, of each
+tenant in turn.
 
 Every row of a body is looked at where a single one is not as it should be: up to half a second of
 Python. In a thread that is nobody's wait but the sender's; two threads would only take the
@@ -6,13 +7,17 @@ interpreter from each other.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 import trio
 
 from atalaia.engine.threads import LONG_NS, Threads
-from atalaia.model.batch import Batch
 from atalaia.model.ids import TenantNo
+
+T = TypeVar("T")
+
+WRITTEN_ANEW_NS = 3_000  # a row
 
 
 @attrs.define(eq=False)
@@ -22,12 +27,16 @@ class Parsers:
     _threads: Threads = attrs.field(factory=lambda: Threads(trio.CapacityLimiter(1)))
     _lines: dict[TenantNo, trio.Lock] = attrs.field(factory=dict)
 
-    async def run(self, tenant_no: TenantNo, parse: Callable[[], Batch]) -> Batch:
-        """Raises what parse raises. Cancelled: its end is still waited for."""
+    async def run(self, tenant_no: TenantNo, work: Callable[[], T], ns: float = LONG_NS) -> T:
+        """work(), which takes about ns: what is short stays here. Raises what it raises.
+        Cancelled: its end is still waited for.
+        """
+        if ns < LONG_NS:
+            return work()
         line = self._lines.setdefault(tenant_no, trio.Lock())
         try:
             async with line:
-                return await self._threads.run(LONG_NS, parse)
+                return await self._threads.run(ns, work)
         finally:
             if not line.locked():
                 self._lines.pop(tenant_no, None)

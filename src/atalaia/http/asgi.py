@@ -11,6 +11,7 @@ the server is about to end, whatever still comes is refused, and each answer end
 
 import re
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
+from atalaia.model.errors import Closing, NotFound, TinyChunks, TooLarge, TooSlow
 from atalaia.model.ids import TenantNo
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
@@ -40,7 +41,10 @@ Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 STRANGERS = TenantNo(0)  # who signs in; their bodies have the room of one tenant together
 STRANGERS_BODY_BYTES = 8 * 1024
+LONG_ANSWERS = {"/v1/export", "/v1/stream"}
 DISCARD_S = 2.0
+FREE_PARTS = 1_000  # of a body; each costs 0.1 ms, whatever it holds
+LEAST_BYTES = 32  # in each, on average, where there are more: a row, say
 DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -69,19 +73,26 @@ class Incoming:
     bytes_held: int = 0
     tenant_no: TenantNo = STRANGERS
     share: int | None = None
+    _parts: int = 0
+    _size: int = 0
 
     async def part(self) -> bytes:
-        """The next bytes. Raises ClientGone."""
+        """The next bytes. Raises ClientGone, TinyChunks."""
         event = await self._receive()
         if event["type"] == "http.disconnect":
             raise ClientGone
         self.ended = not event.get("more_body", False)
-        return event.get("body", b"")  # type: ignore[no-any-return]
+        part: bytes = event.get("body", b"")
+        self._parts += 1
+        self._size += len(part)
+        if self._parts > FREE_PARTS and self._size < LEAST_BYTES * self._parts:
+            raise TinyChunks
+        return part
 
     async def discard(self) -> None:
         """Read on for a moment: a client that is cut off while it sends never sees the answer."""
         size = 0
-        with trio.move_on_after(DISCARD_S):
+        with trio.move_on_after(DISCARD_S), suppress(TinyChunks):
             while not self.ended and size < DISCARD_BYTES:
                 size += len(await self.part())
 
@@ -142,7 +153,7 @@ class Front:
                 await directly
             else:
                 kept = True
-                await self.app(scope, _replay(body, receive), answer)
+                await self.app(scope, _replay(body, receive, scope["path"]), answer)
         finally:
             self._give_back(incoming)
 
@@ -216,12 +227,19 @@ def _with_key(scope: Scope, key: str | None) -> Scope:
     return {**scope, "headers": [*scope["headers"], (b"x-api-key", key.encode())]}
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive that hands out the body that was read, then the client's later events."""
+def _replay(body: bytes, receive: Receive, path: str) -> Receive:
+    """A receive that hands out the body that was read, and that the client has left only where an
+    answer may go on for long: a client that has only stopped sending gets the others.
+    """
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> dict[str, Any]:
-        return pending.pop() if pending else await receive()
+        if pending:
+            return pending.pop()
+        event = await receive()
+        if path not in LONG_ANSWERS:
+            await trio.sleep_forever()  # until it is answered, or its connection's end
+        return event
 
     return replayed
 

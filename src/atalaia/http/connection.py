@@ -16,7 +16,7 @@ from collections import Counter
 from typing import Any, ClassVar
 
 import attrs
-import hypercorn.protocol
+import hypercorn.protocol.h11
 import hypercorn.trio.run
 import structlog
 import trio
@@ -25,6 +25,7 @@ from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
 from wsproto.events import Message
 
+from atalaia.http.frames import Frames
 from atalaia.http.http1 import Http1
 from atalaia.http.patience import Patience
 
@@ -176,6 +177,7 @@ def use_connection(patience: Patience) -> Crowd:
     ours = type("Connection", (Connection,), {"crowd": crowd, "patience": patience})
     hypercorn.trio.run.TCPServer = ours  # type: ignore
     hypercorn.protocol.H11Protocol = Http1  # type: ignore
+    hypercorn.protocol.h11.WSStream = Frames  # type: ignore
     ws_stream.WebsocketBuffer = MessageBuffer  # type: ignore
     ws_stream.server_extensions_handshake = _no_extensions  # type: ignore
     return crowd

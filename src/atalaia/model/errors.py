@@ -85,6 +85,12 @@ class TooLarge(AtalaiaError):
     code = "too_large"
 
 
+class TinyChunks(Invalid):
+    """The body comes in very many chunks that hold next to nothing: send larger ones."""
+
+    code = "tiny_chunks"
+
+
 class TooSlow(AtalaiaError):
     """The body arrived too slowly."""
 

@@ -17,18 +17,22 @@ from atalaia.wire import line_kernel as k
 from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
-from atalaia.wire.rows import RowFault, check_count, check_hurry
+from atalaia.wire.rows import RowFault, TakesLong, check_count, check_hurry
 from atalaia.wire.times import LATEST_US, MICROS_PER
 
 MOST_CAREFUL = 10_000
 """Lines of a body that take the careful road: at some 8 µs each nobody else is served meanwhile."""
+
+MOST_NAME_BYTES = 128 * 1024
+"""Of the names of series in a body that is read at once: some thousand, in as many hundredths of a
+millisecond each."""
 
 
 def parse_lines(body: bytes, options: WireOptions, *, hurried: bool = False) -> Batch:
     """The readings of one body; the row of each is the number of its line, from 0.
 
     Raises Invalid (`empty_body`), TooLarge for more than options.max_rows lines or readings;
-    hurried: TakesLong for many lines of the careful road.
+    hurried: TakesLong for many names, or many lines of the careful road.
     """
     if not body:
         raise Invalid("There is no line in the body.", code="empty_body")
@@ -37,6 +41,8 @@ def parse_lines(body: bytes, options: WireOptions, *, hurried: bool = False) -> 
     fields = found.fields[: found.counts[k.C_FIELDS]]
     check_count(max(len(lines), len(fields)), options.max_rows)
     reading = _Reading(body, options, lines, Names(options))
+    if hurried and reading.name_bytes(fields) > MOST_NAME_BYTES:
+        raise TakesLong
     rows = reading.read_fast(fields, found.values[: len(fields)])
     check_hurry(hurried, reading.careful_bytes)
     rows = reading.read_careful(rows)
@@ -87,6 +93,13 @@ class _Reading:
     _names: Names
     _ignored: int = 0
     _rejects: list[Reject] = attrs.field(factory=list)
+
+    def name_bytes(self, fields: Int64s) -> int:
+        """Of the different names of series, as `read_fast` would look at them one by one."""
+        first = fields[fields[:, k.F_SAME] == np.arange(len(fields))]
+        keys = self._lines[self._lines[first[:, k.F_LINE], k.L_KEY]]
+        spans = keys[:, k.L_KEY_END] - keys[:, k.L_START]
+        return int((spans + first[:, k.F_NAME_END] - first[:, k.F_NAME]).sum())
 
     def read_fast(self, fields: Int64s, values: Floats) -> _Rows:
         """The rows of what the kernel has read. Where anything is wrong with a line, all of it is

@@ -32,10 +32,10 @@ _WORD = re.compile(rb"[^, ]+")
 _TIME = re.compile(rb" *(-?\d{1,19})? *\r?")
 _FLOAT = re.compile(rb"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?")
 _WHOLE = re.compile(rb"[+-]?\d{1,19}i|\d{1,20}u")
-_ESCAPED = re.compile(r"\\([,= ])")
 _TRUE = {b"t", b"T", b"true", b"True", b"TRUE"}
 _FALSE = {b"f", b"F", b"false", b"False", b"FALSE"}
 _SHOWN = 60
+_MOST_KEY_BYTES = 16 * 1024  # of InfluxDB's 65,535: more than 32 tags of a sensor need
 _MOST_WHOLE = {True: (0, 2**64 - 1), False: (-(2**63), 2**63 - 1)}
 
 
@@ -183,6 +183,9 @@ class Names:
         return found
 
     def _read_key(self, text: bytes) -> _Key:
+        if len(text) > _MOST_KEY_BYTES:
+            most = f"{_MOST_KEY_BYTES:,} bytes of measurement and tags"
+            raise _fault(f"a line may have {most}, this one has {len(text):,}", text)
         measurement, pairs = _split_key(text)
         tags = dict(pairs)
         if len(tags) < len(pairs):
@@ -234,7 +237,7 @@ def _split_key(text: bytes) -> tuple[str, list[tuple[str, str]]]:
     match = _KEY.fullmatch(text)
     if match is None:
         raise _fault("a tag has no key or no value", text)
-    measurement = re.sub(r"\\([, ])", r"\1", _plain(match[1]))
+    measurement = _plain(match[1]).replace(r"\,", ",").replace(r"\ ", " ")
     return measurement, [(_text(tag[1]), _text(tag[2])) for tag in _TAG.finditer(match[2])]
 
 
@@ -253,4 +256,4 @@ def _plain(text: bytes) -> str:
 def _text(text: bytes) -> str:
     """Without its escapes."""
     plain = _plain(text)
-    return _ESCAPED.sub(r"\1", plain) if "\\" in plain else plain
+    return plain.replace(r"\,", ",").replace(r"\=", "=").replace(r"\ ", " ")
