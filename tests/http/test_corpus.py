@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from atalaia.http.access import ROUTES
 from tests.http.corpus import CASES, GROUPS
 from tests.http.corpus.case import Case
 from tests.http.corpus.sockets import MESSAGES
@@ -128,8 +129,11 @@ async def test_each_bad_message_of_a_socket_has_its_answer(stack: Stack) -> None
 
 
 def test_the_corpus_is_large_and_its_names_are_unique() -> None:
+    """And every route of the table is in it."""
     assert len(CASES) >= 1_500
     assert len({case.name for case in CASES}) == len(CASES)
+    asked = {case.name.partition(": ")[0] for case in CASES}
+    assert {route for route, access in ROUTES.items() if access.role is not None} <= asked
     ours = [case for case in CASES if max(case.statuses, default=0) >= 500]
     assert {status for case in ours for status in case.statuses} <= {400, 501, 505}, "HTTP's own"
     assert not any(case.codes for case in ours), "what the application answers is never a 5xx"

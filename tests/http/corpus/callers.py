@@ -1,8 +1,10 @@
 """Credentials that are none, headers of odd bytes, and what is no HTTP."""
 
 import base64
+import re
 from collections.abc import Iterator
 
+from atalaia.http.access import ROUTES
 from tests.http.corpus.bodies import GOOD
 from tests.http.corpus.case import Case, case, dump, nested
 
@@ -47,6 +49,21 @@ def credentials() -> Iterator[Case]:
         )
 
 
+def everywhere() -> Iterator[Case]:
+    """Every route of the table: without a credential, and with somebody's of another form."""
+    for route, access in ROUTES.items():
+        if access.role is None:
+            continue
+        line = re.sub("<[^>]+>", "nobody", route)
+        code = "unauthorized" if route in ("POST /write", "POST /api/v2/write") else STRANGER[1]
+        body = b"" if route.startswith("GET") else GOOD
+        for name, header in (
+            ("no credential", "x-nothing: 1"), ("nobody's token", f"authorization: Bearer {NONE}"),
+            ("nobody's key", f"x-api-key: atl_{'0' * 16}_{'0' * 64}"),
+        ):  # fmt: skip
+            yield case(f"{route}: {name}", line, body, header, to=(401, code), caller="nobody")
+
+
 RAW: tuple[tuple[str, bytes, frozenset[int]], ...] = (
     ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", frozenset({400})),
     ("header without a colon", b"GET / HTTP/1.1\r\nhost h\r\n\r\n", frozenset({400})),
@@ -86,4 +103,4 @@ def frames() -> Iterator[Case]:
         yield Case(f"left: {name}", "", frozenset(), raw=raw, caller="nobody", leaves=True)
 
 
-CASES = (*credentials(), *frames())
+CASES = (*credentials(), *everywhere(), *frames())
