@@ -21,7 +21,7 @@ from atalaia.security.passwords import hash_password
 from tests.http.test_matrix import MORE_BODIES
 from tests.http.test_walls import BODIES
 from tests.people import add_user, bearer, client, post, tokens
-from tests.stack import Stack
+from tests.stack import Stack, make_tenant
 from tests.telemetry.test_logging import configured
 
 pytestmark = pytest.mark.postgres
@@ -188,8 +188,24 @@ async def test_a_row_that_the_database_refuses_is_not_repeated(
     assert log.count("request_failed") == len(WRITES)
     assert log.count("violates check constraint") >= len(WRITES), "the reason is said"
     assert "Failing row" not in log
+    assert "DETAIL" not in log
     assert "$2b$" not in log
     assert secrets.found_in(log) == []
+
+
+async def test_a_visit_writes_no_secret_down(stack: Stack, secrets: Secrets) -> None:
+    """The audit of the visited tenant has the path, without a key that was pasted into it."""
+    await make_tenant(stack.bridge, stack.database_url, "other")
+    (other,) = await stack.sql("SELECT tenant_uuid AS id FROM tenants ORDER BY tenant_id OFFSET 1")
+    headers = bearer({"access_token": secrets.access}) | {"x-tenant-id": str(other["id"])}
+    async with client(stack, headers) as visitor:
+        for text in (secrets.key, secrets.access, secrets.refresh, DSN):
+            answer = await visitor.get(f"/v1/profiles/{quote(text, safe='')}")
+            assert answer.status_code == 404
+    trail = await kept(stack)
+    assert trail.count("tenant.visited") == 4
+    assert "/v1/profiles/[redacted]" in trail
+    assert secrets.found_in(trail) == []
 
 
 async def test_signing_in_and_out_says_nothing(stack: Stack, secrets: Secrets, said: Any) -> None:
