@@ -6,18 +6,22 @@ The routes are those of the table; one that is new is asked too.
 import io
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import asyncpg
 import attrs
 import httpx
 import pytest
 
 from atalaia.http import login as login_module
 from atalaia.http.access import ROUTES
+from atalaia.ports import StoreRefused
 from atalaia.security.passwords import hash_password
+from atalaia.storage.database import translate
 from tests.http.test_matrix import MORE_BODIES
 from tests.http.test_walls import BODIES
 from tests.people import add_user, bearer, client, post, tokens
@@ -165,7 +169,7 @@ WRITES: Mapping[str, str] = {
 async def test_a_row_that_the_database_refuses_is_not_repeated(
     stack: Stack, secrets: Secrets, said: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Postgres says the whole row in its error, a mail with its link as well; the log does not."""
+    """A mail with its link, a hash: the log says which constraint it was and nothing of the row."""
     monkeypatch.setattr(login_module, "new_link", lambda: LINK)
     spare = await add_user(stack, "spare@example.org")
     bodies = {
@@ -191,6 +195,17 @@ async def test_a_row_that_the_database_refuses_is_not_repeated(
     assert "DETAIL" not in log
     assert "$2b$" not in log
     assert secrets.found_in(log) == []
+
+
+async def test_what_a_driver_says_of_a_row_is_dropped(stack: Stack) -> None:
+    """Row-level security keeps Postgres from repeating it; where that does not apply, we do."""
+    await stack.sql("ALTER TABLE users ADD CONSTRAINT canary CHECK (false) NOT VALID")
+    with pytest.raises(asyncpg.CheckViolationError, match="Failing row") as told:
+        await stack.sql("UPDATE users SET email = $1", EMAIL)
+    with pytest.raises(StoreRefused, match="violates check constraint") as refused:
+        translate(told.value)
+    assert "Failing row" not in "".join(traceback.format_exception(refused.value))
+    assert EMAIL not in str(refused.value)
 
 
 async def test_a_visit_writes_no_secret_down(stack: Stack, secrets: Secrets) -> None:
