@@ -53,7 +53,7 @@ class Events:
 
 @asynccontextmanager
 async def follow(stack: Stack, query: str = "", **headers: str) -> AsyncIterator[Events]:
-    headers = {"X-API-Key": stack.api_key} | headers
+    headers = headers if "authorization" in headers else {"X-API-Key": stack.api_key} | headers
     async with ask(stack.url, f"/v1/stream{query}", **headers) as answer:
         assert answer.status == 200, await answer.lines()
         assert answer.headers["content-type"] == "text/event-stream"

@@ -53,7 +53,7 @@ from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sessions import Sessions
 from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
+from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused, UnsupportedEncoding
 from atalaia.model.principal import Principal
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REQUEST_SECONDS
@@ -101,6 +101,8 @@ def create_app(
         g.principal = request.scope["state"].get("principal")
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
+            if request.headers.get("content-encoding", "identity").lower() != "identity":
+                raise UnsupportedEncoding("Send this body as it is, without a content-encoding.")
 
     @app.after_request
     async def finish(response: Response) -> Response:

@@ -19,6 +19,7 @@ from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.views import KeyRecord
 from atalaia.ports import Queries
 from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
+from atalaia.telemetry.secrets import redact
 
 KEEP_S = 5.0
 KEEP_KEYS = 20_000  # and as many misses
@@ -85,7 +86,7 @@ class Authenticator:
         if tenant_id is None or tenant_no is None:
             raise NotFound("There is no tenant with this id.")
         quota = await self._queries.tenant_quota(tenant_no)
-        asked = {"method": scope.get("method", scope["type"]), "path": scope["path"]}
+        asked = {"method": scope.get("method", scope["type"]), "path": redact(scope["path"])}
         entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
         await self.sessions.people.record(tenant_no, entry)
         return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)

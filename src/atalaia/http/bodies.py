@@ -1,7 +1,9 @@
 """Bodies of management requests: attrs classes, every problem at once, no coercion."""
 
+import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, NewType, TypeVar
 
 import attrs
@@ -12,13 +14,16 @@ from cattrs.v import format_exception, transform_error
 from quart import request
 
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
-from atalaia.model.errors import FieldProblem, Invalid
+from atalaia.model.errors import FieldProblem, Invalid, TooLarge
 from atalaia.model.ids import DAY_US
-from atalaia.model.views import Location
+from atalaia.model.views import MAX_INTERVAL_US, Location
 from atalaia.rules.syntax import parse_duration
 from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
+
+MAX_JSON_BYTES = 1024 * 1024  # it is read in the loop, where all tenants wait for it
+MAX_ITEMS = 10_000  # of a list
 
 MAX_LATITUDE, MAX_LONGITUDE = 90, 180
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
@@ -34,14 +39,6 @@ class RuleBody:
     """`{"text": "rule ..."}`: one rule in the rule language."""
 
     text: str
-
-
-@attrs.frozen
-class CheckBody:
-    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
-
-    text: str
-    interval: str | None = None
 
 
 TimeText = NewType("TimeText", str)
@@ -100,7 +97,6 @@ Lateness = NewType("Lateness", int)
 """µs; sent as a duration of the rule language."""
 
 MAX_LATENESS_US = DAY_US
-MAX_INTERVAL_US = 366 * DAY_US
 MAX_PLACE_CHARS = 256
 
 
@@ -113,6 +109,15 @@ class SettingsBody:
 
 Interval = NewType("Interval", int)
 """µs from one reading to the next; sent as a duration of the rule language."""
+
+
+@attrs.frozen
+class CheckBody:
+    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
+
+    text: str
+    interval: Interval | None = None
+
 
 PlaceText = NewType("PlaceText", str)
 
@@ -249,7 +254,10 @@ def _check_unit(unit: Any, _: Any) -> UnitText:
 def _strict_number(value: Any, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _Fault("expected a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise _Fault("expected a number that a double holds") from error
     if not math.isfinite(number):
         raise _Fault("expected a number")
     return number
@@ -270,6 +278,8 @@ def _strict_bool(value: Any, _: Any) -> bool:
 def _strict_list(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Fault("expected a list")
+    if len(value) > MAX_ITEMS:
+        raise _Fault(f"a list may have {MAX_ITEMS} items")
     return [_converter.structure(item, kind.__args__[0]) for item in value]
 
 
@@ -334,13 +344,23 @@ async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
 
 
 async def _read_object() -> dict[str, Any]:
+    body = await request.get_data()
+    if len(body) > MAX_JSON_BYTES:
+        raise TooLarge(f"A body of JSON may have {MAX_JSON_BYTES} bytes here.")
     try:
-        raw = msgspec.json.decode(await request.get_data())
+        raw = msgspec.json.decode(body)
+        # msgspec takes the last of two: what was checked on the way here may have been the first.
+        json.loads(body, object_pairs_hook=_check_names, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
         raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
     return raw
+
+
+def _check_names(pairs: Sequence[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("an object names a field twice")
 
 
 def _structure(raw: dict[str, Any], kind: type[T]) -> T:

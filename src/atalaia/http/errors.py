@@ -23,6 +23,7 @@ from atalaia.model.errors import (
     UnsupportedEncoding,
 )
 from atalaia.ports import StoreSlow, StoreUnavailable
+from atalaia.telemetry.secrets import redacted
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -66,7 +67,7 @@ def as_error(error: Exception) -> AtalaiaError:
 
 
 def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any]:
-    """The body. Never holds what the client must not see."""
+    """The body. Never holds what the client must not see, nor a secret that it repeats."""
     status, title = status_of(error)
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -82,7 +83,8 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
         body["problems"] = [attrs.asdict(fault) for fault in error.faults]
     elif isinstance(error, Invalid) and error.problems:
         body["problems"] = [{"where": p.where, "detail": p.detail} for p in error.problems]
-    return body | extra
+    said: dict[str, Any] = redacted("", body)
+    return said | extra
 
 
 def headers(error: AtalaiaError) -> list[tuple[str, str]]:

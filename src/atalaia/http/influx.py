@@ -16,6 +16,7 @@ from atalaia.http.errors import encode, headers, status_of
 from atalaia.http.faces import JSON, Rendered, Scope, parameters, precision_of
 from atalaia.model.errors import AtalaiaError, Invalid, Overloaded, TooSlow
 from atalaia.model.principal import Principal
+from atalaia.telemetry.secrets import redact
 from atalaia.wire.options import WireOptions
 from atalaia.wire.times import Precision
 
@@ -110,6 +111,7 @@ class InfluxFace:
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 
     def _body(self, status: int, message: str, **more: int) -> bytes:
+        message = redact(message)
         body = {"code": _CODES[status], "message": message, **more}
         return encode(body | {"error": message} if self.v1 else body)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import attrs
 
 from atalaia.model.alert import Opening
-from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.ids import DAY_US, Micros, SeriesNo, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
@@ -32,6 +32,9 @@ class Location:
 
     latitude: float
     longitude: float
+
+
+MAX_INTERVAL_US = 366 * DAY_US
 
 
 @attrs.frozen

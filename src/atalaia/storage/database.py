@@ -67,7 +67,11 @@ _DRIVER_ERRORS = (
 
 
 def translate(error: Exception) -> NoReturn:
-    """Raise the port's error for a driver's one, with its cause."""
+    """Raise the port's error for a driver's one, with its cause, but without the row that Postgres
+    repeats in its detail: what is in rows is the tenants'.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
     if isinstance(error, asyncpg.QueryCanceledError):
         raise StoreSlow(str(error)) from error
     if isinstance(error, _DOWN):
