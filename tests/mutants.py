@@ -54,6 +54,7 @@ ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
+ONCE = "tests/http/test_once.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -1046,6 +1047,48 @@ MUTANTS = (
         "large-pages-in-the-loop", "4 apart", "http/pages.py",
         "        if len(points) <= LARGE:\n", "        if True:\n",
         "tests/http/test_pages.py::test_a_large_page_is_written_beside_the_event_loop",
+    ),
+    Mutant(
+        "done-twice", "9 requests", "storage/repeats.py",
+        " WHERE k.claimed_at < clock_timestamp() - interval '24 hours'\"",
+        " WHERE k.claimed_at < clock_timestamp()\"",
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "a-key-stuck-for-a-day", "9 requests", "storage/repeats.py",
+        "(k.answer IS NULL AND k.fingerprint", "(false AND k.fingerprint",
+        ONCE + "test_a_crash_midway_leaves_no_key_stuck",
+    ),
+    Mutant(
+        "another-request-is-taken-for-the-same", "9 requests", "http/once.py",
+        "if found.fingerprint != claim.fingerprint:", "if False:",
+        ONCE + "test_another_request_under_the_same_key_is_refused",
+    ),
+    Mutant(
+        "answers-lie-in-clear", "4 apart", "security/sealing.py",
+        "return jwe.encrypt_compact(_HEADER, data, self._keys[0]).encode()", "return data",
+        ONCE + "test_nobody_reads_the_answer_in_the_database",
+    ),
+    Mutant(
+        "answers-for-another-credential", "4 apart", "http/once.py",
+        'f"{principal.subject}\\n{key}"', "key",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "answers-for-whoever-may-not", "4 apart", "http/once.py",
+        '            check_access(principal, "POST", route)\n', "",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "whoever-leaves-cuts-it-off", "9 requests", "http/once.py",
+        "return pending.pop() if pending else await trio.sleep_forever()",
+        'return pending.pop() if pending else {"type": "http.disconnect"}',
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "idempotency-keys-without-bound", "5 bounded", "storage/repeats.py",
+        "        MOST_KEPT,\n    )", "        1 << 31,\n    )",
+        ONCE + "test_a_tenant_keeps_so_many_and_no_more",
     ),
 )  # fmt: skip
 

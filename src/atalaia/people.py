@@ -22,6 +22,7 @@ from atalaia.model.people import (
     UserView,
 )
 from atalaia.model.principal import Role
+from atalaia.model.repeats import Claim, Claimed
 from atalaia.security.api_keys import NewKey
 
 
@@ -191,5 +192,27 @@ class Tenants(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Protocol):
+class Repeats(Protocol):
+    """Requests that are to be carried out once, however often they are sent."""
+
+    async def claim(self, tenant_no: TenantNo, wanted: Claim, *, lapses_s: int) -> Claimed | None:
+        """Take a request on, once for its key. None: it is ours, for that long; else what there
+        is. Raises Overloaded for one too many.
+        """
+        ...
+
+    async def keep_answer(self, tenant_no: TenantNo, held: Claim, answer: bytes) -> bool:
+        """For a day from the claim on. Whether the claim was still held."""
+        ...
+
+    async def release(self, tenant_no: TenantNo, held: Claim) -> None:
+        """Nothing was done: the key is free for any request."""
+        ...
+
+    async def forget_answers(self) -> int:
+        """Drop some that are a day old, of any tenants; how many."""
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Repeats, Protocol):
     """All of it."""

@@ -46,6 +46,7 @@ from atalaia.http.browsers import Browsers
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
+from atalaia.http.once import Once
 from atalaia.http.ops import Checks
 from atalaia.http.patience import Patience
 from atalaia.http.room import BodyRoom
@@ -56,6 +57,7 @@ from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.model.principal import Principal
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
+from atalaia.security.sealing import Seal
 from atalaia.telemetry.metrics import REQUEST_SECONDS
 
 log = structlog.get_logger()
@@ -165,6 +167,7 @@ def create_app(
 
     front = Front(
         face,
+        Once(face, sessions.people, Seal(sessions.keys.secrets)),
         IngestRoute(take, sessions.clock),
         find_face,
         authenticator,

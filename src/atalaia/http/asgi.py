@@ -88,7 +88,8 @@ class Incoming:
 
 @attrs.frozen(eq=False)
 class Front:
-    """Sends the ingest routes to `direct`, everything else to `app` with the body in hand.
+    """Sends the ingest routes to `direct`, everything else with the body in hand to `once`, which
+    stands around `app`.
 
     find_face: whose route a request is, if `direct` takes it. turnstile: what bodies for `direct`
     must pass before they are read. Both apps find `request_id` and, under /v1 and at a face,
@@ -96,6 +97,7 @@ class Front:
     """
 
     app: App
+    once: App
     direct: Direct
     find_face: Callable[[Scope], Face | None]
     authenticator: Authenticator
@@ -142,7 +144,7 @@ class Front:
                 await directly
             else:
                 kept = True
-                await self.app(scope, _replay(body, receive), answer)
+                await self.once(scope, _replay(body, receive), answer)
         finally:
             self._give_back(incoming)
 

@@ -10,7 +10,9 @@ from atalaia.model.errors import (
     Busy,
     Conflict,
     Forbidden,
+    InProgress,
     Invalid,
+    KeyReused,
     NotFound,
     NotInstalled,
     Overloaded,
@@ -37,6 +39,7 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
+    KeyReused: (422, "The key of another request"),
     Busy: (429, "Too many at once"),
     Overloaded: (429, "Too much at once"),
     NotInstalled: (501, "Not installed here"),
@@ -87,7 +90,7 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
 
 def headers(error: AtalaiaError) -> list[tuple[str, str]]:
     """What the status demands beside the body."""
-    if isinstance(error, Overloaded | Unavailable):
+    if isinstance(error, Overloaded | Unavailable | InProgress):
         return [("retry-after", str(error.retry_after_s))]
     if isinstance(error, Unauthenticated):
         return [("www-authenticate", 'Bearer realm="atalaia"')]

@@ -127,6 +127,23 @@ class Conflict(AtalaiaError):
     code = "conflict"
 
 
+class InProgress(Conflict):
+    """The request with this Idempotency-Key is being carried out, or nobody knows yet what has come
+    of it; ask again after the delay."""
+
+    code = "idempotency_in_progress"
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class KeyReused(AtalaiaError):
+    """This Idempotency-Key was sent with another request; take a new one for each."""
+
+    code = "idempotency_key_reused"
+
+
 class Overloaded(AtalaiaError):
     """The tenant sends more than its share is processed; try again after the delay."""
 
