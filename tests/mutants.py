@@ -55,6 +55,8 @@ EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
+RATES = "tests/http/test_rates.py::"
+PEERS = "tests/http/test_peers.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -1089,6 +1091,56 @@ MUTANTS = (
         "idempotency-keys-without-bound", "5 bounded", "storage/repeats.py",
         "        MOST_KEPT,\n    )", "        1 << 31,\n    )",
         ONCE + "test_a_tenant_keeps_so_many_and_no_more",
+    ),
+    Mutant(
+        "keys-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count(scope, principal)\n", "            pass\n",
+        RATES + "test_a_key_beyond_its_rate_is_told_which_bucket_and_how_long",
+    ),
+    Mutant(
+        "signing-in-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count_stranger(scope)\n", "",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "failures-keep-others-from-signing-in", "4 apart", "http/rates.py",
+        "self._failed if failed else self._open", "self._open",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "an-address-of-ipv6-is-a-bucket", "5 bounded", "http/rates.py",
+        "network_of(address))]", "address)]",
+        RATES + "test_a_network_is_a_subscriber_s",
+    ),
+    Mutant(
+        "buckets-without-bound", "5 bounded", "http/rates.py",
+        "if self.full_at[oldest] > now and len(self.full_at) <= MOST_KEPT:", "if True:",
+        RATES + "test_memory_follows_those_who_ask",
+    ),
+    Mutant(
+        "a-refusal-costs", "5 bounded", "http/rates.py",
+        "if standing.wait_s or not refused:", "if True:",
+        RATES + "test_a_refusal_costs_nothing",
+    ),
+    Mutant(
+        "who-looks-after-all-is-locked-out", "4 apart", "http/rates.py",
+        "if person is None or not person.platform:", "if True:",
+        RATES + "test_who_is_counted_where",
+    ),
+    Mutant(
+        "the-address-that-a-client-writes", "4 apart", "http/peers.py",
+        "return values[-hops].strip()", "return values[0].strip()",
+        PEERS + "test_clients_behind_a_proxy_are_told_apart",
+    ),
+    Mutant(
+        "believed-without-a-proxy", "4 apart", "http/peers.py",
+        "        if self.proxies.hops:\n            said", "        if True:\n            said",
+        PEERS + "test_without_a_proxy_nobody_is_believed",
+    ),
+    Mutant(
+        "keys-in-clear", "4 apart", "http/asgi.py",
+        "        self.peers.check_secure(scope)\n", "",
+        PEERS + "test_what_came_in_clear_is_told_so",
     ),
 )  # fmt: skip
 

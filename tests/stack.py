@@ -11,7 +11,7 @@ import httpx
 import trio
 
 from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import JwtSettings
+from atalaia.config.settings import JwtSettings, ProxySettings, RateSettings
 from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
@@ -116,6 +116,8 @@ async def open_stack(
     api_key: str | None = None,
     clock: WallClock | None = None,
     origins: Iterable[str] = (),
+    rates: RateSettings = RateSettings(),  # noqa: B008 - it is frozen
+    proxies: ProxySettings = ProxySettings(),  # noqa: B008
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
@@ -133,7 +135,14 @@ async def open_stack(
             async with trio.open_nursery() as nursery:
                 people = PostgresPeople(database)
                 sessions = Sessions(people, TokenKeys([TEST_SECRET]), JwtSettings(), clock)
-                front = create_app(gate, queries, sessions=sessions, origins=origins)
+                front = create_app(
+                    gate,
+                    queries,
+                    sessions=sessions,
+                    origins=origins,
+                    rates=rates,
+                    proxies=proxies,
+                )
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

@@ -168,6 +168,10 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example, *"}, "is no origin"),
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example/app"}, "is no origin"),
         ([], {"ATALAIA_QUOTA_RULES": "1001"}, "ATALAIA_QUOTA_RULES must be"),
+        ([], {"RATE_LIMIT_MAX_REQUESTS": "0"}, "RATE_LIMIT_MAX_REQUESTS must be"),
+        ([], {"RATE_LIMIT_WINDOW_MS": "1.5"}, "RATE_LIMIT_WINDOW_MS must be"),
+        ([], {"ATALAIA_TRUSTED_PROXY_HOPS": "-1"}, "ATALAIA_TRUSTED_PROXY_HOPS must be"),
+        ([], {"ATALAIA_PUBLIC_URL": "api.example.com"}, "ATALAIA_PUBLIC_URL must be"),
     ],
 )
 def test_settings_that_cannot_be_are_a_clear_refusal(

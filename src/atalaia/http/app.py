@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -13,6 +13,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from atalaia.config.settings import ProxySettings, RateSettings
 from atalaia.engine.asking import Asking
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
@@ -49,6 +50,8 @@ from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.once import Once
 from atalaia.http.ops import Checks
 from atalaia.http.patience import Patience
+from atalaia.http.peers import Peers
+from atalaia.http.rates import Rates
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sessions import Sessions
@@ -56,6 +59,7 @@ from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
 from atalaia.model.principal import Principal
+from atalaia.model.standing import Standing
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.security.sealing import Seal
 from atalaia.telemetry.metrics import REQUEST_SECONDS
@@ -70,6 +74,7 @@ KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close firs
 BACKLOG = 1024
 PING_S = 20.0  # of sockets: below the idle time of common proxies
 REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
+NO_PROXIES, NO_MORE_THAN = ProxySettings(), RateSettings()
 
 
 def create_app(
@@ -80,12 +85,14 @@ def create_app(
     take: Take | None = None,
     checks: Checks | None = None,
     origins: Iterable[str] = (),
+    rates: RateSettings = NO_MORE_THAN,
+    proxies: ProxySettings = NO_PROXIES,
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
     sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
-    origins: whose pages may call from browsers.
+    origins: whose pages may call from browsers. rates: of requests. proxies: that are in front.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -158,8 +165,12 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    room = BodyRoom()
-    sockets = Sockets(take, admit, authenticator, sessions.clock, room, leaving)
+    def standings(principal: Principal) -> Sequence[Standing]:
+        tenant_no, quota = principal.tenant_no, principal.quota
+        return gate.quotas.standings(tenant_no, quota, trio.current_time())
+
+    room, peers = BodyRoom(), Peers(proxies, Rates(rates))
+    sockets = Sockets(take, admit, authenticator, sessions.clock, room, peers, leaving)
 
     def close() -> None:
         streams.close()
@@ -172,6 +183,8 @@ def create_app(
         find_face,
         authenticator,
         Turnstile(admit),
+        peers,
+        standings,
         MAX_BODY_BYTES,
         room,
         sockets,
@@ -254,7 +267,7 @@ async def run_server(
     Closes the listener. task_status reports when connections are accepted.
     """
     patience = Patience(STALL_S, LAST_STALL_S)
-    crowd = use_connection(patience)
+    crowd = use_connection(patience, proxied=front.app.peers.proxies.hops > 0)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S

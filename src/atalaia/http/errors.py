@@ -39,6 +39,7 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
+    InProgress: (409, "Under way already"),
     KeyReused: (422, "The key of another request"),
     Busy: (429, "Too many at once"),
     Overloaded: (429, "Too much at once"),
@@ -79,6 +80,8 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
         "code": error.code,
         "request_id": request_id,
     }
+    if isinstance(error, Overloaded) and error.bucket is not None:
+        body["bucket"] = error.bucket
     if isinstance(error, RuleInvalid):
         body |= {"line": error.line, "column": error.column, "caret": error.caret}
     elif isinstance(error, RuleFileInvalid):
@@ -90,7 +93,7 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
 
 def headers(error: AtalaiaError) -> list[tuple[str, str]]:
     """What the status demands beside the body."""
-    if isinstance(error, Overloaded | Unavailable | InProgress):
+    if isinstance(error, Overloaded | Unavailable):
         return [("retry-after", str(error.retry_after_s))]
     if isinstance(error, Unauthenticated):
         return [("www-authenticate", 'Bearer realm="atalaia"')]

@@ -38,11 +38,12 @@ class SessionRecord:
 
 @attrs.frozen
 class NewSession:
-    """A session as it begins. token_hash: of its first refresh token."""
+    """A session as it begins. token_hash: of its first refresh token. address: whence it comes."""
 
     session_id: UUID
     token_hash: bytes
     lives_s: int
+    address: str = ""
 
 
 @attrs.frozen
