@@ -22,6 +22,7 @@ from atalaia.http import (
     api_keys,
     audit,
     backtest,
+    conditions,
     explain,
     export,
     login,
@@ -126,6 +127,7 @@ def create_app(
         response.headers["x-request-id"] = g.request_id
         if (following := render.link()) is not None:
             response.headers["link"] = following
+        conditions.finish(response)
         return response
 
     _handle_errors(app)

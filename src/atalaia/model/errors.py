@@ -129,6 +129,12 @@ class Conflict(AtalaiaError):
     code = "conflict"
 
 
+class PreconditionFailed(AtalaiaError):
+    """It was changed by somebody meanwhile: look at it again (GET), and then decide."""
+
+    code = "precondition_failed"
+
+
 class KeyReused(AtalaiaError):
     """This Idempotency-Key was sent with another request; take a new one for each."""
 

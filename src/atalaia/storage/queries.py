@@ -7,6 +7,7 @@ import asyncpg
 import attrs
 
 from atalaia.model.audit import AuditEntry
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
@@ -150,16 +151,27 @@ class PostgresQueries(ReadingQueries):
         )
 
     async def save_profile(
-        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+        self,
+        tenant_no: TenantNo,
+        profile: Profile,
+        now: Micros,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
     ) -> Profile:
         return await self._database.as_tenant(
             tenant_no,
-            lambda connection: save_profile_aio(connection, tenant_no, profile, now, audit),
+            lambda connection: save_profile_aio(connection, tenant_no, profile, now, audit, only),
         )
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
+    async def drop_profile(
+        self,
+        tenant_no: TenantNo,
+        name: str,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
+    ) -> bool:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: drop_profile_aio(connection, tenant_no, name, audit)
+            tenant_no, lambda connection: drop_profile_aio(connection, tenant_no, name, audit, only)
         )
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:
