@@ -55,6 +55,7 @@ EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
+CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
 PEERS = "tests/http/test_peers.py::"
 
@@ -1141,6 +1142,52 @@ MUTANTS = (
         "keys-in-clear", "4 apart", "http/asgi.py",
         "        self.peers.check_secure(scope)\n", "",
         PEERS + "test_what_came_in_clear_is_told_so",
+    ),
+    Mutant(
+        "rules-changed-twice", "9 requests", "engine/rule_edits.py",
+        "            only.check(rule.tag)\n", "",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "tags-changed-twice", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        tags =", "        tags =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-removed-unseen", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        arrived =", "        arrived =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-compared-in-the-face", "9 requests", "http/sensors.py",
+        "            await gate.do(tenant_no, first).answer()\n",
+        "            await first()\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "a-profile-s-writers-cross", "9 requests", "http/locks.py",
+        "            async with lock:\n                yield\n", "            yield\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "profiles-saved-twice", "9 requests", "storage/profiles.py",
+        "    if only != UNCONDITIONAL:\n", "    if False:\n",
+        "tests/storage/test_registry.py::test_of_two_who_have_seen_the_same_profile_one_saves_it",
+    ),
+    Mutant(
+        "weak-tags-are-strong", "9 requests", "http/conditions.py",
+        "        if weak or match[1] is None:\n", "        if True:\n",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "readings-keep-edits-out", "9 requests", "http/sensors.py",
+        'return tag.partition(".")[0]', "return tag",
+        CONDITIONS + "test_readings_change_what_is_seen_of_a_sensor_and_keep_no_edit_from_it",
+    ),
+    Mutant(
+        "totals-of-what-is-gone", "8 questions", "storage/totals.py",
+        'statement = "rules WHERE deleted_at IS NULL"', 'statement = "rules"',
+        "tests/http/test_totals.py::test_every_list_says_how_many_there_are",
     ),
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from atalaia.model.people import (
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
@@ -80,7 +81,13 @@ class Logins(Protocol):
         ...
 
 
-class Users(Protocol):
+class Totals(Protocol):
+    """How many there are of what is listed."""
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int: ...
+
+
+class Users(Totals, Protocol):
     """The users of one tenant."""
 
     async def list_users(
@@ -122,7 +129,7 @@ class Users(Protocol):
         ...
 
 
-class Keys(Protocol):
+class Keys(Totals, Protocol):
     """The API keys of one tenant."""
 
     async def list_keys(self, tenant_no: TenantNo, *, after: str, limit: int) -> Sequence[KeyView]:
@@ -158,7 +165,7 @@ class Keys(Protocol):
         ...
 
 
-class Audit(Protocol):
+class Audit(Totals, Protocol):
     """What was written down."""
 
     async def record(self, tenant_no: TenantNo, entry: AuditEntry) -> None:
@@ -178,6 +185,8 @@ class Tenants(Protocol):
     async def list_tenants(self, *, after: int, limit: int) -> Sequence[TenantView]:
         """In the order of their creation."""
         ...
+
+    async def count_tenants(self) -> int: ...
 
     async def tenant(self, tenant_id: UUID) -> TenantView | None: ...
 

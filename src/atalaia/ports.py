@@ -28,6 +28,7 @@ from atalaia.model.views import (
     DetailColumn,
     Details,
     KeyRecord,
+    Listed,
     OpeningView,
     Point,
     Profile,
@@ -319,6 +320,10 @@ class Queries(Protocol):
 
     async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
         """What is written beside a tenant."""
+        ...
+
+    async def total(self, tenant_no: TenantNo, of: Listed) -> int:
+        """How many there are of what is listed."""
         ...
 
     async def ping(self) -> None:

@@ -48,12 +48,12 @@ def blueprint(
     @routes.get("/v1/groups")
     async def list_groups() -> dict[str, Any]:
         found = await queries.groups(g.principal.tenant_no)
-        return render.page([{"name": name, "sensors": sensors} for name, sensors in found], None)
+        return render.whole([{"name": name, "sensors": sensors} for name, sensors in found])
 
     @routes.get("/v1/profiles")
     async def list_profiles() -> dict[str, Any]:
         found = await queries.profiles(g.principal.tenant_no)
-        return render.page([render.profile(one) for one in found], None)
+        return render.whole([render.profile(one) for one in found])
 
     @routes.get("/v1/profiles/<name>")
     async def read_profile(name: str) -> dict[str, Any]:

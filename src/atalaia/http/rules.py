@@ -1,5 +1,6 @@
 """Rules: every change goes through the tenant's inbox and is answered after its commit."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -42,8 +43,10 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     async def list_rules() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
-        found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
-        return render.first(found, count, render.rule, lambda rule: rule.rule_no)
+        tenant_no = g.principal.tenant_no
+        found = await queries.rules(tenant_no, after=after, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, "rules"))
+        return render.first(found, count, render.rule, lambda rule: rule.rule_no, total)
 
     @routes.post("")
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:

@@ -1,6 +1,7 @@
 """Sensors and their readings."""
 
 from collections.abc import Container, Mapping
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, Response, g, request
@@ -93,10 +94,12 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
         count = params.limit(request.args)
         after = params.cursor(request.args, str, _is_name) or ""
         wanted = SensorFilter(*(params.text(request.args, tag) for tag in ("group", "profile")))
-        found = await queries.sensors(g.principal.tenant_no, wanted, after=after, limit=count + 1)
+        tenant_no = g.principal.tenant_no
+        found = await queries.sensors(tenant_no, wanted, after=after, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, wanted))
         now = clock.now_us()
         return render.first(
-            found, count, lambda view: render.sensor(view, now), lambda view: view.name
+            found, count, lambda view: render.sensor(view, now), lambda view: view.name, total
         )
 
     @routes.post("")

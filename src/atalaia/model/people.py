@@ -112,3 +112,7 @@ class AuditFilter:
     action: str | None = None
     since: Micros | None = None
     until: Micros | None = None
+
+
+OfPeople = AuditFilter | Literal["users", "api_keys"]
+"""What of these is listed in pages."""

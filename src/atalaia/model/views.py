@@ -210,6 +210,10 @@ class AlertFilter:
     until: Micros | None = None
 
 
+Listed = SensorFilter | AlertFilter | Literal["rules", "metrics"]
+"""What of a tenant's is listed in pages: those that are asked for."""
+
+
 @attrs.frozen
 class KeyRecord:
     """What an API key's id stands for; hash is of its secret."""

@@ -13,6 +13,7 @@ from atalaia.model.people import (
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
@@ -24,6 +25,7 @@ from atalaia.security.api_keys import NewKey
 from atalaia.storage import audit, keys, repeats, sessions, tenants, users
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
+from atalaia.storage.totals import total_aio
 
 
 @attrs.define(eq=False)
@@ -242,3 +244,11 @@ class PostgresPeople:
 
     async def forget_answers(self) -> int:
         return await self._database.as_tenant(NO_TENANT, repeats.forget_aio)
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: total_aio(connection, of)
+        )
+
+    async def count_tenants(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, tenants.count_tenants_aio)

@@ -18,6 +18,7 @@ from atalaia.model.views import (
     DetailColumn,
     Details,
     KeyRecord,
+    Listed,
     OpeningView,
     Profile,
     SensorFilter,
@@ -55,6 +56,7 @@ from atalaia.storage.sensors import (
     tag_names_aio,
 )
 from atalaia.storage.state import sensor_state_aio
+from atalaia.storage.totals import total_aio
 
 _FIND_KEY = "SELECT * FROM find_credential($1) c CROSS JOIN LATERAL find_bounds(c.tenant_id, $1) b"
 
@@ -101,6 +103,11 @@ class PostgresQueries(ReadingQueries):
             return NO_QUOTA if row is None else Quota(**row)
 
         return await self._database.as_tenant(tenant_no, work)
+
+    async def total(self, tenant_no: TenantNo, of: Listed) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: total_aio(connection, of)
+        )
 
     async def ping(self) -> None:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
