@@ -1189,6 +1189,16 @@ MUTANTS = (
         'statement = "rules WHERE deleted_at IS NULL"', 'statement = "rules"',
         "tests/http/test_totals.py::test_every_list_says_how_many_there_are",
     ),
+    Mutant(
+        "json-of-any-size", "5 bounded", "http/bounded_json.py",
+        "    if len(data) > MAX_BYTES:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_a_large_body_is_refused_before_it_is_read",
+    ),
+    Mutant(
+        "json-of-any-depth", "5 bounded", "http/bounded_json.py",
+        "    if level:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_json_is_read_to_a_depth_and_no_deeper",
+    ),
 )  # fmt: skip
 
 

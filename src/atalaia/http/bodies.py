@@ -6,11 +6,11 @@ from typing import Any, NewType, TypeVar
 
 import attrs
 import cattrs
-import msgspec
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception, transform_error
 from quart import request
 
+from atalaia.http.bounded_json import decode
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
@@ -334,10 +334,8 @@ async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
 
 
 async def _read_object() -> dict[str, Any]:
-    try:
-        raw = msgspec.json.decode(await request.get_data())
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
+    data: Any = await request.get_data()  # bytes, which its type does not say
+    raw = decode(data)
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
     return raw
