@@ -47,10 +47,10 @@ class Bucket:
         self._fill(now)
         return self._tokens >= self.rate * BURST_S
 
-    def left(self, now: float) -> tuple[int, float]:
-        """Tokens, none while there is a debt; and seconds until it is full."""
-        self._fill(now)
-        return max(0, int(self._tokens)), BURST_S - self._tokens / self.rate
+    def stands(self, now: float) -> tuple[int, float, float]:
+        """Tokens, none while there is a debt; seconds until it is full; and as `wait_s`."""
+        wait_s = self.wait_s(now)
+        return max(0, int(self._tokens)), BURST_S - self._tokens / self.rate, wait_s
 
     def _fill(self, now: float) -> None:
         filled = self._tokens + (now - self._at) * self.rate
@@ -113,13 +113,10 @@ class Quotas:
 
     def standings(self, tenant_no: TenantNo, quota: Quota, now: float) -> list[Standing]:
         """Of every bucket that a sender is held to; none where nothing is bounded."""
-        found = []
-        for limit in self._limits(tenant_no, quota):
-            bucket = self._bucket(limit, now)
-            left, full_s = bucket.left(now)
-            wait_s = bucket.wait_s(now)
-            found.append(Standing(limit.bucket, limit.rate, 1.0, left, full_s, wait_s))
-        return found
+        return [
+            Standing(limit.bucket, limit.rate, 1.0, *self._bucket(limit, now).stands(now))
+            for limit in self._limits(tenant_no, quota)
+        ]
 
     def in_force(self, quota: Quota) -> Quota:
         """The quota with the defaults where it leaves something open."""

@@ -7,6 +7,7 @@ what is full is forgotten.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -126,8 +127,8 @@ def fields(standings: Sequence[Standing]) -> Fields:
     and X-RateLimit-* of the one with the smallest part left.
     """
     least = min(standings, key=lambda one: one.left / one.limit)
-    policy = ", ".join(f'"{one.bucket}";q={one.limit};w={one.window_s:g}' for one in standings)
-    now = ", ".join(f'"{one.bucket}";r={one.left};t={_seconds(one.full_s)}' for one in standings)
+    policy = ", ".join([_policy(one.bucket, one.limit, one.window_s) for one in standings])
+    now = ", ".join([f'"{one.bucket}";r={one.left};t={_seconds(one.full_s)}' for one in standings])
     return [
         (b"ratelimit-policy", policy.encode()),
         (b"ratelimit", now.encode()),
@@ -135,6 +136,11 @@ def fields(standings: Sequence[Standing]) -> Fields:
         (b"x-ratelimit-remaining", b"%d" % least.left),
         (b"x-ratelimit-reset", b"%d" % _seconds(least.full_s)),
     ]
+
+
+@lru_cache(maxsize=1_024)
+def _policy(bucket: BucketName, limit: int, window_s: float) -> str:
+    return f'"{bucket}";q={limit};w={window_s:g}'
 
 
 def _seconds(wait_s: float) -> int:
