@@ -15,7 +15,7 @@ from atalaia.config.settings import JwtSettings, ProxySettings, RateSettings
 from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
-from atalaia.http.app import create_app, listen, run_server
+from atalaia.http.app import NO_PROXIES, create_app, listen, run_server
 from atalaia.http.asgi import Front
 from atalaia.http.sessions import Sessions
 from atalaia.model.ids import TenantNo, uuid7
@@ -31,6 +31,8 @@ from atalaia.storage.queries import PostgresQueries
 
 NOW_MS = SystemClock().now_us() // 1000
 TEST_SECRET = b"a secret of the tests, and of nobody else"
+MANY = RateSettings(per_address=100_000)
+"""A sweep asks as a stranger more often than any client would."""
 START_MS = NOW_MS - 3_600_000
 """Times of readings in tests: the last hour."""
 
@@ -116,8 +118,8 @@ async def open_stack(
     api_key: str | None = None,
     clock: WallClock | None = None,
     origins: Iterable[str] = (),
-    rates: RateSettings = RateSettings(),  # noqa: B008 - it is frozen
-    proxies: ProxySettings = ProxySettings(),  # noqa: B008
+    rates: RateSettings = MANY,
+    proxies: ProxySettings = NO_PROXIES,
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
