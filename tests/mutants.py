@@ -1144,6 +1144,11 @@ MUTANTS = (
         PEERS + "test_what_came_in_clear_is_told_so",
     ),
     Mutant(
+        "answers-kept-for-ever", "5 bounded", "http/upkeep.py",
+        "                await forget(sessions)\n", "                pass\n",
+        ONCE + "test_answers_are_kept_for_a_day",
+    ),
+    Mutant(
         "rules-changed-twice", "9 requests", "engine/rule_edits.py",
         "            only.check(rule.tag)\n", "",
         CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",

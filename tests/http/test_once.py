@@ -9,7 +9,7 @@ import httpx
 import pytest
 import trio
 
-from atalaia.http import once
+from atalaia.http import once, upkeep
 from atalaia.http.asgi import Receive, Scope, Send
 from atalaia.http.once import LAPSES_S, ROUTES, Once
 from atalaia.http.upkeep import forget
@@ -194,7 +194,7 @@ async def test_a_crash_midway_leaves_no_key_stuck(stack: Stack) -> None:
     assert await stack.sql("SELECT FROM idempotency_keys WHERE tenant_id = $1", tenant_no)
 
 
-async def _asked(app: Once, stack: Stack) -> None:
+async def _asked(app: Once, stack: Stack) -> list[dict[str, Any]]:
     """The request of `post(stack, "/v1/rules", RULE)`, to an app that is not served."""
     principal = await stack.front.authenticator.principal(
         {"headers": [(b"x-api-key", stack.api_key.encode())], "path": "/v1/rules"}
@@ -205,14 +205,31 @@ async def _asked(app: Once, stack: Stack) -> None:
         "state": {"principal": principal, "request_id": "r"},
     }  # fmt: skip
     request = httpx.Request("POST", stack.url, json=RULE)
+    said: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": request.content, "more_body": False}
 
-    async def send(event: dict[str, object]) -> None:
-        pass
+    async def send(event: dict[str, Any]) -> None:
+        said.append(event)
 
     await app(scope, receive, send)
+    return said
+
+
+async def test_no_request_runs_longer_than_its_key_is_held(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no two of the same ever run at once; and nobody knows what came of the one cut off."""
+    assert once.RUNS_S + once.KEEPING_S < LAPSES_S
+    monkeypatch.setattr(once, "RUNS_S", 0.05)
+
+    async def hangs(scope: Scope, receive: Receive, send: Send) -> None:
+        await trio.sleep_forever()
+
+    said = await _asked(Once(hangs, stack.sessions.people, Seal([b"x"])), stack)
+    assert said[0]["status"] == 503
+    assert coded(await post(stack, "/v1/rules", RULE)) == (409, "idempotency_in_progress")
 
 
 async def test_whoever_took_over_is_not_overwritten(stack: Stack) -> None:
@@ -265,7 +282,7 @@ async def test_a_key_is_its_senders_alone(stack: Stack) -> None:
     assert coded(await post(stack, "/v1/api-keys", body)) == (403, "forbidden")
 
 
-async def test_answers_are_kept_for_a_day(stack: Stack) -> None:
+async def test_answers_are_kept_for_a_day(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the key is a new one, and what is a day old goes."""
     await post(stack, "/v1/rules", RULE)
     old = "UPDATE idempotency_keys SET claimed_at = now() - interval '23 hours 59 minutes'"
@@ -277,8 +294,15 @@ async def test_answers_are_kept_for_a_day(stack: Stack) -> None:
     assert await stack.sql("SELECT FROM idempotency_keys") == []
     await post(stack, "/v1/sensors", {"name": "s"})
     await stack.sql(old.replace("23 hours 59", "24 hours 1"))
-    await forget(stack.sessions)
-    assert await stack.sql("SELECT FROM idempotency_keys") == []
+    monkeypatch.setattr(upkeep, "EVERY_S", 0.01)
+    monkeypatch.setattr(upkeep, "SWEEP_S", 0.02)
+    shutdown = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upkeep.run_upkeep, stack.front.authenticator, shutdown)
+        with trio.fail_after(10):
+            while await stack.sql("SELECT FROM idempotency_keys"):
+                await trio.sleep(0.02)
+        shutdown.set()
 
 
 async def test_a_tenant_keeps_so_many_and_no_more(
