@@ -1180,6 +1180,12 @@ MUTANTS = (
         "tests/storage/test_registry.py::test_of_two_who_have_seen_the_same_profile_one_saves_it",
     ),
     Mutant(
+        "a-name-crashes-its-tenant", "5 bounded", "http/sensors.py",
+        "view = await queries.sensor(tenant_no, name) if _is_name(name) else None",
+        "view = await queries.sensor(tenant_no, name)",
+        CONDITIONS + "test_a_name_that_no_sensor_has_crashes_nobody",
+    ),
+    Mutant(
         "weak-tags-are-strong", "9 requests", "http/conditions.py",
         "        if weak or match[1] is None:\n", "        if True:\n",
         CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",

@@ -185,3 +185,17 @@ async def test_a_condition_opens_no_door(stack: Stack) -> None:
         seen = {"if-match": await tag(stack, rule)}
         assert coded(await reader.delete(rule, headers=seen)) == (403, "forbidden")
         assert coded(await reader.delete(rule, headers={"if-match": '"x"'})) == (403, "forbidden")
+
+
+async def test_a_name_that_no_sensor_has_crashes_nobody(stack: Stack) -> None:
+    """What the database would refuse never comes to the tenant's turn; nor does an id pass for a
+    name, which would change nothing and say that it did.
+    """
+    made = (await stack.client.post("/v1/sensors", json={"name": "s1"})).json()
+    for name in ("%00", "none", "a b", made["id"]):
+        for _ in range(6):
+            for body in ({"place": "roof"}, {"lateness": "1s"}):
+                answer = await stack.client.patch(f"/v1/sensors/{name}", json=body)
+                assert coded(answer) == (404, "not_found")
+    assert (await stack.client.get("/v1/status")).json()["processing"] == "ok"
+    assert (await stack.client.get("/v1/sensors/s1")).json() == made

@@ -75,7 +75,7 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
         only, tenant_no = conditions.asked(_said), g.principal.tenant_no
 
         async def first() -> None:
-            view = await queries.sensor(tenant_no, name)
+            view = await queries.sensor(tenant_no, name) if _is_name(name) else None
             if view is None or view.name != name:
                 raise NotFound(f'There is no sensor named "{name}".')
             only.check(view.tag)
