@@ -59,7 +59,7 @@ def first(
     count: int,
     show: Callable[[T], Any],
     place: Callable[[T], Any],
-    total: int | None,
+    total: int | None = None,
 ) -> dict[str, Any]:
     """A page of what was asked for with one more than `count`. place: what a cursor says of one."""
     more = params.next_cursor(place(found[count - 1])) if len(found) > count else None
