@@ -87,6 +87,7 @@ async def test_every_route_that_makes_something_takes_a_key(stack: Stack) -> Non
         "/api/v1/<token>/telemetry", "/api/v2/write", "/v1/readings", "/write",  # stored once
         "/v1/auth/login", "/v1/auth/logout", "/v1/auth/password", "/v1/auth/password/forgot",
         "/v1/auth/password/reset", "/v1/auth/refresh",  # of sessions
+        "/v1/admin/tenants/<tenant>/erase",  # goes on where it was
         "/v1/admin/tenants/<tenant>/resume", "/v1/admin/tenants/<tenant>/suspend",
         "/v1/rules/<rule>/disable", "/v1/rules/<rule>/enable",  # switches
         "/v1/query", "/v1/rules/backtest", "/v1/rules/check",  # questions
