@@ -54,6 +54,10 @@ ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
+ONCE = "tests/http/test_once.py::"
+CONDITIONS = "tests/http/test_conditions.py::"
+RATES = "tests/http/test_rates.py::"
+PEERS = "tests/http/test_peers.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -1124,6 +1128,165 @@ MUTANTS = (
         "large-pages-in-the-loop", "4 apart", "http/pages.py",
         "        if len(points) <= LARGE:\n", "        if True:\n",
         "tests/http/test_pages.py::test_a_large_page_is_written_beside_the_event_loop",
+    ),
+    Mutant(
+        "done-twice", "9 requests", "storage/repeats.py",
+        " WHERE k.claimed_at < clock_timestamp() - interval '24 hours'\"",
+        " WHERE k.claimed_at < clock_timestamp()\"",
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "a-key-stuck-for-a-day", "9 requests", "storage/repeats.py",
+        "(k.answer IS NULL AND k.fingerprint", "(false AND k.fingerprint",
+        ONCE + "test_a_crash_midway_leaves_no_key_stuck",
+    ),
+    Mutant(
+        "another-request-is-taken-for-the-same", "9 requests", "http/once.py",
+        "if found.fingerprint != claim.fingerprint:", "if False:",
+        ONCE + "test_another_request_under_the_same_key_is_refused",
+    ),
+    Mutant(
+        "answers-lie-in-clear", "4 apart", "security/sealing.py",
+        "return jwe.encrypt_compact(_HEADER, data, self._keys[0]).encode()", "return data",
+        ONCE + "test_nobody_reads_the_answer_in_the_database",
+    ),
+    Mutant(
+        "answers-for-another-credential", "4 apart", "http/once.py",
+        'f"{principal.subject}\\n{key}"', "key",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "answers-for-whoever-may-not", "4 apart", "http/once.py",
+        '            check_access(principal, "POST", route)\n', "",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "whoever-leaves-cuts-it-off", "9 requests", "http/once.py",
+        "return pending.pop() if pending else await trio.sleep_forever()",
+        'return pending.pop() if pending else {"type": "http.disconnect"}',
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "idempotency-keys-without-bound", "5 bounded", "storage/repeats.py",
+        "        MOST_KEPT,\n    )", "        1 << 31,\n    )",
+        ONCE + "test_a_tenant_keeps_so_many_and_no_more",
+    ),
+    Mutant(
+        "keys-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count(scope, principal)\n", "            pass\n",
+        RATES + "test_a_key_beyond_its_rate_is_told_which_bucket_and_how_long",
+    ),
+    Mutant(
+        "signing-in-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count_stranger(scope)\n", "",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "failures-keep-others-from-signing-in", "4 apart", "http/rates.py",
+        "self._failed if failed else self._open", "self._open",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "an-address-of-ipv6-is-a-bucket", "5 bounded", "http/rates.py",
+        "network_of(address))]", "address)]",
+        RATES + "test_a_network_is_a_subscriber_s",
+    ),
+    Mutant(
+        "buckets-without-bound", "5 bounded", "http/rates.py",
+        "if self.full_at[oldest] > now and len(self.full_at) <= MOST_KEPT:", "if True:",
+        RATES + "test_memory_follows_those_who_ask",
+    ),
+    Mutant(
+        "a-refusal-costs", "5 bounded", "http/rates.py",
+        "if standing.wait_s or not refused:", "if True:",
+        RATES + "test_a_refusal_costs_nothing",
+    ),
+    Mutant(
+        "who-looks-after-all-is-locked-out", "4 apart", "http/rates.py",
+        "if person is None or not person.platform:", "if True:",
+        RATES + "test_who_is_counted_where",
+    ),
+    Mutant(
+        "the-address-that-a-client-writes", "4 apart", "http/peers.py",
+        "return values[-hops].strip()", "return values[0].strip()",
+        PEERS + "test_clients_behind_a_proxy_are_told_apart",
+    ),
+    Mutant(
+        "believed-without-a-proxy", "4 apart", "http/peers.py",
+        "        if self.proxies.hops:\n            said", "        if True:\n            said",
+        PEERS + "test_without_a_proxy_nobody_is_believed",
+    ),
+    Mutant(
+        "keys-in-clear", "4 apart", "http/asgi.py",
+        "        self.peers.check_secure(scope)\n", "",
+        PEERS + "test_what_came_in_clear_is_told_so",
+    ),
+    Mutant(
+        "answers-kept-for-ever", "5 bounded", "http/upkeep.py",
+        "                await forget(sessions)\n", "                pass\n",
+        ONCE + "test_answers_are_kept_for_a_day",
+    ),
+    Mutant(
+        "rules-changed-twice", "9 requests", "engine/rule_edits.py",
+        "            only.check(rule.tag)\n", "",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "tags-changed-twice", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        tags =", "        tags =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-removed-unseen", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        arrived =", "        arrived =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-compared-in-the-face", "9 requests", "http/sensors.py",
+        "            await gate.do(tenant_no, first).answer()\n",
+        "            await first()\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "a-profile-s-writers-cross", "9 requests", "http/locks.py",
+        "            async with lock:\n                yield\n", "            yield\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "profiles-saved-twice", "9 requests", "storage/profiles.py",
+        "    if only != UNCONDITIONAL:\n", "    if False:\n",
+        "tests/storage/test_registry.py::test_of_two_who_have_seen_the_same_profile_one_saves_it",
+    ),
+    Mutant(
+        "a-name-crashes-its-tenant", "5 bounded", "http/sensors.py",
+        "view = await queries.sensor(tenant_no, name) if _is_name(name) else None",
+        "view = await queries.sensor(tenant_no, name)",
+        CONDITIONS + "test_a_name_that_no_sensor_has_crashes_nobody",
+    ),
+    Mutant(
+        "weak-tags-are-strong", "9 requests", "http/conditions.py",
+        "        if weak or match[1] is None:\n", "        if True:\n",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "readings-keep-edits-out", "9 requests", "http/sensors.py",
+        'return tag.partition(".")[0]', "return tag",
+        CONDITIONS + "test_readings_change_what_is_seen_of_a_sensor_and_keep_no_edit_from_it",
+    ),
+    Mutant(
+        "totals-of-what-is-gone", "8 questions", "storage/totals.py",
+        'statement = "rules WHERE deleted_at IS NULL"', 'statement = "rules"',
+        "tests/http/test_totals.py::test_every_list_says_how_many_there_are",
+    ),
+    Mutant(
+        "json-of-any-size", "5 bounded", "http/bounded_json.py",
+        "    if len(data) > MAX_BYTES:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_a_large_body_is_refused_before_it_is_read",
+    ),
+    Mutant(
+        "json-of-any-depth", "5 bounded", "http/bounded_json.py",
+        "    if level:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_json_is_read_to_a_depth_and_no_deeper",
     ),
 )  # fmt: skip
 

@@ -106,7 +106,13 @@ async def run(
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
                 front = create_app(
-                    gate, queries, sessions=sessions, checks=checks, origins=settings.origins
+                    gate,
+                    queries,
+                    sessions=sessions,
+                    checks=checks,
+                    origins=settings.origins,
+                    rates=settings.rates,
+                    proxies=settings.proxies,
                 )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
@@ -148,6 +154,8 @@ async def _queue_face(
             take=take,
             checks=checks,
             origins=settings.origins,
+            rates=settings.rates,
+            proxies=settings.proxies,
         )
 
 

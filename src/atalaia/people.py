@@ -16,12 +16,14 @@ from atalaia.model.people import (
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
     UserView,
 )
 from atalaia.model.principal import Role
+from atalaia.model.repeats import Claim, Claimed
 from atalaia.security.api_keys import NewKey
 
 
@@ -79,7 +81,13 @@ class Logins(Protocol):
         ...
 
 
-class Users(Protocol):
+class Totals(Protocol):
+    """How many there are of what is listed."""
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int: ...
+
+
+class Users(Totals, Protocol):
     """The users of one tenant."""
 
     async def list_users(
@@ -121,7 +129,7 @@ class Users(Protocol):
         ...
 
 
-class Keys(Protocol):
+class Keys(Totals, Protocol):
     """The API keys of one tenant."""
 
     async def list_keys(self, tenant_no: TenantNo, *, after: str, limit: int) -> Sequence[KeyView]:
@@ -157,7 +165,7 @@ class Keys(Protocol):
         ...
 
 
-class Audit(Protocol):
+class Audit(Totals, Protocol):
     """What was written down."""
 
     async def record(self, tenant_no: TenantNo, entry: AuditEntry) -> None:
@@ -178,6 +186,8 @@ class Tenants(Protocol):
         """In the order of their creation."""
         ...
 
+    async def count_tenants(self) -> int: ...
+
     async def tenant(self, tenant_id: UUID) -> TenantView | None: ...
 
     async def create_tenant(
@@ -191,5 +201,27 @@ class Tenants(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Protocol):
+class Repeats(Protocol):
+    """Requests that are to be carried out once, however often they are sent."""
+
+    async def claim(self, tenant_no: TenantNo, wanted: Claim, *, lapses_s: int) -> Claimed | None:
+        """Take a request on, once for its key. None: it is ours, for that long; else what there
+        is. Raises Overloaded for one too many.
+        """
+        ...
+
+    async def keep_answer(self, tenant_no: TenantNo, held: Claim, answer: bytes) -> bool:
+        """For a day from the claim on. Whether the claim was still held."""
+        ...
+
+    async def release(self, tenant_no: TenantNo, held: Claim) -> None:
+        """Nothing was done: the key is free for any request."""
+        ...
+
+    async def forget_answers(self) -> int:
+        """Drop some that are a day old, of any tenants; how many."""
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Repeats, Protocol):
     """All of it."""

@@ -16,6 +16,7 @@ import numpy as np
 from atalaia.model.alert import Transition
 from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
@@ -27,6 +28,7 @@ from atalaia.model.views import (
     DetailColumn,
     Details,
     KeyRecord,
+    Listed,
     OpeningView,
     Point,
     Profile,
@@ -320,6 +322,10 @@ class Queries(Protocol):
         """What is written beside a tenant."""
         ...
 
+    async def total(self, tenant_no: TenantNo, of: Listed) -> int:
+        """How many there are of what is listed."""
+        ...
+
     async def ping(self) -> None:
         """One round trip to the database."""
         ...
@@ -365,13 +371,24 @@ class Queries(Protocol):
     async def profile(self, tenant_no: TenantNo, name: str) -> Profile | None: ...
 
     async def save_profile(
-        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+        self,
+        tenant_no: TenantNo,
+        profile: Profile,
+        now: Micros,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
     ) -> Profile:
-        """Make or replace it. Raises Conflict for one too many."""
+        """Make or replace it. Raises Conflict for one too many, PreconditionFailed."""
         ...
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
-        """Whether there was one."""
+    async def drop_profile(
+        self,
+        tenant_no: TenantNo,
+        name: str,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
+    ) -> bool:
+        """Whether there was one. Raises PreconditionFailed."""
         ...
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...

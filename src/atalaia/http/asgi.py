@@ -10,7 +10,7 @@ the server is about to end, whatever still comes is refused, and each answer end
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
@@ -23,10 +23,14 @@ from atalaia.http.access import OPEN_PATHS
 from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
+from atalaia.http.peers import Peers
+from atalaia.http.rates import fields
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
 from atalaia.model.errors import Closing, NotFound, TinyChunks, TooLarge, TooSlow
 from atalaia.model.ids import TenantNo
+from atalaia.model.principal import Principal
+from atalaia.model.standing import Standing
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
 log = structlog.get_logger()
@@ -99,7 +103,8 @@ class Incoming:
 
 @attrs.frozen(eq=False)
 class Front:
-    """Sends the ingest routes to `direct`, everything else to `app` with the body in hand.
+    """Sends the ingest routes to `direct`, everything else with the body in hand to `once`, which
+    stands around `app`.
 
     find_face: whose route a request is, if `direct` takes it. turnstile: what bodies for `direct`
     must pass before they are read. Both apps find `request_id` and, under /v1 and at a face,
@@ -107,10 +112,14 @@ class Front:
     """
 
     app: App
+    once: App
     direct: Direct
     find_face: Callable[[Scope], Face | None]
     authenticator: Authenticator
     turnstile: Turnstile
+    peers: Peers
+    standings: Callable[[Principal], Sequence[Standing]]
+    """Of the quotas of a sender of readings."""
     max_body_bytes: int
     room: BodyRoom
     sockets: SocketApp
@@ -121,8 +130,9 @@ class Front:
         if scope["type"] != "http":
             await (self.sockets if scope["type"] == "websocket" else self.app)(scope, receive, send)
             return
-        request_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
+        request_id, client = uuid4().hex, self.peers.see(scope)
+        # In this request's own task.
+        structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         began = trio.current_time()
         incoming = Incoming(receive)
@@ -135,6 +145,8 @@ class Front:
                     self._give_back(incoming)
                 if self.sockets.leaving.is_set() or not incoming.ended:
                     event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
+                if found := self._standings(scope["state"]):
+                    event = {**event, "headers": [*event["headers"], *fields(found)]}
             await send(event)
 
         try:
@@ -153,9 +165,16 @@ class Front:
                 await directly
             else:
                 kept = True
-                await self.app(scope, _replay(body, receive, scope["path"]), answer)
+                await self.once(scope, _replay(body, receive, scope["path"]), answer)
         finally:
             self._give_back(incoming)
+
+    def _standings(self, state: dict[str, Any]) -> Sequence[Standing]:
+        """Of whatever was counted for this request."""
+        if state.get("face") is not None and (principal := state.get("principal")) is not None:
+            return self.standings(principal)
+        counted: Sequence[Standing] = state.get("standings", ())
+        return counted
 
     def _give_back(self, incoming: Incoming) -> None:
         if incoming.bytes_held:
@@ -170,10 +189,15 @@ class Front:
             return b""
         if self.sockets.leaving.is_set():
             raise Closing
+        self.peers.check_secure(scope)
         if scope["path"] in OPEN_PATHS:
+            self.peers.count_stranger(scope)
             return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)
         asking = scope if face is None else _with_key(scope, face.credential(scope))
-        principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
+        principal = await self.peers.identify(self.authenticator.principal, asking)
+        scope["state"]["principal"] = principal
+        if face is None:  # readings are counted by quotas
+            self.peers.count(scope, principal)
         incoming.tenant_no, incoming.share = principal.tenant_no, principal.quota.waiting_bytes
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)

@@ -29,7 +29,10 @@ SENT = (
     b"authorization, content-encoding, content-type, idempotency-key, if-match, if-none-match, "
     b"last-event-id, x-api-key"
 )
-SHOWN = b"etag, link, location, ratelimit, ratelimit-policy, retry-after, x-request-id"
+SHOWN = (
+    b"etag, idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, "
+    b"x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
+)
 MAX_AGE_S = b"600"
 
 

@@ -10,10 +10,13 @@ from atalaia.model.errors import (
     Busy,
     Conflict,
     Forbidden,
+    InProgress,
     Invalid,
+    KeyReused,
     NotFound,
     NotInstalled,
     Overloaded,
+    PreconditionFailed,
     RuleFileInvalid,
     RuleInvalid,
     TooLarge,
@@ -38,6 +41,9 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
+    PreconditionFailed: (412, "Changed meanwhile"),
+    InProgress: (409, "Under way already"),
+    KeyReused: (422, "The key of another request"),
     Busy: (429, "Too many at once"),
     Overloaded: (429, "Too much at once"),
     NotInstalled: (501, "Not installed here"),
@@ -77,6 +83,8 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
         "code": error.code,
         "request_id": request_id,
     }
+    if isinstance(error, Overloaded) and error.bucket is not None:
+        body["bucket"] = error.bucket
     if isinstance(error, RuleInvalid):
         body |= {"line": error.line, "column": error.column, "caret": error.caret}
     elif isinstance(error, RuleFileInvalid):

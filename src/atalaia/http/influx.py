@@ -103,10 +103,10 @@ class InfluxFace:
         status, extra = status_of(error)[0], headers(error)
         if isinstance(error, TooSlow):
             status, extra = 503, [("retry-after", "1")]
+        elif isinstance(error, Overloaded):
+            status = 503 if self.v1 else 429
         elif status not in _CODES:
             status = 400
-        elif status == 429 and self.v1:
-            status = 503
         said = f"{error.detail} ({error.code})"
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 

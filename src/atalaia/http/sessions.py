@@ -94,7 +94,7 @@ class Sessions:
         if needs_rehash(login.password_hash or ""):
             rehashed = await self.hashing.run(hash_password, password)
         refresh = new_refresh()
-        session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s)
+        session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s, address)
         if not await self.people.begin_session(login, session, rehashed):
             raise Unauthenticated(WRONG, code="login_refused")
         claims = AccessClaims(login.user_id, session.session_id, login.version)

@@ -46,7 +46,8 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await tenants.list_tenants(after=after, limit=count + 1)
-        return render.first(found, count, _render, lambda tenant: tenant.tenant_no)
+        total = await render.total(tenants.count_tenants)
+        return render.first(found, count, _render, lambda tenant: tenant.tenant_no, total)
 
     @routes.post("")
     async def create_tenant() -> Response:

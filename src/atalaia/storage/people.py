@@ -13,16 +13,19 @@ from atalaia.model.people import (
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
     UserView,
 )
 from atalaia.model.principal import Role
+from atalaia.model.repeats import Claim, Claimed
 from atalaia.security.api_keys import NewKey
-from atalaia.storage import audit, keys, sessions, tenants, users
+from atalaia.storage import audit, keys, repeats, sessions, tenants, users
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
+from atalaia.storage.totals import total_aio
 
 
 @attrs.define(eq=False)
@@ -222,3 +225,30 @@ class PostgresPeople:
             NO_TENANT,
             lambda connection: tenants.suspend_aio(connection, tenant_id, suspended, by),
         )
+
+    async def claim(self, tenant_no: TenantNo, wanted: Claim, *, lapses_s: int) -> Claimed | None:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: repeats.claim_aio(connection, tenant_no, wanted, lapses_s),
+        )
+
+    async def keep_answer(self, tenant_no: TenantNo, held: Claim, answer: bytes) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: repeats.keep_aio(connection, held, answer)
+        )
+
+    async def release(self, tenant_no: TenantNo, held: Claim) -> None:
+        await self._database.as_tenant(
+            tenant_no, lambda connection: repeats.release_aio(connection, held)
+        )
+
+    async def forget_answers(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, repeats.forget_aio)
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: total_aio(connection, of)
+        )
+
+    async def count_tenants(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, tenants.count_tenants_aio)

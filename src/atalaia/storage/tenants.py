@@ -27,6 +27,11 @@ async def list_tenants_aio(
     return [TenantView(*row) for row in rows]
 
 
+async def count_tenants_aio(connection: asyncpg.Connection) -> int:
+    await _become_aio(connection, "atalaia_platform")
+    return int(await connection.fetchval("SELECT count(*) FROM list_tenants(0, NULL)"))
+
+
 async def tenant_aio(connection: asyncpg.Connection, tenant_id: UUID) -> TenantView | None:
     await _become_aio(connection, "atalaia_platform")
     row = await connection.fetchrow("SELECT * FROM show_tenant($1)", tenant_id)

@@ -1,0 +1,64 @@
+"""`ETag`, and requests that depend on it: If-Match, If-None-Match (RFC 9110, 8.8.3 and 13.1).
+
+What is compared with what there is, and changed then, is so in one transaction or one turn of the
+tenant's actor: here the fields are only read and written.
+"""
+
+import re
+from collections.abc import Callable
+
+from quart import Response, g, request
+
+from atalaia.model.condition import ANY, Condition
+from atalaia.model.errors import Invalid
+
+_TAG = re.compile(r'[ \t,]*(W/)?"([!#-~\x80-\xff]*)"[ \t]*(?:,|$)')
+
+
+def asked(shorten: Callable[[str], str] = str) -> Condition:
+    """What the request depends on. shorten: a tag to the part of it that counts. Raises Invalid."""
+    return Condition(_tags("if-match", shorten), _tags("if-none-match", shorten, weak=True))
+
+
+def show(tag: str) -> None:
+    """The answer is of what has this tag. Raises Invalid."""
+    g.tag = tag
+    if request.method in ("GET", "HEAD"):
+        known = _tags("if-none-match", str, weak=True)
+        g.known_already = known is not None and (ANY in known or tag in known)
+
+
+def finish(response: Response) -> None:
+    """With its tag; and without its body for whoever has it already."""
+    tag = g.get("tag")
+    if tag is None or response.status_code not in (200, 201):
+        return
+    response.headers["etag"] = f'"{tag}"'
+    if g.get("known_already"):
+        response.status_code = 304
+        response.set_data(b"")
+        for name in ("content-type", "content-length"):
+            response.headers.pop(name, None)
+
+
+def _tags(
+    field: str, shorten: Callable[[str], str], *, weak: bool = False
+) -> frozenset[str] | None:
+    """None without such a field. weak: those that are count too; else they are never the same."""
+    sent = request.headers.getlist(field)
+    if not sent:
+        return None
+    text = ",".join(sent).strip()
+    if text == ANY:
+        return frozenset({ANY})
+    found, place = set(), 0
+    while (match := _TAG.match(text, place)) is not None:
+        place = match.end()
+        if weak or match[1] is None:
+            found.add(shorten(match[2]))
+    if place < len(text) or not text:
+        raise Invalid(
+            f'{field}: give what ETag said, in quotes ("..."), several with commas, or *.',
+            code="bad_condition",
+        )
+    return frozenset(found)
