@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from atalaia.amqp.consumer import Consumer
+from atalaia.amqp.forget import QueueForgotten
 from atalaia.amqp.intake import QueueIntake
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.publisher import open_publisher
@@ -25,6 +26,7 @@ from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
+from atalaia.engine.erasing import erasing
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.engine.rolling import rolling_up
@@ -86,7 +88,8 @@ async def run(
                 bridge, url, base_url, settings.data_dir, clock, leave=settings.role == "http"
             )
             queries = PostgresQueries(database)
-            sessions = Sessions(PostgresPeople(database), token_keys, settings.jwt, clock)
+            people = PostgresPeople(database)
+            sessions = Sessions(people, token_keys, settings.jwt, clock)
             demo = None
             consumer = None
             if settings.role == "http":
@@ -105,6 +108,8 @@ async def run(
                 if settings.rabbitmq_url is not None:
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
+                queue = QueueForgotten(bridge, settings.rabbitmq_url)
+                await stack.enter_async_context(erasing(people, gate.forget, queue.forget))
                 front = create_app(
                     gate, queries, sessions=sessions, checks=checks, origins=settings.origins
                 )

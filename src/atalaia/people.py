@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.people import (
     AuditFilter,
@@ -191,5 +192,26 @@ class Tenants(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Protocol):
+class Erasures(Protocol):
+    """Tenants of which nothing is to be left."""
+
+    async def begin_erasure(self, tenant_id: UUID, name: str, by: Actor) -> Begun:
+        """From here on nothing is stored for the tenant, and there is no way back.
+
+        name: the tenant's, said once more.
+        """
+        ...
+
+    async def erasure(self, tenant_id: UUID) -> ErasureView | None: ...
+
+    async def list_erasures(self) -> Sequence[ErasureView]:
+        """Those under way, and those that ended within the last hour."""
+        ...
+
+    async def erase_some(self, tenant_id: UUID) -> bool:
+        """Delete the next bounded part. True: nothing is left."""
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Erasures, Protocol):
     """All of it."""

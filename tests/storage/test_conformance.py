@@ -27,6 +27,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TagsWrite,
+    TenantGone,
     TenantImage,
 )
 from atalaia.storage.database import open_database
@@ -234,7 +235,7 @@ async def test_what_is_refused_leaves_no_trace(place: Place, what: str) -> None:
                 transitions=[step("cleared", alert, sensor.sensor_no, 6)])  # fmt: skip
     good = good if what not in ("alert", "open") else attrs.evolve(good, transitions=())
     group = uuid4()
-    with pytest.raises(StoreRefused):
+    with pytest.raises(TenantGone):
         await place.store.commit_group(group, [good, bad])
     assert _comparable(await place.image()) == _comparable(before)
     assert await place.stored(one) == [(5, 1.0, 10, False)]

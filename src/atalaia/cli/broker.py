@@ -67,10 +67,7 @@ def mqtt_user(
     def run() -> int:
         from atalaia.amqp.mqtt import make_mqtt_user, management_url
 
-        try:
-            tenant_id = UUID(tenant)
-        except ValueError:
-            raise Invalid("--tenant is an id such as tenant_id in credentials.json.") from None
+        tenant_id = _tenant_id(tenant)
         url = broker.address()
         given = os.environ.get("ATALAIA_MQTT_PASSWORD")
         made = make_mqtt_user(
@@ -87,3 +84,44 @@ def mqtt_user(
         return 0
 
     return reported(run)
+
+
+@app.command
+def forget(
+    tenant: str,
+    /,
+    *,
+    management: Annotated[str | None, Parameter(env_var="RABBITMQ_MANAGEMENT_URL")] = None,
+    broker: Broker = USUAL,
+) -> int:
+    """Take from RabbitMQ what is a tenant's: its MQTT users, and its queue for later.
+
+    For a tenant that is erased. What lies in the dead letters stays: see dlq drop.
+
+    Parameters
+    ----------
+    tenant
+        The tenant's id.
+    management
+        RabbitMQ's management API; default: the broker's host, port 15672.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.forget import drop_queue_aio
+        from atalaia.amqp.mqtt import drop_mqtt_users, management_url
+
+        tenant_id, url = _tenant_id(tenant), broker.address()
+        for name in drop_mqtt_users(url, management or management_url(url), tenant_id):
+            print(f"MQTT user {name} may publish no more")
+        messages = crossing(drop_queue_aio, url, tenant_id)
+        print(f"queue for later deleted, with {messages} messages")
+        return 0
+
+    return reported(run)
+
+
+def _tenant_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Invalid("A tenant's id is such as tenant_id in credentials.json.") from None

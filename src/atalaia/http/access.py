@@ -123,7 +123,9 @@ _TABLE: Mapping[Access, str] = {
     PLATFORM: """
         GET /v1/admin/tenants
         GET /v1/admin/tenants/<tenant>
+        GET /v1/admin/tenants/<tenant>/erasure
         POST /v1/admin/tenants
+        POST /v1/admin/tenants/<tenant>/erase
         POST /v1/admin/tenants/<tenant>/resume
         POST /v1/admin/tenants/<tenant>/suspend
     """,

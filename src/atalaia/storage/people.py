@@ -6,6 +6,7 @@ from uuid import UUID
 import attrs
 
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.people import (
     AuditFilter,
@@ -20,7 +21,7 @@ from atalaia.model.people import (
 )
 from atalaia.model.principal import Role
 from atalaia.security.api_keys import NewKey
-from atalaia.storage import audit, keys, sessions, tenants, users
+from atalaia.storage import audit, erasure, keys, sessions, tenants, users
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
 
@@ -221,4 +222,25 @@ class PostgresPeople:
         return await self._database.as_tenant(
             NO_TENANT,
             lambda connection: tenants.suspend_aio(connection, tenant_id, suspended, by),
+        )
+
+    async def begin_erasure(self, tenant_id: UUID, name: str, by: Actor) -> Begun:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: erasure.begin_erasure_aio(connection, tenant_id, name, by),
+        )
+
+    async def erasure(self, tenant_id: UUID) -> ErasureView | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: erasure.erasure_aio(connection, tenant_id)
+        )
+
+    async def list_erasures(self) -> Sequence[ErasureView]:
+        return await self._database.as_tenant(NO_TENANT, erasure.list_erasures_aio)
+
+    async def erase_some(self, tenant_id: UUID) -> bool:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: erasure.erase_some_aio(connection, tenant_id),
+            timeout_ms=erasure.STEP_TIMEOUT_MS,
         )

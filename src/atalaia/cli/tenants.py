@@ -1,0 +1,48 @@
+"""`atalaia tenants`: all of a tenant in one file, or nothing of it anywhere; straight in the
+database, for whoever holds its own credentials.
+"""
+
+import sys
+from uuid import UUID
+
+from cyclopts import App
+
+from atalaia.cli.database import DataDir, database_url, failed, with_bridge
+from atalaia.model.erasure import ErasureView
+from atalaia.model.errors import AtalaiaError
+
+app = App(name="tenants", help="Take all of a tenant with you, or erase it.")
+
+
+@app.command
+def erase(tenant: UUID, /, *, name: str, data_dir: DataDir = None) -> int:
+    """Delete everything of a suspended tenant, for good.
+
+    Prints what was deleted. It may be stopped, and started again: it goes on from where it was, as
+    a running server does by itself.
+
+    Parameters
+    ----------
+    tenant
+        The tenant's id.
+    name
+        Its name, just as it is.
+    data_dir
+        Where credentials.json is, unless DATABASE_URL is set.
+    """
+    from atalaia.storage.erasure import erase
+
+    def progress(view: ErasureView) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{view.rows:,} rows deleted", end="", file=sys.stderr, flush=True)
+
+    try:
+        done = with_bridge(erase, database_url(data_dir), tenant, name, progress)
+    except AtalaiaError as error:
+        return failed(error)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    for table, rows in sorted(done.deleted.items()):
+        print(f"{table}: {rows:,}")
+    print(f"tenant {tenant} is erased")
+    return 0
