@@ -83,7 +83,8 @@ async def _what_no_request_makes(stack: Stack, number: TenantNo) -> None:
         number,
     )
     await stack.sql(
-        "INSERT INTO rollups SELECT tenant_id, 0, series_id, to_timestamp(0), '\\x00'"
+        "INSERT INTO rollups SELECT tenant_id, 0, series_id, to_timestamp(0),"
+        " decode(repeat('00', 64), 'hex')"
         " FROM series WHERE tenant_id = $1",
         number,
     )

@@ -4,7 +4,7 @@
 Everything raises StoreUnavailable (`atalaia.ports`) when the database does not answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -213,5 +213,16 @@ class Erasures(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Erasures, Protocol):
+class Archives(Protocol):
+    """All of a tenant, to be taken away."""
+
+    def archive(self, tenant_no: TenantNo, now: Micros) -> AsyncGenerator[bytes, None]:
+        """A ZIP archive of one moment, piece by piece; now: the time to write into it.
+
+        Raises Conflict before the first piece where the tenant is being erased.
+        """
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Erasures, Archives, Protocol):
     """All of it."""

@@ -2,16 +2,56 @@
 database, for whoever holds its own credentials.
 """
 
+import os
 import sys
+from pathlib import Path
 from uuid import UUID
 
 from cyclopts import App
 
 from atalaia.cli.database import DataDir, database_url, failed, with_bridge
+from atalaia.cli.files import refused
 from atalaia.model.erasure import ErasureView
 from atalaia.model.errors import AtalaiaError
 
 app = App(name="tenants", help="Take all of a tenant with you, or erase it.")
+
+
+@app.command
+def export(tenant: UUID, file: Path, /, *, data_dir: DataDir = None) -> int:
+    """Write everything of a tenant into one ZIP archive.
+
+    As it is at one moment, while a server goes on; it needs no more memory for a large tenant. The
+    file is readable by its owner alone, and there only when it is whole.
+
+    Parameters
+    ----------
+    tenant
+        The tenant's id.
+    file
+        Where to.
+    data_dir
+        Where credentials.json is, unless DATABASE_URL is set.
+    """
+    from atalaia.engine.clock import SystemClock
+    from atalaia.storage.archive_file import save_archive
+
+    part = file.with_name(f"{file.name}.part")
+    try:
+        try:
+            url = database_url(data_dir)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as target:
+                with_bridge(save_archive, url, tenant, target, SystemClock().now_us())
+            part.replace(file)
+        except OSError as error:
+            raise refused(file, error) from error
+        finally:
+            part.unlink(missing_ok=True)
+    except AtalaiaError as error:
+        return failed(error)
+    print(f"{file}: {file.stat().st_size:,} bytes")
+    return 0
 
 
 @app.command

@@ -1,6 +1,7 @@
 """Users, sessions, keys, the audit and tenants in Postgres; each call is one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from uuid import UUID
 
 import attrs
@@ -22,6 +23,7 @@ from atalaia.model.people import (
 from atalaia.model.principal import Role
 from atalaia.security.api_keys import NewKey
 from atalaia.storage import audit, erasure, keys, sessions, tenants, users
+from atalaia.storage.archive import archive
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
 
@@ -244,3 +246,11 @@ class PostgresPeople:
             lambda connection: erasure.erase_some_aio(connection, tenant_id),
             timeout_ms=erasure.STEP_TIMEOUT_MS,
         )
+
+    async def archive(self, tenant_no: TenantNo, now: Micros) -> AsyncGenerator[bytes, None]:
+        async with (
+            self._database.snapshot(tenant_no) as snapshot,
+            aclosing(archive(snapshot, now)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
