@@ -37,6 +37,7 @@ from atalaia.http.sessions import Sessions
 from atalaia.http.upkeep import run_upkeep
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
+from atalaia.notify.delivery import delivering
 from atalaia.rules.backtest import compile_tally
 from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
@@ -110,6 +111,7 @@ async def run(
                     checks["broker"] = consumer.check
                 queue = QueueForgotten(bridge, settings.rabbitmq_url)
                 await stack.enter_async_context(erasing(people, gate.forget, queue.forget))
+                await stack.enter_async_context(delivering(people, settings.mail, clock))
                 front = create_app(
                     gate, queries, sessions=sessions, checks=checks, origins=settings.origins
                 )

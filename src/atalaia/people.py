@@ -11,6 +11,7 @@ from uuid import UUID
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
 from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.model.people import (
     AuditFilter,
     KeyView,
@@ -213,6 +214,26 @@ class Erasures(Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """Mails that were written and are not sent yet, of all tenants."""
+
+    async def expire_mails(self) -> int:
+        """Wipe those whose links hold no more; how many."""
+        ...
+
+    async def claim_mails(self, most: int, hold_s: int) -> Sequence[QueuedMail]:
+        """Take some in hand, for so long, none that somebody else has."""
+        ...
+
+    async def end_mail_try(
+        self, mail: QueuedMail, end: MailEnd | None, *, wait_s: int = 0, error: str | None = None
+    ) -> None:
+        """What became of it; what is in it is wiped. None: it is tried again after `wait_s`.
+        Nothing, where somebody else has taken it in hand since.
+        """
+        ...
+
+
 class Archives(Protocol):
     """All of a tenant, to be taken away."""
 
@@ -224,5 +245,5 @@ class Archives(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Erasures, Archives, Protocol):
+class People(Logins, Users, Keys, Audit, Tenants, Erasures, Archives, Outbox, Protocol):
     """All of it."""

@@ -124,9 +124,12 @@ TABLES = (
     ),
     ArchivedTable(
         "outbox_mails", "mails",
-        "mail_id AS id, kind, recipient, created_at",
+        "mail_id AS id, kind, recipient, created_at, tries, outcome, ended_at, last_error",
         "mail_id",
-        left_out={"params": "it holds a link, which is a secret"},
+        left_out={
+            "params": "it holds a link, which is a secret",
+            "next_try_at": "when it is tried again, which says nothing of anybody",
+        },
     ),
     ArchivedTable(
         "dead_letters", "dead-letters",

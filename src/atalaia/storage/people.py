@@ -9,6 +9,7 @@ import attrs
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
 from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.model.people import (
     AuditFilter,
     KeyView,
@@ -22,7 +23,7 @@ from atalaia.model.people import (
 )
 from atalaia.model.principal import Role
 from atalaia.security.api_keys import NewKey
-from atalaia.storage import audit, erasure, keys, sessions, tenants, users
+from atalaia.storage import audit, erasure, keys, mails, sessions, tenants, users
 from atalaia.storage.archive import archive
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
@@ -254,3 +255,19 @@ class PostgresPeople:
         ):
             async for piece in pieces:
                 yield piece
+
+    async def expire_mails(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, mails.expire_mails_aio)
+
+    async def claim_mails(self, most: int, hold_s: int) -> Sequence[QueuedMail]:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: mails.claim_mails_aio(connection, most, hold_s)
+        )
+
+    async def end_mail_try(
+        self, mail: QueuedMail, end: MailEnd | None, *, wait_s: int = 0, error: str | None = None
+    ) -> None:
+        await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: mails.end_mail_try_aio(connection, mail, end, wait_s, error),
+        )

@@ -61,6 +61,12 @@ ERASED = Counter(
     registry=REGISTRY,
 )
 ERASURES = Gauge("atalaia_erasures_under_way", "Tenants that are being erased.", registry=REGISTRY)
+MAILS = Counter(
+    "atalaia_mails_total",
+    "Mails by what became of a try: sent, put off (tried again), dead (nobody takes it), expired.",
+    ["result"],
+    registry=REGISTRY,
+)
 STREAMS = Gauge("atalaia_streams", "Streams that clients follow.", registry=REGISTRY)
 DELIVERIES = Counter(
     "atalaia_deliveries_total",
