@@ -11,11 +11,10 @@ import pytest
 import trio
 
 from atalaia.config.mail import MailSettings, Tls
-from atalaia.model.errors import Invalid
 from atalaia.model.ids import TenantNo
 from atalaia.model.mail import QueuedMail
 from atalaia.notify.delivery import send
-from atalaia.notify.letters import write_mail
+from atalaia.notify.letters import Unfit, write_mail
 from atalaia.notify.smtp import Never, NotNow
 from tests.notify.servers import PASSWORD, SENDER, bad_server, smtp_server
 
@@ -192,7 +191,7 @@ async def test_a_slow_server_is_not_waited_for_for_ever() -> None:
 )
 async def test_an_address_brings_nothing_but_an_address(recipient: str, tmp_path: Path) -> None:
     """Whatever came into the outbox: nobody else gets a mail, and no header is added."""
-    with smtp_server("none", tmp_path) as server, pytest.raises((Invalid, Never)):
+    with smtp_server("none", tmp_path) as server, pytest.raises((Unfit, Never)):
         await send(server.settings, mail(recipient), NOW)
     assert server.inbox.got == []
 
@@ -222,7 +221,7 @@ def test_the_page_is_told_by_a_fragment() -> None:
         part = message.get_body((kind,))
         assert part is not None
         assert f"https://app.example.com/p?x=1#token={TOKEN}" in part.get_content()
-    with pytest.raises(Invalid):
+    with pytest.raises(Unfit):
         write_mail(attrs.evolve(mail(), params={}), SENDER, None, NOW)
 
 

@@ -3,11 +3,11 @@
 import os
 import secrets
 from typing import Annotated
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from atalaia.cli.amqp import USUAL, Broker, crossing, reported
+from atalaia.cli.ids import tenant_id
 from atalaia.model.errors import Invalid
 
 app = App(name="broker", help="Set up RabbitMQ: queues, and users for MQTT devices.")
@@ -67,14 +67,13 @@ def mqtt_user(
     def run() -> int:
         from atalaia.amqp.mqtt import make_mqtt_user, management_url
 
-        tenant_id = _tenant_id(tenant)
-        url = broker.address()
+        whose, url = tenant_id(tenant, "--tenant"), broker.address()
         given = os.environ.get("ATALAIA_MQTT_PASSWORD")
         made = make_mqtt_user(
             url,
             management or management_url(url),
             name,
-            tenant_id,
+            whose,
             given or secrets.token_urlsafe(24),
         )
         print(f"MQTT user: {made.login}")
@@ -110,18 +109,11 @@ def forget(
         from atalaia.amqp.forget import drop_queue_aio
         from atalaia.amqp.mqtt import drop_mqtt_users, management_url
 
-        tenant_id, url = _tenant_id(tenant), broker.address()
-        for name in drop_mqtt_users(url, management or management_url(url), tenant_id):
+        whose, url = tenant_id(tenant), broker.address()
+        for name in drop_mqtt_users(url, management or management_url(url), whose):
             print(f"MQTT user {name} may publish no more")
-        messages = crossing(drop_queue_aio, url, tenant_id)
+        messages = crossing(drop_queue_aio, url, whose)
         print(f"queue for later deleted, with {messages} messages")
         return 0
 
     return reported(run)
-
-
-def _tenant_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Invalid("A tenant's id is such as tenant_id in credentials.json.") from None

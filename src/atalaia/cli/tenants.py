@@ -5,12 +5,12 @@ database, for whoever holds its own credentials.
 import os
 import sys
 from pathlib import Path
-from uuid import UUID
 
 from cyclopts import App
 
 from atalaia.cli.database import DataDir, database_url, failed, with_bridge
 from atalaia.cli.files import refused
+from atalaia.cli.ids import tenant_id
 from atalaia.model.erasure import ErasureView
 from atalaia.model.errors import AtalaiaError
 
@@ -18,7 +18,7 @@ app = App(name="tenants", help="Take all of a tenant with you, or erase it.")
 
 
 @app.command
-def export(tenant: UUID, file: Path, /, *, data_dir: DataDir = None) -> int:
+def export(tenant: str, file: Path, /, *, data_dir: DataDir = None) -> int:
     """Write everything of a tenant into one ZIP archive.
 
     As it is at one moment, while a server goes on; it needs no more memory for a large tenant. The
@@ -38,11 +38,12 @@ def export(tenant: UUID, file: Path, /, *, data_dir: DataDir = None) -> int:
 
     part = file.with_name(f"{file.name}.part")
     try:
+        whose, url = tenant_id(tenant), database_url(data_dir)
         try:
-            url = database_url(data_dir)
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            part.unlink(missing_ok=True)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as target:
-                with_bridge(save_archive, url, tenant, target, SystemClock().now_us())
+                with_bridge(save_archive, url, whose, target, SystemClock().now_us())
             part.replace(file)
         except OSError as error:
             raise refused(file, error) from error
@@ -55,7 +56,7 @@ def export(tenant: UUID, file: Path, /, *, data_dir: DataDir = None) -> int:
 
 
 @app.command
-def erase(tenant: UUID, /, *, name: str, data_dir: DataDir = None) -> int:
+def erase(tenant: str, /, *, name: str, data_dir: DataDir = None) -> int:
     """Delete everything of a suspended tenant, for good.
 
     Prints what was deleted. It may be stopped, and started again: it goes on from where it was, as
@@ -77,7 +78,8 @@ def erase(tenant: UUID, /, *, name: str, data_dir: DataDir = None) -> int:
             print(f"\r{view.rows:,} rows deleted", end="", file=sys.stderr, flush=True)
 
     try:
-        done = with_bridge(erase, database_url(data_dir), tenant, name, progress)
+        whose, url = tenant_id(tenant), database_url(data_dir)
+        done = with_bridge(erase, url, whose, name, progress)
     except AtalaiaError as error:
         return failed(error)
     if sys.stderr.isatty():

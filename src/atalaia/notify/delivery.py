@@ -13,9 +13,8 @@ import trio
 
 from atalaia.config.mail import MailSettings
 from atalaia.engine.clock import WallClock
-from atalaia.model.errors import Invalid
 from atalaia.model.mail import MailEnd, QueuedMail
-from atalaia.notify.letters import write_mail
+from atalaia.notify.letters import Unfit, write_mail
 from atalaia.notify.smtp import Never, NotNow, Sending
 from atalaia.people import Outbox
 from atalaia.ports import StoreRefused, StoreUnavailable
@@ -97,7 +96,7 @@ async def _try(
     error, after_s = None, 0
     try:
         await send(settings, mail, now, threads=threads)
-    except (Never, Invalid) as refused:
+    except (Never, Unfit) as refused:
         end, error = "dead", str(refused)
     except NotNow as refused:
         end, error = ("dead" if mail.tries >= MOST_TRIES else None), str(refused)
@@ -124,7 +123,7 @@ async def send(
     deadline_s: float = SEND_S,
     threads: trio.CapacityLimiter | None = None,
 ) -> None:
-    """Raises NotNow, also when it takes too long; Never, Invalid.
+    """Raises NotNow, also when it takes too long; Never, Unfit.
 
     threads: one that was left alone holds its place, too, until it ends.
     """

@@ -15,10 +15,13 @@ from urllib.parse import quote
 
 import attrs
 
-from atalaia.model.errors import Invalid
 from atalaia.model.mail import QueuedMail
 
 MOST_SUBJECT_CHARS = 120
+
+
+class Unfit(Exception):
+    """This can never be a mail."""
 
 
 @attrs.frozen
@@ -79,12 +82,12 @@ _EN = {
 def write_mail(mail: QueuedMail, sender: Address, page: str | None, now: datetime) -> EmailMessage:
     """The mail as it is sent. page: where the link leads; None: its token is shown.
 
-    The Message-ID is the mail's own, so that one that comes twice is known. Raises Invalid for a
+    The Message-ID is the mail's own, so that one that comes twice is known. Raises Unfit for a
     recipient that is none, and for what no longer says what is needed.
     """
     token, lives_s = mail.params.get("token"), mail.params.get("lives_s")
     if mail.kind not in _PT or not isinstance(token, str) or not isinstance(lives_s, int):
-        raise Invalid("There is nothing to send in this mail.", code="bad_mail")
+        raise Unfit("there is nothing to send in it")
     link = None if page is None else f"{page}#token={quote(token, safe='')}"
     message = EmailMessage(policy=SMTP)
     try:
@@ -94,7 +97,7 @@ def write_mail(mail: QueuedMail, sender: Address, page: str | None, now: datetim
         subject = _PT[mail.kind].subject.format(tenant=tenant)
         message["Subject"] = subject[:MOST_SUBJECT_CHARS]
     except (ValueError, IndexError, MessageError) as error:
-        raise Invalid("The recipient's address is none.", code="bad_mail") from error
+        raise Unfit("the recipient's address is none") from error
     message["Date"] = format_datetime(now)
     message["Message-ID"] = f"<{mail.mail_id}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
