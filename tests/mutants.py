@@ -1059,7 +1059,8 @@ MUTANTS = (
     ),
     Mutant(
         "an-archive-with-hashes", "4 apart", "storage/archive_tables.py",
-        '"key_id AS id, name, scopes,', '"key_id AS id, encode(hash, \'hex\') AS hash, name, scopes,',
+        '"key_id AS id, name, scopes,',
+        '"key_id AS id, encode(hash, \'hex\') AS hash, name, scopes,',
         ARCHIVE + "test_an_archive_holds_all_of_a_tenant_and_nothing_of_another",
     ),
     Mutant(

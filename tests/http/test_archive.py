@@ -15,7 +15,6 @@ import trio
 from atalaia.http import archive as archive_module
 from atalaia.http import auth
 from atalaia.http import sessions as sessions_module
-from atalaia.storage import archive as storage_archive
 from atalaia.storage.archive_tables import IN_A_WAY_OF_THEIR_OWN, LEFT_OUT, TABLES
 from tests.people import add_key, client
 from tests.stack import NOW_MS, START_MS, Stack, make_tenant, row
@@ -203,10 +202,9 @@ async def test_cells_stand_for_readings_that_are_gone(stack: Stack) -> None:
     assert (cell["sensor"], cell["metric"]) == (SENSOR, METRIC)
 
 
-async def test_an_archive_is_of_one_moment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_archive_is_of_one_moment(stack: Stack) -> None:
     """What comes while it is being taken is in none of its files, however long that lasts."""
     full = await fill(stack)
-    monkeypatch.setattr(storage_archive, "LINES", 1)
     pieces = stack.sessions.people.archive(full.number, stack.sessions.clock.now_us())
     content = [await anext(pieces)]
     async with client(stack, {"x-api-key": full.key}) as asking:

@@ -31,7 +31,6 @@ from atalaia.wire.zipped import Zipper
 LAYOUT = 1
 """Of the archive: another number when a file of it means something else than before."""
 
-LINES = 1_000
 _LEVELS = ("minute", "hour", "day")
 _SERIES = (
     "SELECT series_id, sensor_uuid, name, metric FROM series JOIN sensors"
@@ -89,7 +88,7 @@ async def _written(
     yield await aside(partial(zipper.add, "README.txt", README.encode()))
     for table in TABLES:
         zipper.begin(f"{table.file}.ndjson")
-        async with aclosing(snapshot.lines(table.query, most=LINES)) as found:
+        async with aclosing(snapshot.lines(table.query, most=table.at_once)) as found:
             async for lines in found:
                 data = "".join(f"{line}\n" for line in lines).encode()
                 yield await aside(partial(zipper.write, data, len(lines)))

@@ -15,7 +15,7 @@ _DERIVED = "follows from what is in the archive"
 @attrs.frozen
 class ArchivedTable:
     """file: without its ending. columns: what is selected, `t` being the table. left_out: columns
-    that are not in it as they are, with the reason.
+    that are not in it as they are, with the reason. at_once: rows that may be in memory together.
     """
 
     table: str
@@ -24,6 +24,7 @@ class ArchivedTable:
     order: str
     joins: str = ""
     left_out: Mapping[str, str] = attrs.field(factory=dict)
+    at_once: int = 1_000
 
     @property
     def query(self) -> str:
@@ -116,6 +117,7 @@ TABLES = (
         "alert_evidence", "alert-evidence",
         "alert_id, record, encode(samples, 'base64') AS samples, late",
         "alert_id",
+        at_once=100,
     ),
     ArchivedTable(
         "audit", "audit",
@@ -136,6 +138,7 @@ TABLES = (
         "buried_at, reason, rows, encode(payload, 'base64') AS payload",
         "letter_id",
         left_out={"letter_id": _INNER},
+        at_once=5,  # each may hold a body of 50,000 rows
     ),
 )  # fmt: skip
 

@@ -93,7 +93,11 @@ class Database:
         """One moment of a tenant, while inside. Raises as `as_tenant`."""
         try:
             async with open_snapshot(
-                self._bridge, partial(connect_aio, self._connect), self._pulse.watched, tenant_no
+                self._bridge,
+                partial(connect_aio, self._connect),
+                self._pulse.watched,
+                self._pulse.borrowed,
+                tenant_no,
             ) as opened:
                 yield opened
         except _DRIVER_ERRORS as error:

@@ -22,6 +22,7 @@ from atalaia.model.ids import TenantNo
 T = TypeVar("T")
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 Watched = Callable[[], AbstractContextManager[None]]
+Lend = Callable[[asyncpg.Connection], AbstractContextManager[None]]
 
 LONGEST_S = 6 * 3_600.0
 """No moment is held for longer: what others delete cannot be cleaned up meanwhile."""
@@ -103,24 +104,39 @@ async def _begin_aio(holder: asyncpg.Connection, tenant_no: TenantNo) -> str:
     return str(await holder.fetchval("SELECT pg_export_snapshot()"))
 
 
-async def _close_aio(connection: asyncpg.Connection) -> None:
+async def _open_aio(
+    connect: Connect, lend: Lend
+) -> tuple[asyncpg.Connection, AbstractContextManager[None]]:
+    connection = await connect()
+    lent = lend(connection)
+    lent.__enter__()
+    return connection, lent
+
+
+async def _close_aio(connection: asyncpg.Connection, lent: AbstractContextManager[None]) -> None:
+    lent.__exit__(None, None, None)
     connection.terminate()
 
 
 @asynccontextmanager
 async def open_snapshot(
-    bridge: Bridge, connect: Connect, watched: Watched, tenant_no: TenantNo
+    bridge: Bridge, connect: Connect, watched: Watched, lend: Lend, tenant_no: TenantNo
 ) -> AsyncIterator[Snapshot]:
-    """connect: makes a connection with our types. Errors stay the driver's."""
-    opened: list[asyncpg.Connection] = []
+    """connect: makes a connection with our types. Errors stay the driver's.
+
+    watched, lend: around each question, and around each connection on the asyncio thread: who
+    watches the database cuts both when it stops answering.
+    """
+    opened: list[tuple[asyncpg.Connection, AbstractContextManager[None]]] = []
     try:
         with watched():
-            opened.append(await bridge.call(connect))
-            opened.append(await bridge.call(connect))
-            name = await bridge.call(_begin_aio, opened[0], tenant_no)
+            opened.append(await bridge.call(_open_aio, connect, lend))
+            opened.append(await bridge.call(_open_aio, connect, lend))
+            (holder, _), (worker, _) = opened
+            name = await bridge.call(_begin_aio, holder, tenant_no)
         until = trio.current_time() + LONGEST_S
-        yield Snapshot(tenant_no, bridge, watched, opened[0], opened[1], name, until)
+        yield Snapshot(tenant_no, bridge, watched, holder, worker, name, until)
     finally:
         with trio.move_on_after(CLOSE_S, shield=True):
-            for connection in opened:
-                await bridge.call(_close_aio, connection)
+            for connection, lent in opened:
+                await bridge.call(_close_aio, connection, lent)
