@@ -56,7 +56,7 @@ async def fill(stack: Stack, name: str = NAME) -> Full:
             await own.post(
                 "/v1/readings",
                 json=[
-                    row(NOW_MS - 40 * 86_400_000 + n, 20.1 + n, METRIC, SENSOR) for n in range(3)
+                    row(NOW_MS - 100 * 86_400_000 + n, 20.1 + n, METRIC, SENSOR) for n in range(3)
                 ],
             ),
             await own.post("/v1/readings", json=row(NOW_MS - 7_200_000, 101.5, METRIC, SENSOR)),

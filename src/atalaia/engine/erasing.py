@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 LOOK_S = 5.0
 TELL_S = 10.0
+LEAST_REST_S = 0.01
 
 ForgetMemory = Callable[[TenantNo], None]
 ForgetQueue = Callable[[ErasureView], Awaitable[None]]
@@ -77,5 +78,5 @@ async def erase_due(
                 event = "tenant_erased" if done else "tenant_is_erased"
                 log.info(event, tenant_no=view.tenant_no, rows=after.rows)
                 before, told_at = after, trio.current_time()
-            await trio.sleep(trio.current_time() - began)
+            await trio.sleep(max(trio.current_time() - began, LEAST_REST_S))
         ERASURES.dec()
