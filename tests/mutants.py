@@ -58,6 +58,10 @@ ONCE = "tests/http/test_once.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
 PEERS = "tests/http/test_peers.py::"
+ERASURE = "tests/http/test_erasure.py::"
+ARCHIVE = "tests/http/test_archive.py::"
+MAILS = "tests/notify/test_delivery.py::"
+SMTP = "tests/notify/test_smtp.py::"
 
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
@@ -1287,6 +1291,147 @@ MUTANTS = (
         "json-of-any-depth", "5 bounded", "http/bounded_json.py",
         "    if level:\n", "    if False:\n",
         "tests/http/test_bounds.py::test_json_is_read_to_a_depth_and_no_deeper",
+    ),
+    Mutant(
+        "an-archive-without-the-policies", "4 apart", "storage/snapshot.py",
+        "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true)",
+        "SELECT set_config('app.tenant_id', $1, true)",
+        ARCHIVE + "test_an_archive_holds_all_of_a_tenant_and_nothing_of_another",
+    ),
+    Mutant(
+        "an-archive-with-hashes", "4 apart", "storage/archive_tables.py",
+        '"key_id AS id, name, scopes,',
+        '"key_id AS id, encode(hash, \'hex\') AS hash, name, scopes,',
+        ARCHIVE + "test_an_archive_holds_all_of_a_tenant_and_nothing_of_another",
+    ),
+    Mutant(
+        "an-archive-of-many-moments", "9 people", "storage/snapshot.py",
+        "            await self._worker.execute(f\"SET TRANSACTION SNAPSHOT '{self._name}'\")\n",
+        "",
+        ARCHIVE + "test_an_archive_is_of_one_moment",
+    ),
+    Mutant(
+        "an-archive-forgets-a-table", "9 people", "storage/archive_tables.py",
+        '    ArchivedTable("metrics", "metrics", "metric, unit", "metric"),\n', "",
+        ARCHIVE + "test_every_table_and_column_is_in_it_or_is_said_not_to_be",
+    ),
+    Mutant(
+        "archives-without-end-at-once", "5 bounded", "http/archive.py",
+        "all_turns.acquire_on_behalf_of_nowait(holder)", "all_turns.total_tokens += 1; "
+        "all_turns.acquire_on_behalf_of_nowait(holder)",
+        ARCHIVE + "test_few_are_taken_at_once",
+    ),
+    Mutant(
+        "an-erasure-leaves-a-table", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE held.name <> 'tenants'", "WHERE held.name NOT IN ('tenants', 'dead_letters')",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "an-erasure-leaves-readings", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "    EXIT WHEN part IS NULL;", "    EXIT WHEN part IS NULL OR part LIKE 'readings_m%';",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "an-erasure-takes-others-too", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE tenant_id = $1 LIMIT $2", "WHERE tenant_id >= $1 LIMIT $2",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "erased-while-it-is-served", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "ELSIF t.suspended_at IS NULL THEN", "ELSIF false THEN",
+        ERASURE + "test_only_who_is_suspended_is_erased_and_only_by_name",
+    ),
+    Mutant(
+        "erased-by-any-name", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "ELSIF t.name <> said_name THEN", "ELSIF false THEN",
+        ERASURE + "test_only_who_is_suspended_is_erased_and_only_by_name",
+    ),
+    Mutant(
+        "resumed-while-it-is-erased", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "    AND (suspended OR erasing_at IS NULL)\n", "",
+        ERASURE + "test_there_is_no_way_back",
+    ),
+    Mutant(
+        "an-erasure-begins-anew-after-a-crash", "9 people",
+        "storage/migrations/0022_erasure.expand.sql",
+        "UPDATE erasures SET deleted = e.deleted, at_partition", "UPDATE erasures SET at_partition",
+        ERASURE + "test_a_crash_in_between_changes_nothing",
+    ),
+    Mutant(
+        "committed-while-it-is-erased", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE erasing_at IS NOT NULL) THEN\n    RAISE", "WHERE false) THEN\n    RAISE",
+        ERASURE + "test_what_is_on_its_way_is_not_stored",
+    ),
+    Mutant(
+        "an-actor-outlives-its-tenant", "9 people", "engine/engine.py",
+        "            supervisor.abandon()\n", "            pass\n",
+        ERASURE + "test_memory_forgets_too",
+    ),
+    Mutant(
+        "keys-are-kept-for-good", "9 people", "http/upkeep.py",
+        "    authenticator.drop_stale()\n", "",
+        ERASURE + "test_memory_forgets_too",
+    ),
+    Mutant(
+        "a-sent-link-stays-readable", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "params = CASE WHEN how IS NOT NULL THEN '{}' ELSE params END", "params = params",
+        MAILS + "test_an_invitation_arrives_and_is_wiped",
+    ),
+    Mutant(
+        "an-expired-link-stays-readable", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "SET outcome = 'expired', ended_at = now(), params = '{}'",
+        "SET outcome = 'expired', ended_at = now()",
+        MAILS + "test_a_link_that_holds_no_more_is_wiped_and_not_sent",
+    ),
+    Mutant(
+        "two-send-the-same-mail", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "o.next_try_at <= now() AND", "",
+        MAILS + "test_two_processes_send_one_mail_once",
+    ),
+    Mutant(
+        "who-comes-too-late-decides", "9 people",
+        "storage/migrations/0023_mails.expand.sql",
+        " AND tries = of_try AND outcome IS NULL", "",
+        MAILS + "test_two_processes_send_one_mail_once",
+    ),
+    Mutant(
+        "mails-are-tried-for-ever", "5 bounded", "notify/delivery.py",
+        'end, error = ("dead" if mail.tries >= MOST_TRIES else None), str(refused)',
+        "end, error = None, str(refused)",
+        MAILS + "test_what_cannot_be_now_is_tried_again_and_then_given_up",
+    ),
+    Mutant(
+        "mails-of-the-suspended", "9 people", "storage/migrations/0023_mails.expand.sql",
+        " AND t.suspended_at IS NULL", "",
+        MAILS + "test_nothing_is_sent_for_a_suspended_tenant",
+    ),
+    Mutant(
+        "any-certificate-will-do", "9 people", "notify/smtp.py",
+        "return ssl.create_default_context(cafile=self.settings.ca_file)",
+        "return ssl._create_unverified_context()",
+        SMTP + "test_nothing_is_said_to_a_server_that_nobody_vouches_for",
+    ),
+    Mutant(
+        "tls-when-the-server-likes", "9 people", "notify/smtp.py",
+        'if self.settings.tls == "starttls":',
+        'if self.settings.tls == "starttls" and smtp.ehlo() and smtp.has_extn("starttls"):',
+        SMTP + "test_a_server_that_takes_tls_away_hears_nothing",
+    ),
+    Mutant(
+        "a-slow-server-keeps-the-thread", "5 bounded", "notify/delivery.py",
+        "        sending.cut()", "        pass",
+        SMTP + "test_a_slow_server_is_not_waited_for_for_ever",
+    ),
+    Mutant(
+        "an-address-is-taken-as-it-is", "9 people", "notify/letters.py",
+        'message["To"] = Address(addr_spec=mail.recipient)', 'message["To"] = mail.recipient',
+        SMTP + "test_an_address_brings_nothing_but_an_address",
+    ),
+    Mutant(
+        "a-tenants-name-is-markup", "9 people", "notify/letters.py",
+        "what = escape(words.what.format(tenant=tenant))",
+        "what = words.what.format(tenant=tenant)",
+        SMTP + "test_a_tenants_name_is_words_and_nothing_else",
     ),
 )  # fmt: skip
 

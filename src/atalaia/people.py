@@ -4,12 +4,14 @@
 Everything raises StoreUnavailable (`atalaia.ports`) when the database does not answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.model.people import (
     AuditFilter,
     KeyView,
@@ -223,5 +225,57 @@ class Repeats(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Repeats, Protocol):
+class Erasures(Protocol):
+    """Tenants of which nothing is to be left."""
+
+    async def begin_erasure(self, tenant_id: UUID, name: str, by: Actor) -> Begun:
+        """From here on nothing is stored for the tenant, and there is no way back.
+
+        name: the tenant's, said once more.
+        """
+        ...
+
+    async def erasure(self, tenant_id: UUID) -> ErasureView | None: ...
+
+    async def list_erasures(self) -> Sequence[ErasureView]:
+        """Those under way, and those that ended within the last hour."""
+        ...
+
+    async def erase_some(self, tenant_id: UUID) -> bool:
+        """Delete the next bounded part. True: nothing is left."""
+        ...
+
+
+class Outbox(Protocol):
+    """Mails that were written and are not sent yet, of all tenants."""
+
+    async def expire_mails(self) -> int:
+        """Wipe those whose links hold no more; how many."""
+        ...
+
+    async def claim_mails(self, most: int, hold_s: int) -> Sequence[QueuedMail]:
+        """Take some in hand, for so long, none that somebody else has."""
+        ...
+
+    async def end_mail_try(
+        self, mail: QueuedMail, end: MailEnd | None, *, wait_s: int = 0, error: str | None = None
+    ) -> None:
+        """What became of it; what is in it is wiped. None: it is tried again after `wait_s`.
+        Nothing, where somebody else has taken it in hand since.
+        """
+        ...
+
+
+class Archives(Protocol):
+    """All of a tenant, to be taken away."""
+
+    def archive(self, tenant_no: TenantNo, now: Micros) -> AsyncGenerator[bytes, None]:
+        """A ZIP archive of one moment, piece by piece; now: the time to write into it.
+
+        Raises Conflict before the first piece where the tenant is being erased.
+        """
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Repeats, Erasures, Archives, Outbox, Protocol):
     """All of it."""

@@ -11,6 +11,7 @@ import trio
 from cyclopts import Parameter
 
 from atalaia.config.kernel_cache import choose_cache
+from atalaia.config.mail import parse_mail
 from atalaia.config.settings import (
     Credentials,
     JwtSettings,
@@ -77,6 +78,7 @@ def up(
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),
             jwt=_jwt(),
+            mail=parse_mail(os.environ),
             demo=demo,
             origins=_origins(),
             rates=_rates(),

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 import msgspec
 
+from atalaia.config.mail import MailSettings
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.model.quota import NO_QUOTA, Quota
@@ -83,6 +84,8 @@ class Settings:
     jwt: JwtSettings = JwtSettings()
     rates: RateSettings = RateSettings()
     proxies: ProxySettings = ProxySettings()
+    mail: MailSettings | None = None
+    """None: mails wait in the outbox."""
 
     def __attrs_post_init__(self) -> None:
         if self.role != "all" and self.rabbitmq_url is None:

@@ -274,6 +274,16 @@ class Gate:
                 since = trio.current_time() - suspended_us / SECOND_US
                 self._listening.of(tenant_no).suspended.begin(since)
 
+    def forget(self, tenant_no: TenantNo) -> None:
+        """Drop what is in memory of a tenant that is being erased: whoever waits is told to send
+        it again, and is then told that there is no such tenant.
+        """
+        supervisor = self._tenants.get(tenant_no)
+        if supervisor is not None:
+            supervisor.abandon()
+        else:
+            self._listening.forget(tenant_no)
+
     async def lost(self) -> None:
         """Wait until there may be somebody to wake who was awake at the last look."""
         await self._lost.wait()

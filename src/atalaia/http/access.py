@@ -111,6 +111,7 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/api-keys
         GET /v1/api-keys/<key>
         GET /v1/audit
+        GET /v1/tenant/export
         GET /v1/users
         GET /v1/users/<user>
         PUT /v1/settings/retention
@@ -123,7 +124,10 @@ _TABLE: Mapping[Access, str] = {
     PLATFORM: """
         GET /v1/admin/tenants
         GET /v1/admin/tenants/<tenant>
+        GET /v1/admin/tenants/<tenant>/erasure
+        GET /v1/admin/tenants/<tenant>/export
         POST /v1/admin/tenants
+        POST /v1/admin/tenants/<tenant>/erase
         POST /v1/admin/tenants/<tenant>/resume
         POST /v1/admin/tenants/<tenant>/suspend
     """,

@@ -20,6 +20,7 @@ from atalaia.engine.engine import Gate
 from atalaia.http import (
     alerts,
     api_keys,
+    archive,
     audit,
     backtest,
     conditions,
@@ -157,6 +158,7 @@ def create_app(
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(archive.blueprint(sessions.people, sessions.clock))
     leaving = trio.Event()
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.

@@ -104,6 +104,13 @@ class Authenticator:
         cache[key_id] = (now + KEEP_S, record)
         return record
 
+    def drop_stale(self) -> None:
+        """Nothing is kept of a key that nobody uses, nor of a tenant that is gone."""
+        now = trio.current_time()
+        for cache in (self._known, self._unknown):
+            for key_id in [key_id for key_id, (until, _) in cache.items() if until <= now]:
+                del cache[key_id]
+
 
 def header_fields(scope: dict[str, Any]) -> dict[bytes, str]:
     """The headers of an ASGI scope as text."""

@@ -84,6 +84,12 @@ class Sessions:
         self._kept[session_id] = now + KEEP_S, record  # only ids that we signed come here
         return record
 
+    def drop_stale(self) -> None:
+        """Nothing is kept of a session that nobody uses."""
+        now = trio.current_time()
+        for session_id in [one for one, (until, _) in self._kept.items() if until <= now]:
+            del self._kept[session_id]
+
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
         """Raises Throttled, Unavailable, Suspended; Unauthenticated, the same whatever is wrong."""
         email = plain(email)

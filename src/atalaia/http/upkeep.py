@@ -1,4 +1,5 @@
 """What is written down a little later and in one go: when keys were used, and logins that failed.
+And what was kept of keys and sessions for a moment is dropped.
 
 Neither may cost a request a commit of its own, nor tell by its time whether an account exists. And
 what goes after its time: answers that were kept to be given again.
@@ -48,6 +49,8 @@ async def forget(sessions: Sessions) -> None:
 
 async def write_down(authenticator: Authenticator, sessions: Sessions) -> None:
     """What cannot be written now is tried again the next time."""
+    authenticator.drop_stale()
+    sessions.drop_stale()
     now, now_us = trio.current_time(), sessions.clock.now_us()
     used, authenticator.used = authenticator.used, {}
     failures, sessions.failures = sessions.failures, {}
