@@ -21,6 +21,7 @@ from atalaia.http import (
     api_keys,
     audit,
     backtest,
+    docs,
     explain,
     export,
     login,
@@ -145,6 +146,7 @@ def create_app(
     app.register_blueprint(audit.blueprint(sessions.people))
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
     leaving = trio.Event()
+    app.register_blueprint(docs.blueprint())
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:

@@ -285,7 +285,7 @@ _converter.register_structure_hook(int, _strict_count)
 _converter.register_structure_hook(bool, _strict_bool)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
-_SHOWN = {"since": "from", "until": "to", "holds": "for"}
+SHOWN = {"since": "from", "until": "to", "holds": "for"}
 """Names in bodies that are words of Python's."""
 
 _make_sweep = make_dict_structure_fn(
@@ -365,5 +365,5 @@ def _say(error: BaseException, kind: type | None) -> str:
 def _split(text: str) -> tuple[str, str]:
     """cattrs says "what @ $.path"."""
     detail, _, where = text.rpartition(" @ ")
-    where = re.sub(r"\w+", lambda name: _SHOWN.get(name[0], name[0]), where)
+    where = re.sub(r"\w+", lambda name: SHOWN.get(name[0], name[0]), where)
     return where or "$", detail or text

@@ -30,7 +30,7 @@ _V1_PRECISIONS: dict[str, Precision] = {
     "ns": "ns", "n": "ns", "us": "us", "u": "us", "µ": "us", "ms": "ms", "s": "s", "m": "m",
     "h": "h",
 }  # fmt: skip
-_CODES = {
+CODES = {
     400: "invalid",
     401: "unauthorized",
     403: "forbidden",
@@ -102,7 +102,7 @@ class InfluxFace:
         status, extra = status_of(error)[0], headers(error)
         if isinstance(error, TooSlow):
             status, extra = 503, [("retry-after", "1")]
-        elif status not in _CODES:
+        elif status not in CODES:
             status = 400
         elif status == 429 and self.v1:
             status = 503
@@ -110,7 +110,7 @@ class InfluxFace:
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 
     def _body(self, status: int, message: str, **more: int) -> bytes:
-        body = {"code": _CODES[status], "message": message, **more}
+        body = {"code": CODES[status], "message": message, **more}
         return encode(body | {"error": message} if self.v1 else body)
 
 
