@@ -22,11 +22,19 @@ class Problem(msgspec.Struct):
     """An error (RFC 9457)."""
 
     type: Annotated[str, said("Always this: `code` says more.", "about:blank")]
-    title: str
+    title: Annotated[str, said("Of the status.", "Not found")]
     status: Annotated[int, msgspec.Meta(ge=400, le=599)]
-    detail: Annotated[str, said("What is wrong, and what to do about it.")]
-    code: Annotated[str, msgspec.Meta(pattern="^[a-z0-9_]+$", description="For programs.")]
-    request_id: Annotated[str, said("Under which the log of the service has it.")]
+    detail: Annotated[
+        str, said("What is wrong, and what to do about it.", "There is no rule with this id.")
+    ]
+    code: Annotated[
+        str,
+        msgspec.Meta(pattern="^[a-z0-9_]+$", description="For programs.", examples=["not_found"]),
+    ]
+    request_id: Annotated[
+        str,
+        said("Under which the log of the service has it.", "0123456789abcdef0123456789abcdef"),
+    ]
     problems: list[Fault] | msgspec.UnsetType = msgspec.UNSET
     line: Annotated[int | msgspec.UnsetType, said("Of a rule, from 1.")] = msgspec.UNSET
     column: Annotated[int | msgspec.UnsetType, said("Of a rule, from 1.")] = msgspec.UNSET
