@@ -256,6 +256,9 @@ def _strict_number(value: Any, _: Any) -> float:
 
 
 def _strict_count(value: Any, _: Any) -> int:
+    """30.0 is whole: some languages write no other numbers, and JSON Schema has it so."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Fault("expected a whole number")
     return value
@@ -274,6 +277,8 @@ def _strict_list(value: Any, kind: Any) -> list[Any]:
 
 
 def _time_text(value: Any, _: Any) -> TimeText:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise _Fault("expected a time")
     return TimeText(str(value))

@@ -7,10 +7,12 @@ import httpx
 import jsonschema_rs
 import msgspec
 import pytest
+import yaml
 
 from atalaia.http.errors import PROBLEM_JSON
 from atalaia.http.openapi.document import build, operations
 from atalaia.http.openapi.operation import JSON, NDJSON
+from atalaia.http.openapi.subjects.rules import YAML
 from tests.http.openapi.world import examples, open_world, strict_document, template
 from tests.stack import Stack
 
@@ -61,6 +63,8 @@ def judged(document: dict[str, Any], told: dict[str, Any], response: httpx.Respo
         return [*wrong, f"media type {kind} is not told"]
     if kind in (JSON, PROBLEM_JSON):
         return wrong + faults(document, content[kind]["schema"], response.json())
+    if kind == YAML:
+        return wrong + faults(document, content[kind]["schema"], yaml.safe_load(response.text))
     if kind == NDJSON and "x-lines" in content[kind]:
         for line in response.text.splitlines():
             wrong += faults(document, content[kind]["x-lines"], msgspec.json.decode(line))

@@ -12,13 +12,14 @@ import attrs
 import httpx
 import msgspec
 import trio
+import yaml
 
 from atalaia.http.errors import PROBLEM_JSON
 from atalaia.http.openapi import ids
 from atalaia.http.openapi.document import build, operations
 from atalaia.http.openapi.operation import JSON, Answer, Example, Operation
 from atalaia.http.openapi.parameters import SHOWN
-from atalaia.http.openapi.subjects.rules import HOT
+from atalaia.http.openapi.subjects.rules import HOT, YAML
 from tests.people import add_user, bearer, client, tokens
 from tests.stack import Stack
 
@@ -70,8 +71,9 @@ class World:
         content = None
         if example.body is not None:
             headers["content-type"] = example.content_type
-            body = example.body
-            text = msgspec.json.encode(body).decode() if example.content_type == JSON else body
+            text = example.body
+            if not isinstance(text, str):  # JSON is YAML too
+                text = msgspec.json.encode(text).decode()
             content = (await self._really(text)).encode()
         asking = self._who(told, rule)
         request = asking.build_request(
@@ -106,6 +108,8 @@ class World:
         text = _KEY.sub(ids.KEY_ID, text)
         text = _PLACE.sub("id: 1769860805000000-0", text)
         kind = response.headers.get("content-type", "")
+        if kind == YAML:
+            return yaml.safe_load(text)
         return _without_secrets(msgspec.json.decode(text)) if kind in (JSON, PROBLEM_JSON) else text
 
 

@@ -68,12 +68,13 @@ class Parameter:
 class Of:
     """A body that is read as an attrs class: fields, types and defaults are its own.
 
-    told: of every field what is to be known beside that, as JSON Schema. Name clashes with Python
-    are resolved as the reader does (`since` is `from`).
+    told: of every field what is to be known beside that, as JSON Schema; whole: of all of them
+    together. Names that are words of Python's are as in the body (`since` is `from`).
     """
 
     kind: type[Any]
     told: Mapping[str, Schema]
+    whole: Schema = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -94,8 +95,9 @@ def _several(shapes: Any) -> tuple[Any, ...]:
 
 @attrs.frozen
 class Answer:
-    """What comes when all is well. shapes: one of these comes as JSON, types that msgspec knows.
-    content_types: of what comes without a shape. lines: what each line of a stream of JSON is.
+    """What comes when all is well. shapes: one of these comes, types that msgspec knows, as JSON
+    when content_types do not say otherwise; without one whatever they say. lines: what each line
+    of a stream of JSON is.
     """
 
     description: str

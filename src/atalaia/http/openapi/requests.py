@@ -69,7 +69,7 @@ def schema(of: Of) -> Schema:
         },
         "required": [name for name, one in fields.items() if one.default is attrs.NOTHING],
         "additionalProperties": False,
-    }
+    } | of.whole
 
 
 def of_type(kind: Any) -> Schema:

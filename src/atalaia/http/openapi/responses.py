@@ -140,7 +140,7 @@ def by_status(told: Operation, rule: str, access: Access) -> dict[str, Any]:
 def _common(told: Operation, rule: str, access: Access) -> set[int]:
     """What every route of this kind may answer, whatever it does."""
     if not rule.startswith(("/v1/", "/api/v1/")):
-        return {413, 500}
+        return {413, 500} | ({404} if "<" in rule else set())
     statuses = {408, 413, 429, 500, 503}
     if access.role is not None:
         statuses |= {401, 403, 404}
@@ -156,12 +156,12 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "description": answer.description,
         "headers": _headers(answer.headers),
     }
-    if answer.shapes:
-        return said | {"content": {JSON: {"schema": reference(*answer.shapes)}}}
     content: dict[str, Any] = {"schema": {"type": "string"}}
+    kinds = answer.content_types
+    if answer.shapes:
+        content["schema"], kinds = reference(*answer.shapes), kinds or (JSON,)
     if answer.lines:
         content["x-lines"] = reference(*answer.lines)
-    kinds = answer.content_types
     return said | ({"content": {kind: dict(content) for kind in kinds}} if kinds else {})
 
 

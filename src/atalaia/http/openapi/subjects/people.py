@@ -137,7 +137,7 @@ SIGNING_IN = Subject(
             "forgotPassword",
             "Ask for a link by mail",
             "Answers the same whether there is such a user or not.",
-            body=Body.of(login.ForgotBody, {"email": EMAIL}),
+            body=Body.of(login.ForgotBody, {"email": {"examples": ["maria@example.org"]}}),
             answers={202: Answer("If there is such a user, a mail is on its way.", Detail)},
             errors={429: "`too_many_attempts`."},
             examples=[Example("forgot", "A link, please", body={"email": "maria@example.org"})],
@@ -225,7 +225,7 @@ USERS = Subject(
             body=Body.of(
                 users.UserBody,
                 {
-                    "role": {"description": f"One of {', '.join(ROLES)}."},
+                    "role": {"enum": [*ROLES, None]},
                     "disabled": {"description": "Whether they are kept out."},
                 },
             ),

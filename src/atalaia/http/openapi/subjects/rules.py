@@ -13,6 +13,7 @@ from atalaia.http.openapi.operation import (
     Operation,
     Page,
     Parameter,
+    Schema,
     Subject,
     Time,
     said,
@@ -118,6 +119,20 @@ class ImportedRules(msgspec.Struct):
     left: Annotated[list[str], said("Rules that the file lacks.")]
 
 
+class FileRule(msgspec.Struct):
+    """A rule in a file."""
+
+    name: str
+    enabled: bool
+    text: str
+
+
+class RulesFile(msgspec.Struct):
+    """All rules of a tenant, by name."""
+
+    rules: list[FileRule]
+
+
 class BrokenOff(Problem, kw_only=True):
     """An error, and how far a file came before it."""
 
@@ -130,11 +145,28 @@ SAVED = Answer("The rule.", SavedRule)
 RULE = Answer("The rule.", Rule)
 BAD = "`invalid_rule`, with `line`, `column` and `caret`."
 TOO_MUCH = "`name_taken`, `too_many_rules`, `too_many_metrics`, `too_much_memory`."
-FILE = """\
-rules:
-- text: |-
-    rule cold on sensors when temperature < 5
-"""
+FILE = {"rules": [{"name": "cold", "text": "rule cold on sensors when temperature < 5"}]}
+RULES_FILE: Schema = {
+    "title": "A file of rules",
+    "type": "object",
+    "properties": {
+        "rules": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "text": {"type": "string"},
+                    "enabled": {"type": "boolean", "default": True},
+                },
+                "required": ["name", "text"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["rules"],
+    "additionalProperties": False,
+}
 
 RULES = Subject(
     "Rules",
@@ -215,7 +247,7 @@ RULES = Subject(
         "GET /v1/rules:export": Operation(
             "exportRules",
             "All rules as a file",
-            answers={200: Answer("YAML.", content_types=[YAML])},
+            answers={200: Answer("YAML.", RulesFile, [YAML])},
             examples=[Example("all", "All of them")],
         ),
         "POST /v1/rules:import": Operation(
@@ -227,7 +259,7 @@ RULES = Subject(
                 Parameter("dry_run", "Only say what would be done.", FLAG),
                 Parameter("prune", "Delete rules that the file lacks.", FLAG),
             ],
-            body=Body({YAML: {"type": "string"}}),
+            body=Body({YAML: RULES_FILE}),
             answers={200: Answer("What was done.", ImportedRules)},
             errors={
                 409: Answer(f"{TOO_MUCH} `changes` says how far it came.", (BrokenOff, Problem)),

@@ -10,10 +10,13 @@ from atalaia.http import bodies
 from atalaia.http.formats import FORMATS
 from atalaia.http.openapi.ids import METRIC, SENSOR
 from atalaia.http.openapi.operation import (
+    DURATION,
+    JSON,
     NDJSON,
     Answer,
     Body,
     Example,
+    Of,
     Operation,
     Page,
     Parameter,
@@ -98,13 +101,38 @@ QUERY: dict[str, Schema] = {
     "metrics": {"description": "Names."},
     "from": {"description": "Since when, included; a day before `to`."},
     "to": {"description": "Until when, included; the newest reading of them."},
-    "bucket": {"description": "How long a bucket is, `1ms` to `3660d`; or give `points`."},
-    "agg": {"description": f"Some of {', '.join(AGGREGATES)}; `avg` when not said."},
-    "fill": {"description": f"What stands in empty buckets: one of {', '.join(FILLS)}."},
+    "bucket": {
+        "pattern": DURATION,
+        "description": "How long a bucket is, `1ms` to `3660d`; or give `points`.",
+    },
+    "agg": {
+        "anyOf": [{"type": "array", "items": one_of(*AGGREGATES)}, {"type": "null"}],
+        "description": "`avg` when not said.",
+    },
+    "fill": {"enum": [*FILLS, None], "description": "What stands in empty buckets."},
     "tz": {"description": "The time zone of buckets of whole days."},
     "points": {
-        "description": f"So many readings that look like all of them, {FEWEST} to {MOST_BUCKETS}."
+        "minimum": FEWEST,
+        "maximum": MOST_BUCKETS,
+        "description": "So many readings that look like all of them.",
     },
+}
+
+_NULL: Schema = {"type": "null"}
+BUCKET_OR_POINTS: Schema = {
+    "oneOf": [
+        {
+            "required": ["bucket"],
+            "properties": {"bucket": {"type": "string"}, "points": _NULL},
+        },
+        {
+            "required": ["points"],
+            "properties": {
+                "points": {"type": "integer"},
+                **dict.fromkeys(("bucket", "agg", "fill", "tz"), _NULL),
+            },
+        },
+    ]
 }
 
 READINGS = Subject(
@@ -153,7 +181,7 @@ READINGS = Subject(
         "POST /v1/query": Operation(
             "query",
             "Many series, summed up or thinned out",
-            body=Body.of(bodies.QueryBody, QUERY),
+            body=Body({JSON: Of(bodies.QueryBody, QUERY, BUCKET_OR_POINTS)}),
             answers={200: Answer("Columns.", Summed)},
             errors={400: BOUNDS, 429: "`too_many_queries`."},
             examples=[
