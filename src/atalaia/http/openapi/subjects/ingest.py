@@ -108,7 +108,10 @@ ERRORS: dict[int, str | Answer] = {
     429: "`quota_readings`, `quota_bytes`, `overloaded`, `too_much_memory`: send it again later.",
 }
 ENCODING = Parameter(
-    "Content-Encoding", "How the body is packed.", one_of("identity", "gzip", "deflate"), "header"
+    "Content-Encoding",
+    "How the body is packed.",
+    one_of("identity", "gzip", "deflate", ""),
+    "header",
 )
 AT = "2026-01-31T12:00:00Z"
 LINE = "boiler,sensor=boiler-3 temperature=71.5,pressure=1.2 1769860800000000000"
@@ -140,7 +143,7 @@ INGEST = Subject(
             "stored once. At most 50,000 readings and 8 MiB.",
             parameters=[
                 PRECISION,
-                Parameter("bool", "Take true and false as 1 and 0.", one_of("number")),
+                Parameter("bool", "Take true and false as 1 and 0.", one_of("number", "")),
                 ENCODING,
             ],
             body=Body({JSON: READINGS, NDJSON: {"type": "string"}}),
