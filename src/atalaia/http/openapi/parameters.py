@@ -52,8 +52,8 @@ CURSOR = Parameter("cursor", "`next_cursor` of the page before.", TEXT)
 PAGES = (limit(), CURSOR)
 SINCE = Parameter("from", "Since when, included: RFC 3339, or epoch milliseconds.", TIME)
 UNTIL = Parameter("to", "Until when, included.", TIME)
-SENSORS = Parameter("sensor", "Their names or ids, with commas between.", some_of(NAME))
-METRICS = Parameter("metric", "Their names, with commas between.", some_of(METRIC_NAME))
+SENSORS = Parameter("sensor", "Their names or ids, with commas between.", some_of(TEXT))
+METRICS = Parameter("metric", "Their names, with commas between.", some_of(TEXT))
 SELECTOR = Parameter(
     "selector", "Which sensors: the words after `on` in a rule.", TEXT | {"examples": ["sensors"]}
 )

@@ -88,10 +88,12 @@ def _problem(status: int, here: str | Answer = "") -> dict[str, Any]:
     samples = [one for one in _SAMPLES if errors.status_of(one)[0] == status]
     known = here if isinstance(here, Answer) else Answer(here, Problem)
     told = known.description or _ALSO.get(status) or " ".join(one.detail for one in samples)
-    also = {name for one in samples for name, _ in errors.headers(one)}
+    also = [{name for name, _ in errors.headers(one)} for one in samples]
     return {
         "description": told or "The rules cannot be understood.",
-        "headers": _headers([name for name in HEADERS if name.lower() in also]),
+        "headers": _headers(
+            [name for name in HEADERS if also and all(name.lower() in one for one in also)]
+        ),
         "content": {errors.PROBLEM_JSON: {"schema": reference(*known.shapes)}},
     }
 

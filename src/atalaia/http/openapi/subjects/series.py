@@ -29,7 +29,6 @@ from atalaia.http.openapi.parameters import (
     BUCKETS,
     CURSOR,
     METRICS,
-    NAME,
     SELECTOR,
     SENSORS,
     SINCE,
@@ -237,7 +236,7 @@ READINGS = Subject(
             "`unavailable` or `unauthenticated`. Alerts go on after `Last-Event-ID`.",
             parameters=[
                 Parameter("kind", "Which of them; both when not said.", some_of(one_of(*KINDS))),
-                Parameter("sensor", "Of these alone.", some_of(NAME)),
+                Parameter("sensor", "Of these alone.", SENSORS.schema),
                 Parameter("metric", "Readings of these alone.", METRICS.schema),
                 Parameter(
                     "Last-Event-ID", "The id of the last alert that was seen.", TEXT, "header"
