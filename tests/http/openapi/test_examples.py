@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from atalaia.http.errors import PROBLEM_JSON
-from atalaia.http.openapi.document import build, operations
+from atalaia.http.openapi.document import build, operations, template
 from atalaia.http.openapi.operation import JSON, NDJSON
 from atalaia.http.openapi.subjects.rules import YAML
-from tests.http.openapi.world import examples, open_world, strict_document, template
+from tests.http.openapi.world import examples, open_world, strict_document
 from tests.stack import Stack
 
 pytestmark = pytest.mark.postgres
@@ -72,8 +72,8 @@ def judged(document: dict[str, Any], told: dict[str, Any], response: httpx.Respo
 
 
 def told_of(document: dict[str, Any], route: str) -> dict[str, Any]:
-    method, _, _ = route.partition(" ")
-    return document["paths"][template(route)][method.lower()]  # type: ignore[no-any-return]
+    method, _, rule = route.partition(" ")
+    return document["paths"][template(rule)][method.lower()]  # type: ignore[no-any-return]
 
 
 def steady(value: Any) -> Any:

@@ -23,6 +23,7 @@ from atalaia.http.openapi.operation import (
 from atalaia.http.openapi.parameters import OF_PATHS, SHOWN, UUID
 from atalaia.http.openapi.subjects import SUBJECTS
 
+_VARIABLE = re.compile(r"<(?:path:)?(\w+)>")
 ABOUT = """\
 Readings in, rules over sliding windows, alerts out. A reading that is answered with 200 is stored.
 
@@ -73,6 +74,11 @@ def operations() -> dict[str, tuple[Subject, Operation]]:
     }
 
 
+def template(rule: str) -> str:
+    """A rule of the router as OpenAPI writes it."""
+    return _VARIABLE.sub(r"{\1}", rule)
+
+
 @cache
 def document() -> bytes:
     """As it is served: a function of the source alone."""
@@ -84,9 +90,8 @@ def build() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route, (subject, operation) in operations().items():
         method, _, rule = route.partition(" ")
-        path = re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule)
         told = _operation(subject, operation, rule, ROUTES[route])
-        paths.setdefault(path, {})[method.lower()] = told
+        paths.setdefault(template(rule), {})[method.lower()] = told
     _, shapes = components([problems.Problem, problems.InfluxError, *_shapes()])
     bodies = {
         of.kind.__name__: requests.schema(of)
@@ -124,7 +129,7 @@ def _shapes() -> Iterator[Any]:
 
 
 def _operation(subject: Subject, told: Operation, rule: str, access: Access) -> dict[str, Any]:
-    variables = re.findall(r"<(?:path:)?(\w+)>", rule)
+    variables = _VARIABLE.findall(rule)
     parameters = [
         _parameter(one, told.examples)
         for one in (*(OF_PATHS[name] for name in variables), *told.parameters)
