@@ -18,6 +18,7 @@ from atalaia.http.openapi.ids import (
 from atalaia.http.openapi.operation import Parameter, Schema
 
 TEXT: Schema = {"type": "string"}
+TAG: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
 NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9_:.\-]{1,128}$"}
 METRIC_NAME: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9_:./\-]{1,64}$"}
 UUID: Schema = {"type": "string", "format": "uuid"}

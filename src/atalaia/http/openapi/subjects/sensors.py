@@ -19,7 +19,7 @@ from atalaia.http.openapi.operation import (
     Time,
     said,
 )
-from atalaia.http.openapi.parameters import NAME, PAGES, TEXT
+from atalaia.http.openapi.parameters import NAME, PAGES, TAG
 from atalaia.http.openapi.subjects.people import DONE
 
 CSV = "text/csv"
@@ -86,8 +86,8 @@ SENSORS = Subject(
             "Sensors, by name",
             parameters=[
                 *PAGES,
-                Parameter("group", "Of this group alone.", TEXT),
-                Parameter("profile", "Of this profile alone.", TEXT),
+                Parameter("group", "Of this group alone.", TAG),
+                Parameter("profile", "Of this profile alone.", TAG),
             ],
             answers={200: Answer("A page of them.", Page[Sensor], headers=["Link"])},
             examples=[Example("first", "The first one", query={"limit": 1})],
