@@ -62,7 +62,11 @@ ERASURE = "tests/http/test_erasure.py::"
 ARCHIVE = "tests/http/test_archive.py::"
 MAILS = "tests/notify/test_delivery.py::"
 SMTP = "tests/notify/test_smtp.py::"
+DOCS = "tests/http/test_docs.py::"
+OPENAPI = "tests/house/test_openapi.py::"
+EXAMPLES = "tests/http/openapi/test_examples.py::"
 
+TOLD = "9 told as it is"
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
 MUTANTS = (
@@ -1432,6 +1436,47 @@ MUTANTS = (
         "what = escape(words.what.format(tenant=tenant))",
         "what = words.what.format(tenant=tenant)",
         SMTP + "test_a_tenants_name_is_words_and_nothing_else",
+    ),
+    Mutant(
+        "a-route-left-untold", TOLD, "http/openapi/subjects/service.py",
+        '        "GET /ping": Operation(', '        "GET /pong": Operation(',
+        OPENAPI + "test_every_route_has_an_operation",
+    ),
+    Mutant(
+        "a-field-nobody-tells-of", TOLD, "http/render.py",
+        '        "last_seen": time(view.last_seen),',
+        '        "last_seen": time(view.last_seen), "seen": 1,',
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "a-body-told-without-its-class", TOLD, "http/openapi/requests.py",
+        "if one.default is attrs.NOTHING]", "]",
+        OPENAPI + "test_the_committed_document_is_the_served_one",
+    ),
+    Mutant(
+        "the-pages-policy-loosened", TOLD, "http/docs.py",
+        "default-src 'self'; img-src", "default-src 'self' 'unsafe-inline'; img-src",
+        DOCS + "test_the_page_may_load_what_comes_from_here_alone",
+    ),
+    Mutant(
+        "a-script-from-elsewhere", TOLD, "http/swagger_ui/index.html",
+        'src="docs/start.js"', 'src="https://cdn.example/start.js"',
+        DOCS + "test_the_page_may_load_what_comes_from_here_alone",
+    ),
+    Mutant(
+        "an-inline-script-in-the-page", TOLD, "http/swagger_ui/index.html",
+        '<div id="swagger-ui"></div>', '<div id="swagger-ui"></div><script>1</script>',
+        "tests/http/test_docs_page.py::test_the_page_shows_every_route_and_asks_nobody_else",
+    ),
+    Mutant(
+        "any-file-of-the-page", TOLD, "http/docs.py",
+        "if file not in files:", "if False:",
+        DOCS + "test_the_page_has_no_other_files",
+    ),
+    Mutant(
+        "a-status-nobody-tells-of", TOLD, "http/openapi/responses.py",
+        '({404} if "<" in rule else set())', "set()",
+        "tests/http/test_schemathesis.py::test_the_service_keeps_to_its_document",
     ),
 )  # fmt: skip
 

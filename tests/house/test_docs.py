@@ -157,7 +157,7 @@ async def test_what_is_refused_is_answered_as_described(stack: Stack) -> None:
 
 def test_every_status_is_documented() -> None:
     """In the reference, and in what a gateway does about it."""
-    statuses = {status for status, _ in errors._STATUS.values()} | {405, 408, 500}
+    statuses = {status for status, _ in errors.STATUS.values()} | {405, 408, 500}
     for page in ("reference/http.md", "how-to/when-something-is-refused.md"):
         text = (DOCS / page).read_text()
         # Readings contradict nothing.

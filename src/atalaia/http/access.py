@@ -36,11 +36,14 @@ PLATFORM = Access("platform")
 
 _TABLE: Mapping[Access, str] = {
     OPEN: """
+        GET /docs
+        GET /docs/<file>
         GET /health
         GET /health/live
         GET /health/ready
         GET /ping
         GET /metrics
+        GET /openapi.json
         POST /v1/auth/login
         POST /v1/auth/logout
         POST /v1/auth/password/forgot
@@ -141,7 +144,7 @@ ROUTES: Mapping[str, Access] = {
 OPEN_PATHS = frozenset(
     route.partition(" ")[2] for route, access in ROUTES.items() if access == OPEN
 )
-"""Where no credential is asked for; none of them has a variable part."""
+"""Where no credential is asked for; none of them that takes a body has a variable part."""
 
 
 def check_access(principal: Principal | None, method: str, rule: str) -> None:

@@ -24,6 +24,7 @@ from atalaia.http import (
     audit,
     backtest,
     conditions,
+    docs,
     explain,
     export,
     login,
@@ -160,6 +161,7 @@ def create_app(
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(archive.blueprint(sessions.people, sessions.clock))
     leaving = trio.Event()
+    app.register_blueprint(docs.blueprint())
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:

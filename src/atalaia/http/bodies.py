@@ -261,6 +261,9 @@ def _strict_number(value: Any, _: Any) -> float:
 
 
 def _strict_count(value: Any, _: Any) -> int:
+    """30.0 is whole: some languages write no other numbers, and JSON Schema has it so."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Fault("expected a whole number")
     return value
@@ -281,6 +284,8 @@ def _strict_list(value: Any, kind: Any) -> list[Any]:
 
 
 def _time_text(value: Any, _: Any) -> TimeText:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise _Fault("expected a time")
     return TimeText(str(value))
@@ -292,7 +297,7 @@ _converter.register_structure_hook(int, _strict_count)
 _converter.register_structure_hook(bool, _strict_bool)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
-_SHOWN = {"since": "from", "until": "to", "holds": "for"}
+SHOWN = {"since": "from", "until": "to", "holds": "for"}
 """Names in bodies that are words of Python's."""
 
 _make_sweep = make_dict_structure_fn(
@@ -370,5 +375,5 @@ def _say(error: BaseException, kind: type | None) -> str:
 def _split(text: str) -> tuple[str, str]:
     """cattrs says "what @ $.path"."""
     detail, _, where = text.rpartition(" @ ")
-    where = re.sub(r"\w+", lambda name: _SHOWN.get(name[0], name[0]), where)
+    where = re.sub(r"\w+", lambda name: SHOWN.get(name[0], name[0]), where)
     return where or "$", detail or text

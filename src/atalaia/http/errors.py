@@ -30,7 +30,7 @@ from atalaia.telemetry.secrets import redacted
 
 PROBLEM_JSON = "application/problem+json"
 
-_STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
+STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     RuleInvalid: (422, "The rule cannot be understood"),
     RuleFileInvalid: (422, "The file of rules cannot be understood"),
     Invalid: (400, "The request cannot be understood"),
@@ -56,8 +56,8 @@ def status_of(error: AtalaiaError) -> tuple[int, str]:
     if error.code == "dead_lettered":
         return 422, "The readings were refused by the database"
     for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
+        if kind in STATUS:
+            return STATUS[kind]
     return 500, "Internal error"
 
 

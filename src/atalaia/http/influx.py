@@ -31,7 +31,7 @@ _V1_PRECISIONS: dict[str, Precision] = {
     "ns": "ns", "n": "ns", "us": "us", "u": "us", "µ": "us", "ms": "ms", "s": "s", "m": "m",
     "h": "h",
 }  # fmt: skip
-_CODES = {
+CODES = {
     400: "invalid",
     401: "unauthorized",
     403: "forbidden",
@@ -105,14 +105,14 @@ class InfluxFace:
             status, extra = 503, [("retry-after", "1")]
         elif isinstance(error, Overloaded):
             status = 503 if self.v1 else 429
-        elif status not in _CODES:
+        elif status not in CODES:
             status = 400
         said = f"{error.detail} ({error.code})"
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 
     def _body(self, status: int, message: str, **more: int) -> bytes:
         message = redact(message)
-        body = {"code": _CODES[status], "message": message, **more}
+        body = {"code": CODES[status], "message": message, **more}
         return encode(body | {"error": message} if self.v1 else body)
 
 
