@@ -65,6 +65,8 @@ SMTP = "tests/notify/test_smtp.py::"
 DOCS = "tests/http/test_docs.py::"
 OPENAPI = "tests/house/test_openapi.py::"
 EXAMPLES = "tests/http/openapi/test_examples.py::"
+CANARIES = "tests/http/test_canaries.py::"
+CORPUS = "tests/http/test_corpus.py::test_each_bad_request_has_its_answer_and_leaves_nothing"
 
 TOLD = "9 told as it is"
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
@@ -1477,6 +1479,64 @@ MUTANTS = (
         "a-status-nobody-tells-of", TOLD, "http/openapi/responses.py",
         '({404} if "<" in rule else set())', "set()",
         "tests/http/test_schemathesis.py::test_the_service_keeps_to_its_document",
+    ),
+    Mutant(
+        "the-last-of-two-counts", "5 bounded", "http/bodies.py",
+        "    if len({name for name, _ in pairs}) < len(pairs):\n", "    if False:\n", CORPUS,
+    ),
+    Mutant(
+        "lists-without-end", "5 bounded", "http/bodies.py",
+        "    if len(value) > MAX_ITEMS:\n", "    if False:\n", CORPUS,
+    ),
+    Mutant(
+        "nul-in-a-selector", "5 bounded", "rules/language.py",
+        " or _CONTROL.search(text):", ":",
+        "tests/rules/test_language.py::test_a_selector_that_is_none_is_refused",
+    ),
+    Mutant(
+        "packed-is-read-as-plain", "5 bounded", "http/app.py",
+        '.lower() != "identity"', '.lower() == "never"', CORPUS,
+    ),
+    Mutant(
+        "tenants-for-any-administrator", "4 apart", "http/access.py",
+        'PLATFORM = Access("platform")', 'PLATFORM = Access("admin")',
+        "tests/http/test_matrix.py::test_the_statuses_are_those_of_the_table",
+    ),
+    Mutant(
+        "policy-dropped-beside-paths", "4 apart", "storage/migrations/0001_base.expand.sql",
+        "USING (tenant_id = (SELECT nullif(", "USING (true OR tenant_id = (SELECT nullif(",
+        "tests/http/test_crossing.py::test_a_foreign_id_beside_the_path_is_an_unknown_one",
+    ),
+    Mutant(
+        "refused-rows-are-repeated", "4 apart", "storage/database.py",
+        "        error.detail = None\n", "        pass\n",
+        CANARIES + "test_what_a_driver_says_of_a_row_is_dropped",
+    ),
+    Mutant(
+        "answers-repeat-secrets", "4 apart", "http/errors.py",
+        'redacted("", body)', "body", CANARIES + "test_no_secret_is_said_again",
+    ),
+    Mutant(
+        "secrets-within-an-event", "4 apart", "telemetry/secrets.py",
+        "    if isinstance(value, Mapping):\n", "    if False:\n",
+        "tests/telemetry/test_logging.py::test_no_secret_is_logged_whatever_it_is_in",
+    ),
+    Mutant(
+        "a-key-is-its-id", "4 apart", "http/auth.py",
+        "if record is None or not presented.matches(record.hash):", "if record is None:",
+        "tests/http/test_attacks.py::test_a_key_is_all_of_its_text",
+    ),
+    Mutant(
+        "any-session-will-do", "4 apart", "http/sessions.py",
+        "(record.person.user_id, record.version) != (\n            claims.user_id,",
+        "(claims.user_id, record.version) != (\n            claims.user_id,",
+        "tests/http/test_attacks.py::test_a_session_is_its_users_alone",
+    ),
+    Mutant(
+        "a-header-says-whence", "4 apart", "http/login.py",
+        '    client = request.scope.get("client")\n',
+        '    client = (request.headers.get("x-real-ip"),)\n',
+        "tests/http/test_attacks.py::test_whom_a_header_names_guesses_no_faster",
     ),
 )  # fmt: skip
 

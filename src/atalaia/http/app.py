@@ -113,7 +113,8 @@ def create_app(
         g.principal = request.scope["state"].get("principal")
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
-            if request.headers.get("content-encoding", "identity").lower() != "identity":
+            packed = request.headers.get("content-encoding", "identity").lower() != "identity"
+            if packed and request.method not in ("GET", "HEAD"):
                 raise UnsupportedEncoding("Send this body as it is, without a content-encoding.")
 
     @app.after_request
