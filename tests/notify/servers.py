@@ -104,6 +104,7 @@ def bad_server(behave: Callable[[socket.socket], None]) -> Iterator[MailSettings
     """Does with every connection what it is told to."""
     listener = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
+    taken: list[socket.socket] = []
 
     def serve() -> None:
         while not ended.is_set():
@@ -111,6 +112,7 @@ def bad_server(behave: Callable[[socket.socket], None]) -> Iterator[MailSettings
                 near, _ = listener.accept()
             except OSError:
                 return
+            taken.append(near)
             with near, suppress(OSError):
                 behave(near)
 
@@ -120,6 +122,8 @@ def bad_server(behave: Callable[[socket.socket], None]) -> Iterator[MailSettings
         yield MailSettings("127.0.0.1", listener.getsockname()[1], SENDER, "none")
     finally:
         ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
+        for sock in (listener, *taken):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
