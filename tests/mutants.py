@@ -760,7 +760,7 @@ MUTANTS = (
         "tests/http/test_ingest_socket.py::test_frames_give_others_their_turn",
     ),
     Mutant(
-        "tiny-chunks-without-end", "4 apart", "http/asgi.py",
+        "tiny-chunks-without-end", "4 apart", "http/incoming.py",
         "if self._parts > FREE_PARTS and", "if False and",
         "tests/http/test_stalls.py::test_a_body_of_tiny_chunks_is_refused",
     ),

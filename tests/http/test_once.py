@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from atalaia.http import once, upkeep
-from atalaia.http.asgi import Receive, Scope, Send
+from atalaia.http.incoming import Receive, Scope, Send
 from atalaia.http.once import LAPSES_S, ROUTES, Once
 from atalaia.http.upkeep import forget
 from atalaia.model.errors import Unavailable

@@ -10,8 +10,7 @@ the server is about to end, whatever still comes is refused, and each answer end
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,33 +22,24 @@ from atalaia.http.access import OPEN_PATHS
 from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
+from atalaia.http.incoming import App, ClientGone, Incoming, Receive, Scope, Send
 from atalaia.http.peers import Peers
 from atalaia.http.rates import fields
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import Closing, NotFound, TinyChunks, TooLarge, TooSlow
-from atalaia.model.ids import TenantNo
+from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.model.standing import Standing
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
 log = structlog.get_logger()
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
 """Holds the body no longer than until it begins to answer."""
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
-STRANGERS = TenantNo(0)  # who signs in; their bodies have the room of one tenant together
 STRANGERS_BODY_BYTES = 8 * 1024
 LONG_ANSWERS = {"/v1/export", "/v1/stream"}
-DISCARD_S = 2.0
-FREE_PARTS = 1_000  # of a body; each costs 0.1 ms, whatever it holds
-LEAST_BYTES = 32  # in each, on average, where there are more: a row, say
-DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -60,45 +50,6 @@ class SocketApp(Protocol):
     leaving: trio.Event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-
-class ClientGone(Exception):
-    """The client left before its body was complete."""
-
-
-@attrs.define(eq=False)
-class Incoming:
-    """A request's body while it arrives; `bytes_held` of it are in memory. share: of the room,
-    where its tenant has one of its own.
-    """
-
-    _receive: Receive
-    ended: bool = False
-    bytes_held: int = 0
-    tenant_no: TenantNo = STRANGERS
-    share: int | None = None
-    _parts: int = 0
-    _size: int = 0
-
-    async def part(self) -> bytes:
-        """The next bytes. Raises ClientGone, TinyChunks."""
-        event = await self._receive()
-        if event["type"] == "http.disconnect":
-            raise ClientGone
-        self.ended = not event.get("more_body", False)
-        part: bytes = event.get("body", b"")
-        self._parts += 1
-        self._size += len(part)
-        if self._parts > FREE_PARTS and self._size < LEAST_BYTES * self._parts:
-            raise TinyChunks
-        return part
-
-    async def discard(self) -> None:
-        """Read on for a moment: a client that is cut off while it sends never sees the answer."""
-        size = 0
-        with trio.move_on_after(DISCARD_S), suppress(TinyChunks):
-            while not self.ended and size < DISCARD_BYTES:
-                size += len(await self.part())
 
 
 @attrs.frozen(eq=False)

@@ -9,8 +9,9 @@ from typing import Any
 
 import attrs
 
-from atalaia.http.asgi import ClientGone, Front, Incoming, Receive, Scope, Send
+from atalaia.http.asgi import Front
 from atalaia.http.auth import header_fields
+from atalaia.http.incoming import ClientGone, Incoming, Receive, Scope, Send
 
 ALWAYS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

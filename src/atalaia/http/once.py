@@ -19,8 +19,9 @@ import structlog
 import trio
 
 from atalaia.http.access import check_access
-from atalaia.http.asgi import App, Receive, Scope, Send, respond
+from atalaia.http.asgi import respond
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
+from atalaia.http.incoming import App, Receive, Scope, Send
 from atalaia.model.errors import Conflict, InProgress, Invalid, KeyReused, Unavailable
 from atalaia.model.principal import Principal
 from atalaia.model.repeats import Claim

@@ -154,4 +154,5 @@ LEFT_OUT = {
     "refresh_tokens": "hashes of secrets; the sessions that they belong to are in it",
     "user_links": "hashes of secrets; that a link was made is in the audit",
     "audit_heads": "the last row of the audit says the same",
+    "idempotency_keys": "answers that are kept for a day to be given again, sealed",
 }
