@@ -750,6 +750,39 @@ MUTANTS = (
         "tests/http/test_connections.py::test_whoever_has_only_stopped_sending_gets_the_answer",
     ),
     Mutant(
+        "who-is-erased-is-visited", "9 people", "http/auth.py",
+        "if await self.sessions.people.erasure(tenant_id) is not None:", "if False:",
+        ERASURE + "test_nobody_visits_who_is_being_erased",
+    ),
+    Mutant(
+        "a-key-is-replaced-again", "9 people", "storage/keys.py",
+        '    if was["replaced_at"] is not None:', "    if False:",
+        "tests/http/test_api_keys.py::test_a_key_is_replaced_once",
+    ),
+    Mutant(
+        "nobody-looks-after-all", "9 people", "storage/users.py",
+        "    if user.platform and user.user_id in admins and not any(others.values()):",
+        "    if False:",
+        "tests/http/test_users.py::test_somebody_looks_after_all",
+    ),
+    Mutant(
+        "mails-without-bound", "5 bounded", "storage/users.py",
+        "    if to_one >= MAILS_TO_ONE or to_all >= MAILS_TO_ALL:", "    if False:",
+        "tests/http/test_users.py::test_mails_to_an_address_are_few",
+    ),
+    Mutant(
+        "a-password-of-the-visited", "9 people", "http/login.py",
+        "            login.tenant_no, login.user_id,",
+        "            principal.tenant_no, login.user_id,",
+        "tests/http/test_passwords.py::"
+        "test_who_visits_another_tenant_changes_the_own_password",
+    ),
+    Mutant(
+        "mails-first-come", "4 apart", "storage/migrations/0023_mails.expand.sql",
+        "ORDER BY q.turn, o.next_try_at", "ORDER BY o.next_try_at",
+        MAILS + "test_tenants_take_turns",
+    ),
+    Mutant(
         "frames-without-end", "4 apart", "http/frames.py",
         "        return self._spare >= 0", "        return True",
         "tests/http/test_ingest_socket.py::test_a_flood_of_frames_that_say_nothing_is_cut_off",

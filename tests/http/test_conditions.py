@@ -199,3 +199,11 @@ async def test_a_name_that_no_sensor_has_crashes_nobody(stack: Stack) -> None:
                 assert coded(answer) == (404, "not_found")
     assert (await stack.client.get("/v1/status")).json()["processing"] == "ok"
     assert (await stack.client.get("/v1/sensors/s1")).json() == made
+
+
+async def test_a_tag_in_quotes_is_no_star(stack: Stack) -> None:
+    """`"*"` is a tag that nothing has."""
+    assert (await stack.client.put("/v1/profiles/starred", json={})).status_code in (200, 201)
+    sent = {"if-match": '"*"'}
+    refused = await stack.client.put("/v1/profiles/starred", json={}, headers=sent)
+    assert (refused.status_code, refused.json()["code"]) == (412, "precondition_failed")

@@ -19,7 +19,7 @@ from atalaia.storage import erasure
 from atalaia.storage.audit import verify_audit
 from atalaia.wire.options import WireOptions
 from tests.people import client
-from tests.stack import NOW_MS, Stack, row
+from tests.stack import NOW_MS, START_MS, Stack, row
 from tests.tenants import NAME, PERSONAL, Full, above, counts, dump, fill, tables_of_tenants
 
 pytestmark = pytest.mark.postgres
@@ -135,6 +135,41 @@ async def test_there_is_no_way_back(stack: Stack) -> None:
         began = (await platform.get(f"{path}/erasure")).json()["began_at"]
         again = await platform.post(f"{path}/erase", json={"name": NAME})
         assert (again.status_code, again.json()["began_at"]) == (202, began)
+
+
+async def test_nobody_visits_who_is_being_erased(stack: Stack) -> None:
+    """Nothing comes to be that would have to be deleted once more; and where its audit ended is
+    written down when it begins.
+    """
+    full = await fill(stack)
+    head = "SELECT seq FROM audit_heads WHERE tenant_id = $1"
+    async with client(stack, await above(stack)) as platform:
+        await ask_to_erase(platform, full)
+        visit = {"x-tenant-id": str(full.tenant_id)}
+        for path, body in (("/v1/users", {"email": "late@example.org"}), ("/v1/api-keys", {})):
+            refused = await platform.post(path, json=body, headers=visit)
+            assert (refused.status_code, refused.json()["code"]) == (409, "erasing")
+    (ended,) = await stack.sql("SELECT audit_seq FROM erasures")
+    assert [row["seq"] for row in await stack.sql(head, full.number)] == [ended["audit_seq"]]
+
+
+async def test_readings_that_no_statistics_know_of_are_erased(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A planner that believes in a few rows would join each with each: a minute for each step."""
+    monkeypatch.setattr(erasure, "STEP_TIMEOUT_MS", 5_000)
+    full = await fill(stack)
+    await stack.sql("ANALYZE readings")
+    await stack.sql(
+        "INSERT INTO readings (tenant_id, series_id, ts, value, received_at, late)"
+        " SELECT $1, min(series_id), to_timestamp($2 / 1e3) + n * interval '1 ms', n, 0, false"
+        " FROM series CROSS JOIN generate_series(1, 60000) n WHERE tenant_id = $1 GROUP BY n",
+        full.number, START_MS,
+    )  # fmt: skip
+    async with client(stack, await above(stack)) as platform:
+        await ask_to_erase(platform, full)
+        await erase_all(stack)
+    assert (await counts(stack, full.number))["readings"] == 0
 
 
 async def test_a_crash_in_between_changes_nothing(

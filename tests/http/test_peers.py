@@ -57,6 +57,8 @@ def test_the_client_is_the_nth_from_the_right(hops: int, sent: list[str], addres
     ("hops", "url", "sent", "refused"),
     [
         (1, HTTPS, ["http"], True),
+        (2, HTTPS, ["http"], True),
+        (2, HTTPS, ["https"], False),
         (1, HTTPS, ["https, http"], True),
         (2, HTTPS, ["http, https"], True),
         (1, HTTPS, ["HTTP"], True),

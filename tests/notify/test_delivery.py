@@ -14,8 +14,8 @@ from atalaia.model.audit import Actor
 from atalaia.notify import delivery
 from atalaia.notify.delivery import MOST_TRIES, deliver, delivering, wait_s
 from tests.notify.servers import SENDER, Server, smtp_server
-from tests.people import add_user, post
-from tests.stack import Stack
+from tests.people import add_user, client, post
+from tests.stack import Stack, make_tenant
 
 pytestmark = pytest.mark.postgres
 
@@ -134,6 +134,18 @@ async def test_two_processes_send_one_mail_once(stack: Stack, tmp_path: Path) ->
     await people.end_mail_try(slow, None, wait_s=0, error="too late")
     assert await people.claim_mails(4, 300) == []
     assert [row["last_error"] for row in await rows(stack) if row["last_error"]] == []
+
+
+async def test_tenants_take_turns(stack: Stack) -> None:
+    """However many mails one of them has written before."""
+    for n in range(8):
+        await invite(stack, f"u{n}@example.org")
+    key = await make_tenant(stack.bridge, stack.database_url)
+    async with client(stack, {"x-api-key": key}) as other:
+        made = await other.post("/v1/users", json={"email": "only@example.com"})
+        assert made.status_code == 201
+    claimed = await stack.sessions.people.claim_mails(2, 300)
+    assert {mail.recipient for mail in claimed} == {"u0@example.org", "only@example.com"}
 
 
 async def test_a_link_that_holds_no_more_is_wiped_and_not_sent(

@@ -14,7 +14,7 @@ import trio
 
 from atalaia.http.sessions import Sessions
 from atalaia.model.audit import AuditEntry
-from atalaia.model.errors import Forbidden, NotFound, Suspended, Unauthenticated
+from atalaia.model.errors import Conflict, Forbidden, NotFound, Suspended, Unauthenticated
 from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.views import KeyRecord
 from atalaia.ports import Queries
@@ -85,6 +85,8 @@ class Authenticator:
         tenant_no = None if tenant_id is None else await self._queries.find_tenant(tenant_id)
         if tenant_id is None or tenant_no is None:
             raise NotFound("There is no tenant with this id.")
+        if await self.sessions.people.erasure(tenant_id) is not None:
+            raise Conflict("This tenant is being erased.", code="erasing")
         quota = await self._queries.tenant_quota(tenant_no)
         asked = {"method": scope.get("method", scope["type"]), "path": redact(scope["path"])}
         entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)

@@ -6,11 +6,12 @@ from typing import Any, NewType, TypeVar
 
 import attrs
 import cattrs
+import trio
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception, transform_error
 from quart import request
 
-from atalaia.http.bounded_json import decode
+from atalaia.http.bounded_json import AT_ONCE_BYTES, decode
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
@@ -331,6 +332,9 @@ _converter.register_structure_hook(Location, _check_location)
 _converter.register_structure_hook(UnitText, _check_unit)
 
 
+_ONE_AT_A_TIME = trio.CapacityLimiter(1)
+
+
 async def read_body(kind: type[T]) -> T:
     """The request's JSON body as `kind`. Raises Invalid naming every problem."""
     return _structure(await _read_object(), kind)
@@ -347,7 +351,10 @@ async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
 
 async def _read_object() -> dict[str, Any]:
     data: Any = await request.get_data()  # bytes, which its type does not say
-    raw = decode(data)
+    if len(data) <= AT_ONCE_BYTES:
+        raw = decode(data)
+    else:
+        raw = await trio.to_thread.run_sync(decode, data, limiter=_ONE_AT_A_TIME)
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
     return raw

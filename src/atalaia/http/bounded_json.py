@@ -1,7 +1,7 @@
 """JSON of requests that are not readings: bounded before and after it is read.
 
-It is read in the event loop. A body of 8 MiB, which files may have, can be millions of lists: half
-a second of everybody's time, and hundreds of MiB.
+What is long is read beside the event loop, one at a time. A body of 8 MiB, which files may have,
+can be millions of lists: seconds of everybody's time, and hundreds of MiB.
 """
 
 import json
@@ -14,6 +14,7 @@ from atalaia.model.errors import Invalid, TooLarge
 
 MAX_BYTES = 1024 * 1024  # texts of rules have 20,000 characters, a question 100 series
 MAX_DEPTH = 32
+AT_ONCE_BYTES = 16 * 1024  # in a millisecond or two; a MiB takes up to 250, beside the event loop
 
 
 def decode(data: bytes) -> Any:

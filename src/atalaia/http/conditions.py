@@ -55,7 +55,8 @@ def _tags(
     while (match := _TAG.match(text, place)) is not None:
         place = match.end()
         if weak or match[1] is None:
-            found.add(shorten(match[2]))
+            tag = shorten(match[2])
+            found.add(f'"{tag}"' if tag == ANY else tag)  # a tag of that name, and not all of them
     if place < len(text) or not text:
         raise Invalid(
             f'{field}: give what ETag said, in quotes ("..."), several with commas, or *.',

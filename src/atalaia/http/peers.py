@@ -41,7 +41,10 @@ class Peers:
         public = self.proxies.public_url
         if not self.proxies.hops or public is None or not public.startswith("https://"):
             return
-        said = _nth(scope, b"x-forwarded-proto", self.proxies.hops)
+        # A proxy may write over what the one before it wrote: then there are fewer.
+        said = _nth(scope, b"x-forwarded-proto", self.proxies.hops) or _nth(
+            scope, b"x-forwarded-proto", 1
+        )
         if said is not None and said.lower() in ("http", "ws"):
             raise Forbidden(
                 f"This came in clear, and whatever was in it may have been read: use {public}",

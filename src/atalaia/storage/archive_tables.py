@@ -61,7 +61,7 @@ TABLES = (
     ArchivedTable(
         "api_keys", "api-keys",
         "key_id AS id, name, scopes, created_at, expires_at, revoked_at, last_used_at,"
-        " readings_per_s, bytes_per_s",
+        " replaced_at, readings_per_s, bytes_per_s",
         "key_id",
         left_out={"hash": "a secret's hash"},
     ),

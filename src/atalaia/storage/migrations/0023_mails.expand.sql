@@ -32,9 +32,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
   UPDATE outbox_mails m SET tries = m.tries + 1,
     next_try_at = now() + hold_s * interval '1 second'
   FROM (
+    -- In turns: one tenant's thousand invitations do not stand before another one's only mail.
     SELECT o.tenant_id, o.mail_id, t.name FROM outbox_mails o JOIN tenants t USING (tenant_id)
+      JOIN (SELECT w.mail_id, row_number() OVER (
+        PARTITION BY w.tenant_id ORDER BY w.next_try_at) AS turn
+        FROM outbox_mails w WHERE w.outcome IS NULL AND w.next_try_at <= now()) q USING (mail_id)
     WHERE o.outcome IS NULL AND o.next_try_at <= now() AND t.suspended_at IS NULL
-    ORDER BY o.next_try_at LIMIT most FOR UPDATE OF o SKIP LOCKED
+    ORDER BY q.turn, o.next_try_at LIMIT most FOR UPDATE OF o SKIP LOCKED
   ) due
   WHERE m.tenant_id = due.tenant_id AND m.mail_id = due.mail_id
   RETURNING m.tenant_id, m.mail_id, m.kind, m.recipient, m.params, m.tries, due.name
