@@ -162,7 +162,7 @@ async def test_readings_that_no_statistics_know_of_are_erased(
     await stack.sql("ANALYZE readings")
     await stack.sql(
         "INSERT INTO readings (tenant_id, series_id, ts, value, received_at, late)"
-        " SELECT $1, min(series_id), to_timestamp($2 / 1e3) + n * interval '1 ms', n, 0, false"
+        " SELECT $1, min(series_id), to_timestamp($2 / 1e3) + n * interval '1 ms', n, now(), false"
         " FROM series CROSS JOIN generate_series(1, 60000) n WHERE tenant_id = $1 GROUP BY n",
         full.number, START_MS,
     )  # fmt: skip

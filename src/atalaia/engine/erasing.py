@@ -66,17 +66,25 @@ async def erase_due(
     due = [view for view in found if view.finished_at is None]
     ERASURES.set(len(due))
     for view in due:
-        before, told_at = view, trio.current_time()
-        log.info("erasure_goes_on", tenant_no=view.tenant_no, rows=view.rows)
-        done = False
-        while not done:
-            began = trio.current_time()
-            done = await erasures.erase_some(view.tenant_id)
-            if done or trio.current_time() - told_at > TELL_S:
-                after = await erasures.erasure(view.tenant_id) or before
-                ERASED.inc(max(0, after.rows - before.rows))
-                event = "tenant_erased" if done else "tenant_is_erased"
-                log.info(event, tenant_no=view.tenant_no, rows=after.rows)
-                before, told_at = after, trio.current_time()
-            await trio.sleep(max(trio.current_time() - began, LEAST_REST_S))
-        ERASURES.dec()
+        try:
+            await _erase(erasures, view)
+        except (StoreUnavailable, StoreRefused) as error:  # the others' turn comes all the same
+            log.warning("erasing_failed", tenant_no=view.tenant_no, error=str(error))
+        else:
+            ERASURES.dec()
+
+
+async def _erase(erasures: Erasures, view: ErasureView) -> None:
+    before, told_at = view, trio.current_time()
+    log.info("erasure_goes_on", tenant_no=view.tenant_no, rows=view.rows)
+    done = False
+    while not done:
+        began = trio.current_time()
+        done = await erasures.erase_some(view.tenant_id)
+        if done or trio.current_time() - told_at > TELL_S:
+            after = await erasures.erasure(view.tenant_id) or before
+            ERASED.inc(max(0, after.rows - before.rows))
+            event = "tenant_erased" if done else "tenant_is_erased"
+            log.info(event, tenant_no=view.tenant_no, rows=after.rows)
+            before, told_at = after, trio.current_time()
+        await trio.sleep(max(trio.current_time() - began, LEAST_REST_S))
