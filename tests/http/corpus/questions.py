@@ -37,7 +37,8 @@ def ids() -> Iterator[Case]:
         ]:  # fmt: skip
             yield case(f"{line}: {name}", line.format(text), to=NOT_FOUND)
     for tenant in ("nobody", NOTHING_SAID, "%00", "1"):
-        for line in ("GET /v1/admin/tenants/{}", "POST /v1/admin/tenants/{}/suspend", "POST /v1/admin/tenants/{}/resume"):  # fmt: skip
+        for line in ("GET /v1/admin/tenants/{}", "POST /v1/admin/tenants/{}/suspend", "POST /v1/admin/tenants/{}/resume",
+                     "GET /v1/admin/tenants/{}/export", "GET /v1/admin/tenants/{}/erasure"):  # fmt: skip
             yield case(f"{line}: {tenant}", line.format(tenant), to=NOT_FOUND, caller="person")
 
 
