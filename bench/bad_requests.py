@@ -29,9 +29,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.http.corpus import CASES
+from tests.http.corpus.tenants import SUSPENDED
 
 import loader
 from server import Server, open_server, say
@@ -149,9 +152,18 @@ def belongings(server: Server) -> dict[str, str]:
     key = server.call("/v1/api-keys", {"name": "k"})
     user = server.call("/v1/users", {"email": "user@example.org"})
     login = {"email": found["admin_email"], "password": found["admin_password"]}
+    person = server.call("/v1/auth/login", login)["access_token"]
+    headers, path = {"Authorization": f"Bearer {person}"}, "/v1/admin/tenants"
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as above:
+        above.put("/v1/profiles/there", json={}).raise_for_status()
+        tenants = [
+            above.post(path, json={"name": name, "admin_email": f"{name}@example.org"}).json()["id"]
+            for name in ("Oficina", SUSPENDED)
+        ]
+        above.post(f"{path}/{tenants[1]}/suspend").raise_for_status()
     return {
         "rule": rule["id"], "sensor": "there", "key_id": key["id"], "user": user["id"],
-        "key": found["api_key"], "person": server.call("/v1/auth/login", login)["access_token"],
+        "key": found["api_key"], "person": person, "tenant": tenants[0], "suspended": tenants[1],
     }  # fmt: skip
 
 

@@ -1514,7 +1514,7 @@ MUTANTS = (
         "tests/http/test_schemathesis.py::test_the_service_keeps_to_its_document",
     ),
     Mutant(
-        "the-last-of-two-counts", "5 bounded", "http/bodies.py",
+        "the-last-of-two-counts", "5 bounded", "http/bounded_json.py",
         "    if len({name for name, _ in pairs}) < len(pairs):\n", "    if False:\n", CORPUS,
     ),
     Mutant(

@@ -47,7 +47,11 @@ async def fill(stack: Stack, name: str = NAME) -> Full:
         await add_user(stack, admin, tenant_no=number)
         signed_in = await tokens(stack, admin)
         done: list[Any] = [
-            await own.post("/v1/users", json={"email": f"{number}.{INVITED}"}),
+            await own.post(
+                "/v1/users",
+                json={"email": f"{number}.{INVITED}"},
+                headers={"idempotency-key": "once"},
+            ),
             await own.put(f"/v1/metrics/{METRIC}", json={"unit": UNIT}),
             await own.put(f"/v1/profiles/{PROFILE}", json={"rules": ""}),
             await own.post(

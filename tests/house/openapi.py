@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "openapi.json"
 ANSWERS = ROOT / "src" / "atalaia" / "http" / "openapi" / "answers.json"
 LONGEST_TEXT = 2_000
-SELF = ("text/html", "text/css")  # nothing is learned of them
+SELF = ("text/html", "text/css", "application/zip")  # nothing is learned of them
 
 
 def pretty(value: object) -> str:

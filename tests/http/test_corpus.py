@@ -9,9 +9,10 @@ from atalaia.http.access import ROUTES
 from tests.http.corpus import CASES, GROUPS
 from tests.http.corpus.case import Case
 from tests.http.corpus.sockets import MESSAGES
+from tests.http.corpus.tenants import SUSPENDED
 from tests.http.raw_client import RawClient, Reply
 from tests.http.socket_client import connect
-from tests.people import add_user, tokens
+from tests.people import add_user, bearer, client, tokens
 from tests.stack import START_MS, Stack, row
 
 pytestmark = pytest.mark.postgres
@@ -35,9 +36,19 @@ async def belongings(stack: Stack) -> dict[str, str]:
     user = await add_user(stack, "user@example.org")
     await add_user(stack, "platform@example.org", platform=True)
     person = await tokens(stack, "platform@example.org")
+    await stack.client.put("/v1/profiles/there", json={})
+    async with client(stack, bearer(person)) as platform:
+        tenants = [
+            (await platform.post(
+                "/v1/admin/tenants", json={"name": name, "admin_email": f"{name}@example.org"}
+            )).json()["id"]
+            for name in ("Oficina", SUSPENDED)
+        ]  # fmt: skip
+        await platform.post(f"/v1/admin/tenants/{tenants[1]}/suspend")
     return {
         "rule": rule["id"], "sensor": "there", "key_id": key.json()["id"], "user": str(user),
         "key": stack.api_key, "person": person["access_token"],
+        "tenant": tenants[0], "suspended": tenants[1],
     }  # fmt: skip
 
 

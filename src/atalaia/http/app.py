@@ -11,7 +11,7 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from quart import Response, g, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from atalaia.config.settings import ProxySettings, RateSettings
 from atalaia.engine.asking import Asking
@@ -111,6 +111,8 @@ def create_app(
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
         g.principal = request.scope["state"].get("principal")
+        if request.path in rules.QUESTIONS and request.method not in ("POST", "OPTIONS"):
+            raise MethodNotAllowed(["OPTIONS", "POST"])
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
             packed = request.headers.get("content-encoding", "identity").lower() != "identity"

@@ -5,23 +5,44 @@ tenant's actor: here the fields are only read and written.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from quart import Response, g, request
 
 from atalaia.model.condition import ANY, Condition
 from atalaia.model.errors import Invalid
 
+READ = ("GET /v1/profiles/<name>", "GET /v1/rules/<rule>", "GET /v1/sensors/<sensor>")
+"""Whose answers have a tag, and are 304 for who has what it is of."""
+MADE = ("POST /v1/rules", "POST /v1/sensors")
+"""Whose answers have one too."""
+CHANGED = (
+    "DELETE /v1/profiles/<name>",
+    "DELETE /v1/rules/<rule>",
+    "DELETE /v1/sensors/<sensor>",
+    "PATCH /v1/sensors/<sensor>",
+    "POST /v1/rules/<rule>/disable",
+    "POST /v1/rules/<rule>/enable",
+    "PUT /v1/profiles/<name>",
+    "PUT /v1/rules/<rule>",
+    "PUT /v1/sensors/<sensor>/tags",
+)
+"""Which may depend on one; what they leave has the next."""
+
+TAGS = r"[ \t]*(\*|([ \t,]*(W/)?\"[!#-~\x80-\xff]*\"[ \t]*(,|$))+)[ \t]*"
+"""What such a field may say, as a pattern."""
 _TAG = re.compile(r'[ \t,]*(W/)?"([!#-~\x80-\xff]*)"[ \t]*(?:,|$)')
 
 
 def asked(shorten: Callable[[str], str] = str) -> Condition:
     """What the request depends on. shorten: a tag to the part of it that counts. Raises Invalid."""
+    _check(CHANGED)
     return Condition(_tags("if-match", shorten), _tags("if-none-match", shorten, weak=True))
 
 
 def show(tag: str) -> None:
     """The answer is of what has this tag. Raises Invalid."""
+    _check(READ + MADE + CHANGED)
     g.tag = tag
     if request.method in ("GET", "HEAD"):
         known = _tags("if-none-match", str, weak=True)
@@ -41,6 +62,14 @@ def finish(response: Response) -> None:
             response.headers.pop(name, None)
 
 
+def _check(routes: Sequence[str]) -> None:
+    """Raises AssertionError where this is none of them: what is done is what is told."""
+    rule = "" if request.url_rule is None else request.url_rule.rule
+    route = f"{'GET' if request.method == 'HEAD' else request.method} {rule}"
+    if route not in routes:
+        raise AssertionError(f"{route} is in no table of those with tags")
+
+
 def _tags(
     field: str, shorten: Callable[[str], str], *, weak: bool = False
 ) -> frozenset[str] | None:
@@ -48,7 +77,7 @@ def _tags(
     sent = request.headers.getlist(field)
     if not sent:
         return None
-    text = ",".join(sent).strip()
+    text = ",".join(sent).strip(" \t")
     if text == ANY:
         return frozenset({ANY})
     found, place = set(), 0

@@ -48,7 +48,7 @@ KEEPING_S = 5.0
 REPLAYED = (b"idempotency-replayed", b"true")
 
 _PATTERNS = [(re.compile(re.sub("<[a-z]+>", "[^/]+", route)), route) for route in ROUTES]
-_KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-\[\]-~]{1,255})')
+KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-\[\]-~]{1,255})')
 
 
 class _Kept(msgspec.Struct):
@@ -162,7 +162,7 @@ def _route(scope: Scope) -> str | None:
 
 def _key(sent: Sequence[bytes]) -> str:
     """What it says, with or without the quotes of a structured field. Raises Invalid."""
-    match = _KEY.fullmatch(sent[0].decode("latin-1").strip()) if len(sent) == 1 else None
+    match = KEY.fullmatch(sent[0].decode("latin-1").strip()) if len(sent) == 1 else None
     if match is None:
         raise Invalid(
             "Idempotency-Key: give one of 1 to 255 visible ASCII characters, in quotes or not, "

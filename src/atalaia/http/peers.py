@@ -13,7 +13,7 @@ import trio
 
 from atalaia.config.settings import ProxySettings
 from atalaia.http.rates import Rates, check
-from atalaia.model.errors import Forbidden, Unauthenticated
+from atalaia.model.errors import HttpsRequired, Unauthenticated
 from atalaia.model.principal import Principal
 
 Scope = dict[str, Any]
@@ -37,7 +37,7 @@ class Peers:
         return address
 
     def check_secure(self, scope: Scope) -> None:
-        """Raises Forbidden for what came to the proxy in clear, where it is to come over TLS."""
+        """Raises HttpsRequired for what came in clear to the proxy, where TLS is wanted."""
         public = self.proxies.public_url
         if not self.proxies.hops or public is None or not public.startswith("https://"):
             return
@@ -46,9 +46,8 @@ class Peers:
             scope, b"x-forwarded-proto", 1
         )
         if said is not None and said.lower() in ("http", "ws"):
-            raise Forbidden(
-                f"This came in clear, and whatever was in it may have been read: use {public}",
-                code="https_required",
+            raise HttpsRequired(
+                f"This came in clear, and whatever was in it may have been read: use {public}"
             )
 
     async def identify(

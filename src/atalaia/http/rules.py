@@ -16,6 +16,8 @@ from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
 from atalaia.rules.syntax import duration_text
 
+QUESTIONS = frozenset({"/v1/rules/backtest", "/v1/rules/check"})
+"""Where ids of rules stand too; these are of none, and take POST alone."""
 CHECK_IS_SLOW = "The tenant's processing is busy; ask again after the delay."
 
 

@@ -14,7 +14,7 @@ class AtalaiaError(Exception):
     code = "internal_error"
 
     def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
         if code is not None:
             self.code = code
         super().__init__(self.detail)
@@ -121,6 +121,12 @@ class Suspended(Forbidden):
     """This tenant is suspended: nothing is taken and nothing is shown until it is resumed."""
 
     code = "tenant_suspended"
+
+
+class HttpsRequired(Forbidden):
+    """This came in clear, and whatever was in it may have been read: use https."""
+
+    code = "https_required"
 
 
 class NotFound(AtalaiaError):

@@ -28,8 +28,9 @@ async def begin_erasure_aio(
     connection: asyncpg.Connection, tenant_id: UUID, name: str, by: Actor
 ) -> Begun:
     await _as_platform_aio(connection)
+    sayable = name.replace("\0", "\n")  # Postgres takes no NUL; neither is in a tenant's name
     begun: Begun = await connection.fetchval(
-        "SELECT begin_erasure($1, $2, $3, $4)", tenant_id, name, by.subject, by.name
+        "SELECT begin_erasure($1, $2, $3, $4)", tenant_id, sayable, by.subject, by.name
     )
     return begun
 

@@ -26,7 +26,7 @@ Caller = Literal["key", "person", "nobody"]
 class Case:
     """statuses, codes: those that are right; no code: whatever speaks below the application.
 
-    target may name `{rule}`, `{sensor}`, `{key}`, `{user}`, `{tenant}`: what there is. size: bytes
+    target may name `{rule}`, `{sensor}`, `{key}`, `{user}`, `{tenant}`, `{suspended}`: what there is. size: bytes
     of a body that is made when it is sent. leaves: the client does not wait for an answer.
     """
 

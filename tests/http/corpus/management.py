@@ -16,6 +16,7 @@ GOOD: dict[str, tuple[Any, Caller]] = {
     "POST /v1/auth/password/reset": ({"token": "x", "password": "x"}, "nobody"),
     "POST /v1/auth/password": ({"current": "x", "password": "x"}, "person"),
     "POST /v1/admin/tenants": ({"name": "bad", "admin_email": "bad@example.org"}, "person"),
+    "POST /v1/admin/tenants/{tenant}/erase": ({"name": "bad"}, "person"),
     "POST /v1/api-keys": ({"name": "bad"}, "key"),
     "POST /v1/api-keys/{key_id}/rotate": ({"overlap": "1h"}, "key"),
     "POST /v1/users": ({"email": "bad@example.org"}, "key"),

@@ -37,7 +37,8 @@ def ids() -> Iterator[Case]:
         ]:  # fmt: skip
             yield case(f"{line}: {name}", line.format(text), to=NOT_FOUND)
     for tenant in ("nobody", NOTHING_SAID, "%00", "1"):
-        for line in ("GET /v1/admin/tenants/{}", "POST /v1/admin/tenants/{}/suspend", "POST /v1/admin/tenants/{}/resume"):  # fmt: skip
+        for line in ("GET /v1/admin/tenants/{}", "POST /v1/admin/tenants/{}/suspend", "POST /v1/admin/tenants/{}/resume",
+                     "GET /v1/admin/tenants/{}/export", "GET /v1/admin/tenants/{}/erasure"):  # fmt: skip
             yield case(f"{line}: {tenant}", line.format(tenant), to=NOT_FOUND, caller="person")
 
 
@@ -68,6 +69,10 @@ def lists() -> Iterator[Case]:
             ("deep", base64.urlsafe_b64encode(b"[" * 4_000).decode()), ("10 kB", "A" * 10_000), ("SQL", forged(["' OR 1=1 --"])),
         ]:  # fmt: skip
             yield case(f"{name}: cursor: {what}", f"{line}?cursor={cursor}", to=PARAMETER)
+    for name in (*LISTS, "groups", "profiles", "admin/tenants"):
+        for count in ("", "yes", "1", "TRUE", "true,true", "%00", "null", "true%20", target("' OR 1=1 --"), "x" * 5_000):  # fmt: skip
+            line = f"GET /v1/{name}?count={count}"
+            yield case(line[:60], line, to=PARAMETER, caller="person" if "/" in name else "key")
 
 
 TIMES = ("yesterday", "--5", "", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z",

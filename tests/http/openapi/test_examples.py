@@ -12,6 +12,7 @@ import yaml
 from atalaia.http.errors import PROBLEM_JSON
 from atalaia.http.openapi.document import build, operations, template
 from atalaia.http.openapi.operation import JSON, NDJSON
+from atalaia.http.openapi.responses import HEADERS
 from atalaia.http.openapi.subjects.rules import YAML
 from tests.http.openapi.world import examples, open_world, strict_document
 from tests.stack import Stack
@@ -55,6 +56,12 @@ def judged(document: dict[str, Any], told: dict[str, Any], response: httpx.Respo
             wrong += faults(document, known["schema"], value)
         else:
             wrong += faults(document, known["schema"], int(value))
+    told_headers = {name.lower() for name in said["headers"]}
+    wrong += [
+        f"header {name} is not told"
+        for name in HEADERS
+        if name in response.headers and name.lower() not in told_headers
+    ]
     content = said.get("content")
     kind = response.headers.get("content-type", "").partition(";")[0]
     if content is None:

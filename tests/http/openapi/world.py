@@ -166,6 +166,9 @@ async def open_world(stack: Stack) -> AsyncIterator[World]:
         key = (await boss.post("/v1/api-keys", json={"name": "gateway 1"})).json()
         tenant = {"name": "Oficina", "admin_email": "ana@example.org"}
         made = (await boss.post("/v1/admin/tenants", json=tenant)).json()
+        leaving = {"name": ids.LEAVING_NAME, "admin_email": "rui@example.org"}
+        left = (await boss.post("/v1/admin/tenants", json=leaving)).json()["id"]
+        assert (await boss.post(f"/v1/admin/tenants/{left}/suspend")).status_code == 200
         invited = (await boss.post("/v1/users", json={"email": "lu@example.org"})).json()
         known: Mapping[str, str] = {
             ids.API_KEY: stack.api_key,
@@ -173,6 +176,7 @@ async def open_world(stack: Stack) -> AsyncIterator[World]:
             ids.ALERT_ID: alert["id"],
             ids.USER_ID: str(sam),
             ids.TENANT_ID: made["id"],
+            ids.LEAVING_ID: left,
             ids.KEY_ID: key["id"],
             ids.LINK_TOKEN: invited["link"]["token"],
         }

@@ -10,6 +10,7 @@ import msgspec
 
 from atalaia.http.access import ROUTES, Access
 from atalaia.http.openapi import problems, requests, responses
+from atalaia.http.openapi.around import complete
 from atalaia.http.openapi.operation import (
     Answer,
     Body,
@@ -65,10 +66,11 @@ SCHEMES = {
 }
 
 
+@cache
 def operations() -> dict[str, tuple[Subject, Operation]]:
     """By route, as the access table writes it."""
     return {
-        route: (subject, operation)
+        route: (subject, complete(route, operation))
         for subject in SUBJECTS
         for route, operation in subject.operations.items()
     }

@@ -35,11 +35,17 @@ Duration = Annotated[str, msgspec.Meta(pattern=DURATION, examples=["30s"])]
 """As the rule language writes it."""
 
 
+NEXT = said("Pass it as `cursor`; null on the last page.")
+
+
 class Page(msgspec.Struct, Generic[T]):
     """A part of a list. The next one is asked for with its cursor."""
 
     data: list[T]
-    next_cursor: Annotated[str | None, said("Pass it as `cursor`; null on the last page.")]
+    next_cursor: Annotated[str | None, NEXT]
+    total: Annotated[int | msgspec.UnsetType, said("Of all pages; with `count=true` alone.")] = (
+        msgspec.UNSET
+    )
 
 
 def components(shapes: Sequence[Any]) -> tuple[tuple[Schema, ...], dict[str, Schema]]:

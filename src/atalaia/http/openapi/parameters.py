@@ -50,7 +50,8 @@ def limit(most: int = params.MAX_LIMIT) -> Parameter:
 
 
 CURSOR = Parameter("cursor", "`next_cursor` of the page before.", TEXT)
-PAGES = (limit(), CURSOR)
+COUNT = Parameter("count", "Say in `total` how many there are over all pages.", FLAG)
+PAGES = (limit(), CURSOR, COUNT)
 SINCE = Parameter("from", "Since when, included: RFC 3339, or epoch milliseconds.", TIME)
 UNTIL = Parameter("to", "Until when, included.", TIME)
 SENSORS = Parameter("sensor", "Their names or ids, with commas between.", some_of(TEXT))

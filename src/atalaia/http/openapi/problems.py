@@ -6,6 +6,7 @@ import msgspec
 
 from atalaia.http import influx
 from atalaia.http.openapi.operation import said
+from atalaia.model.standing import BucketName
 
 
 class Fault(msgspec.Struct):
@@ -35,6 +36,9 @@ class Problem(msgspec.Struct):
         str,
         said("Under which the log of the service has it.", "0123456789abcdef0123456789abcdef"),
     ]
+    bucket: Annotated[BucketName | msgspec.UnsetType, said("Of 429: the one that is empty.")] = (
+        msgspec.UNSET
+    )
     problems: list[Fault] | msgspec.UnsetType = msgspec.UNSET
     line: Annotated[int | msgspec.UnsetType, said("Of a rule, from 1.")] = msgspec.UNSET
     column: Annotated[int | msgspec.UnsetType, said("Of a rule, from 1.")] = msgspec.UNSET

@@ -155,7 +155,11 @@ ALERTS = Subject(
             ],
             answers={200: Answer("A page of them.", Page[Alert], headers=["Link"])},
             examples=[
-                Example("open", "Open ones of a sensor", query={"state": "open", "sensor": SENSOR}),
+                Example(
+                    "open",
+                    "Open ones of a sensor",
+                    query={"state": "open", "sensor": SENSOR, "count": "true"},
+                ),
                 Example("wrong", "No such state", query={"state": "ajar"}, status=400),
             ],
         ),

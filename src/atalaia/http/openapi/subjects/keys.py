@@ -1,11 +1,10 @@
-"""Keys, the audit, and all tenants."""
+"""Keys, and the audit."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 
-from atalaia.http import api_keys, audit, tenants
+from atalaia.http import api_keys, audit
 from atalaia.http.openapi.operation import (
     DURATION,
     Answer,
@@ -19,7 +18,7 @@ from atalaia.http.openapi.operation import (
     said,
 )
 from atalaia.http.openapi.parameters import PAGES, SINCE, UNTIL
-from atalaia.http.openapi.subjects.people import DONE, EMAIL, Link, Scope
+from atalaia.http.openapi.subjects.people import DONE, Scope
 from atalaia.model.principal import SCOPES
 
 
@@ -54,22 +53,6 @@ class Entry(msgspec.Struct):
     hash: Annotated[str, said("Of this entry and the one before.")]
 
 
-class Tenant(msgspec.Struct):
-    """A customer."""
-
-    id: UUID
-    name: str
-    created_at: Time
-    suspended_at: Time | None
-
-
-class NewTenant(Tenant):
-    """A tenant with the invitation of its first administrator."""
-
-    admin_email: str
-    link: Link
-
-
 NAME = {"minLength": 1, "maxLength": api_keys.MAX_NAME_CHARS}
 MADE = Answer("The key. Keep it: it is not shown again.", NewKey, headers=["Location"])
 
@@ -82,7 +65,7 @@ KEYS = Subject(
             "Keys, by id",
             parameters=PAGES,
             answers={200: Answer("A page of them.", Page[Key], headers=["Link"])},
-            examples=[Example("all", "The first ten", query={"limit": 10})],
+            examples=[Example("all", "The first ten", query={"limit": 10, "count": "true"})],
         ),
         "POST /v1/api-keys": Operation(
             "createKey",
@@ -161,64 +144,7 @@ AUDIT = Subject(
                 UNTIL,
             ],
             answers={200: Answer("A page of entries.", Page[Entry], headers=["Link"])},
-            examples=[Example("newest", "The last one", query={"limit": 1})],
+            examples=[Example("newest", "The last one", query={"limit": 1, "count": "true"})],
         )
-    },
-)
-
-TENANT = Answer("The tenant.", Tenant)
-
-TENANTS = Subject(
-    "Tenants",
-    "All customers, for those who look after them.",
-    {
-        "GET /v1/admin/tenants": Operation(
-            "listTenants",
-            "Tenants, the oldest first",
-            parameters=PAGES,
-            answers={200: Answer("A page of them.", Page[Tenant], headers=["Link"])},
-            examples=[Example("all", "The first ten", query={"limit": 10})],
-        ),
-        "POST /v1/admin/tenants": Operation(
-            "createTenant",
-            "Make a tenant",
-            "Its first administrator gets a mail with a link; the answer has it too.",
-            body=Body.of(
-                tenants.TenantBody,
-                {
-                    "name": {"minLength": 1, "maxLength": tenants.MAX_NAME_CHARS},
-                    "admin_email": EMAIL,
-                },
-            ),
-            answers={201: Answer("Made.", NewTenant)},
-            errors={409: "`email_taken`."},
-            examples=[
-                Example(
-                    "bakery",
-                    "A bakery",
-                    body={"name": "Padaria do Zé", "admin_email": "ze@example.org"},
-                )
-            ],
-        ),
-        "GET /v1/admin/tenants/<tenant>": Operation(
-            "readTenant",
-            "A tenant",
-            answers={200: TENANT},
-            examples=[Example("one", "A tenant")],
-        ),
-        "POST /v1/admin/tenants/<tenant>/suspend": Operation(
-            "suspendTenant",
-            "Suspend a tenant",
-            "Its keys and people are out within five seconds, its data stays.",
-            answers={200: TENANT},
-            errors={409: "It is the tenant of those who look after all."},
-            examples=[Example("suspend", "Out")],
-        ),
-        "POST /v1/admin/tenants/<tenant>/resume": Operation(
-            "resumeTenant",
-            "Let a tenant in again",
-            answers={200: TENANT},
-            examples=[Example("resume", "In again")],
-        ),
     },
 )

@@ -195,7 +195,7 @@ USERS = Subject(
             "Users, by address",
             parameters=PAGES,
             answers={200: Answer("A page of them.", Page[User], headers=["Link"])},
-            examples=[Example("all", "The first ten", query={"limit": 10})],
+            examples=[Example("all", "The first ten", query={"limit": 10, "count": "true"})],
         ),
         "POST /v1/users": Operation(
             "inviteUser",

@@ -17,7 +17,7 @@ from atalaia.http.openapi.operation import (
     Time,
     said,
 )
-from atalaia.http.openapi.parameters import PAGES
+from atalaia.http.openapi.parameters import COUNT, PAGES
 from atalaia.http.openapi.subjects.people import DONE
 from atalaia.http.openapi.subjects.rules import Lint
 
@@ -68,14 +68,16 @@ PROFILES = Subject(
         "GET /v1/groups": Operation(
             "listGroups",
             "Groups, by name",
+            parameters=[COUNT],
             answers={200: Answer("The first 1,000.", Page[Group])},
-            examples=[Example("all", "All of them")],
+            examples=[Example("all", "All of them", query={"count": "true"})],
         ),
         "GET /v1/profiles": Operation(
             "listProfiles",
             "Profiles, by name",
+            parameters=[COUNT],
             answers={200: Answer("All of them.", Page[Profile])},
-            examples=[Example("all", "All of them")],
+            examples=[Example("all", "All of them", query={"count": "true"})],
         ),
         "GET /v1/profiles/<name>": Operation(
             "readProfile",
@@ -124,7 +126,7 @@ PROFILES = Subject(
             "What metrics are measured in",
             parameters=PAGES,
             answers={200: Answer("A page of them.", Page[Unit], headers=["Link"])},
-            examples=[Example("all", "The first ten", query={"limit": 10})],
+            examples=[Example("all", "The first ten", query={"limit": 10, "count": "true"})],
         ),
         "PUT /v1/metrics/<path:metric>": Operation(
             "setUnit",

@@ -23,6 +23,7 @@ from atalaia.http.openapi.problems import Problem
 from atalaia.http.openapi.subjects.people import DONE
 
 YAML = "application/yaml"
+ONCE = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 HOT = """\
 rule overheating on sensors
   when avg(temperature, 5m) > 70
@@ -177,7 +178,9 @@ RULES = Subject(
             "Rules, the oldest first",
             parameters=PAGES,
             answers={200: Answer("A page of them.", Page[Rule], headers=["Link"])},
-            examples=[Example("first", "The first one", query={"limit": 1})],
+            examples=[
+                Example("first", "The first one of all", query={"limit": 1, "count": "true"})
+            ],
         ),
         "POST /v1/rules": Operation(
             "createRule",
@@ -189,7 +192,15 @@ RULES = Subject(
                 Example(
                     "pressure",
                     "A pressure that stays",
+                    headers={"Idempotency-Key": ONCE},
                     body={"text": "rule pressure on sensors when pressure > 2.5 for 1m"},
+                ),
+                Example(
+                    "another",
+                    "Under the key of another request",
+                    headers={"Idempotency-Key": ONCE},
+                    body={"text": HOT},
+                    status=422,
                 ),
                 Example("wrong", "A misspelt word", body={"text": "rule x when"}, status=422),
             ],
@@ -198,7 +209,10 @@ RULES = Subject(
             "readRule",
             "A rule",
             answers={200: RULE},
-            examples=[Example("one", "A rule")],
+            examples=[
+                Example("one", "A rule"),
+                Example("known", "As it is known", headers={"If-None-Match": "*"}, status=304),
+            ],
         ),
         "PUT /v1/rules/<rule>": Operation(
             "replaceRule",
@@ -206,7 +220,16 @@ RULES = Subject(
             body=Body.of(bodies.RuleBody, {"text": TEXT}),
             answers={200: SAVED},
             errors={409: TOO_MUCH, 422: BAD},
-            examples=[Example("same", "The same words", body={"text": HOT})],
+            examples=[
+                Example("same", "The same words", body={"text": HOT}),
+                Example(
+                    "late",
+                    "Somebody else was faster",
+                    headers={"If-Match": '"seen-before-that"'},
+                    body={"text": HOT},
+                    status=412,
+                ),
+            ],
         ),
         "DELETE /v1/rules/<rule>": Operation(
             "deleteRule",

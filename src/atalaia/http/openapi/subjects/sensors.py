@@ -90,7 +90,9 @@ SENSORS = Subject(
                 Parameter("profile", "Of this profile alone.", TAG),
             ],
             answers={200: Answer("A page of them.", Page[Sensor], headers=["Link"])},
-            examples=[Example("first", "The first one", query={"limit": 1})],
+            examples=[
+                Example("first", "The first one of all", query={"limit": 1, "count": "true"})
+            ],
         ),
         "POST /v1/sensors": Operation(
             "createSensor",

@@ -13,12 +13,12 @@ from atalaia.http.openapi.operation import (
     DURATION,
     JSON,
     NDJSON,
+    NEXT,
     Answer,
     Body,
     Example,
     Of,
     Operation,
-    Page,
     Parameter,
     Schema,
     Subject,
@@ -50,6 +50,13 @@ class Reading(msgspec.Struct):
     value: float
     received_at: Time
     late: Annotated[bool, said("Not judged by rules.")]
+
+
+class Readings(msgspec.Struct):
+    """A part of the readings of a series, by time."""
+
+    data: list[Reading]
+    next_cursor: Annotated[str | None, NEXT]
 
 
 class Latest(msgspec.Struct):
@@ -163,9 +170,7 @@ READINGS = Subject(
                 *BUCKETS,
             ],
             answers={
-                200: Answer(
-                    "A page of them, or columns.", (Page[Reading], Summed), headers=["Link"]
-                )
+                200: Answer("A page of them, or columns.", (Readings, Summed), headers=["Link"])
             },
             errors={400: BOUNDS, 429: "`busy`, `too_many_queries`."},
             examples=[

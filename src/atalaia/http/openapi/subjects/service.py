@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from atalaia.http import bodies
+from atalaia.http.openapi.around import UNCHANGED
 from atalaia.http.openapi.operation import (
     Answer,
     Body,
@@ -85,7 +86,6 @@ class Health(msgspec.Struct):
 
 
 KNOWN = Parameter("If-None-Match", "The `ETag` of what is there already.", TEXT, "header")
-UNCHANGED = Answer("It is what is there already.", headers=["ETag"])
 LATENESS = {"description": "`0s` to `24h`, for sensors without one of their own."}
 KEPT = Answer("How long.", Retention)
 CHOSEN = Answer("The settings.", Settings)
