@@ -88,6 +88,9 @@ async def _what_no_request_makes(stack: Stack, number: TenantNo) -> None:
         " FROM series WHERE tenant_id = $1",
         number,
     )
+    await stack.sql(
+        "INSERT INTO arrivals VALUES ($1, 0, '', '', '', '') ON CONFLICT DO NOTHING", number
+    )
     await stack.sql("INSERT INTO rollup_marks VALUES ($1, to_timestamp(0), 0)", number)
     await stack.sql(
         "INSERT INTO rollup_notes VALUES ($1, to_timestamp(0), '', '') ON CONFLICT DO NOTHING",
