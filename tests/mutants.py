@@ -58,6 +58,7 @@ ONCE = "tests/http/test_once.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
 PEERS = "tests/http/test_peers.py::"
+RESUME = "tests/http/test_resume.py::"
 ERASURE = "tests/http/test_erasure.py::"
 ARCHIVE = "tests/http/test_archive.py::"
 MAILS = "tests/notify/test_delivery.py::"
@@ -1115,6 +1116,60 @@ MUTANTS = (
         "a-step-of-an-alert-twice", "8 questions", "storage/alerts.py",
         "(e.arrival, e.ordinal) > ($1, $2)", "(e.arrival, e.ordinal) >= ($1, $2)",
         "tests/http/test_stream.py::test_alerts_go_on_where_the_client_left",
+    ),
+    Mutant(
+        "who-was-away-hears-what-comes-alone", "8 questions", "http/stream.py",
+        "was_away = follower.readings and told.readings < newest", "was_away = False",
+        RESUME + "test_what_came_while_the_client_was_away_comes_first",
+    ),
+    Mutant(
+        "late-readings-are-in-no-note", "8 questions", "storage/arrivals.py",
+        "    if with_old:\n", "    if False:\n",
+        RESUME + "test_late_readings_are_sent_again_and_repeats_are_not",
+    ),
+    Mutant(
+        "half-a-commit-is-taken-for-seen", "8 questions", "http/streamed_readings.py",
+        "whole = whole[whole < found.received[end]]", "pass",
+        RESUME + "test_a_commit_that_breaks_off_comes_again_whole",
+    ),
+    Mutant(
+        "sent-again-and-live-too", "8 questions", "http/streamed_readings.py",
+        "if part.received_at <= self._told.readings:", "if False:",
+        RESUME + "test_a_commit_that_nobody_was_told_of_comes_with_the_next",
+    ),
+    Mutant(
+        "a-gap-that-nobody-is-told-of", "8 questions", "http/streamed_readings.py",
+        "if since > after:", "if False:",
+        RESUME + "test_beyond_a_bound_it_is_said_what_is_left_out",
+    ),
+    Mutant(
+        "notes-end-without-a-trace", "8 questions", "storage/arrivals.py",
+        "received_at < (SELECT\"\n"
+        '                " max(received_at) FROM arrivals WHERE tenant_id = $1'
+        ' AND received_at < $2)",',
+        'received_at < $2",',
+        RESUME + "test_who_was_away_for_too_long_is_told_so",
+    ),
+    Mutant(
+        "looking-back-without-a-rest", "5 bounded", "http/missed.py",
+        "self._free_at[tenant_no] = now + REST * (now - began)", "self._free_at[tenant_no] = now",
+        RESUME + "test_a_tenant_looks_back_in_turns",
+    ),
+    Mutant(
+        "looking-back-without-bound", "5 bounded", "model/stored.py",
+        "over = np.flatnonzero(back > most)", "over = np.flatnonzero(back > 10**9)",
+        RESUME + "test_beyond_a_bound_it_is_said_what_is_left_out",
+    ),
+    Mutant(
+        "looking-back-over-everything", "5 bounded", "storage/arrivals.py",
+        " AND ts >= w.low AND ts <= w.high", "",
+        "tests/storage/test_arrivals.py::test_looking_back_reads_no_more_than_came",
+    ),
+    Mutant(
+        "given-up-and-forgotten", "8 questions", "engine/flush.py",
+        "self.broadcast.lose(work.item for work in left)", "pass",
+        "tests/engine/test_broadcast.py::"
+        "test_after_a_commit_that_was_given_up_the_next_is_not_taken_to_follow",
     ),
     Mutant(
         "a-client-that-reads-nothing-stays", "5 bounded", "http/patience.py",

@@ -95,6 +95,9 @@ async def _what_no_request_makes(stack: Stack, number: TenantNo) -> None:
     await stack.sql(
         "INSERT INTO idempotency_keys VALUES ($1, '\\x00', '\\x00', gen_random_uuid())", number
     )
+    await stack.sql(
+        "INSERT INTO arrivals VALUES ($1, 0, '', '', '', '') ON CONFLICT DO NOTHING", number
+    )
     await stack.sql("INSERT INTO rollup_marks VALUES ($1, to_timestamp(0), 0)", number)
     await stack.sql(
         "INSERT INTO rollup_notes VALUES ($1, to_timestamp(0), '', '') ON CONFLICT DO NOTHING",

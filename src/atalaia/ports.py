@@ -20,7 +20,7 @@ from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
-from atalaia.model.stored import PackSpan, Rolled, RollStep, Scan
+from atalaia.model.stored import Arrivals, Arrived, PackSpan, Rolled, RollStep, Scan
 from atalaia.model.views import (
     AlertFilter,
     AlertStep,
@@ -546,6 +546,19 @@ class Queries(Protocol):
         self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s
     ) -> tuple[Int32s, Int64s, Floats]:
         """Of these readings those that arrived then."""
+        ...
+
+    async def arrivals(
+        self, tenant_no: TenantNo, after: Micros, until: Micros, most_spans: int
+    ) -> Arrivals:
+        """Where the readings are that arrived after `after` and up to `until`, which is the newest
+        commit or one of the last minutes: of so many spans the newest at most, and of so many
+        minutes. The answer's own `after` says since when they are complete.
+        """
+        ...
+
+    async def arrived(self, tenant_no: TenantNo, spans: Arrivals) -> Arrived:
+        """The readings of these spans that came with these commits, each once."""
         ...
 
     async def alert(

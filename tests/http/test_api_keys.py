@@ -1,5 +1,6 @@
 """Keys: shown once, bounded, replaced without a gap, revoked at once."""
 
+import time
 from datetime import datetime
 from typing import Any
 
@@ -160,7 +161,7 @@ async def test_when_a_key_was_used_is_written_down_in_one_go(stack: Stack) -> No
     assert (await stack.client.get(path)).json()["last_used_at"] is None
     await write_down(stack.front.authenticator, stack.sessions)
     used = (await stack.client.get(path)).json()["last_used_at"]
-    assert abs(datetime.fromisoformat(used).timestamp() * 1000 - NOW_MS) < 600_000
+    assert abs(datetime.fromisoformat(used).timestamp() - time.time()) < 600
     await stack.sessions.people.touch_keys({made["id"]: 1})  # type: ignore[dict-item]
     assert (await stack.client.get(path)).json()["last_used_at"] == used
 

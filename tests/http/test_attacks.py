@@ -9,8 +9,8 @@ from atalaia.http import auth, sessions, sockets
 from atalaia.http import stream as streams
 from atalaia.http.access import ROUTES
 from atalaia.http.throttle import FREE_TRIES
+from tests.events import follow
 from tests.http.socket_client import connect
-from tests.http.test_stream import follow
 from tests.people import add_key, add_user, bearer, client, login, post, tokens
 from tests.security.test_tokens import forged, header_of, part_of
 from tests.stack import TEST_SECRET, Stack

@@ -362,7 +362,7 @@ def test_a_line_of_ten_megabytes_costs_a_few_times_its_size(line: bytes) -> None
     assert peak_bytes < 40 * len(line)
 
 
-@pytest.mark.parametrize("key", [b"m,sensor=" + b"\\ " * 20_000, b"m,sensor=s" + b",t=" * 9_000])
+@pytest.mark.parametrize("key", [b"m,sensor=" + b"\\ " * 20_000, b"m,sensor=s" + b",t=1" * 9_000])
 def test_a_key_beyond_its_length_is_not_looked_at(key: bytes) -> None:
     """Measurement and tags have 16 KiB: to read what is longer would hold up others."""
     batch = line_protocol.parse_lines(

@@ -149,6 +149,7 @@ IN_A_WAY_OF_THEIR_OWN = {
 
 LEFT_OUT = {
     "tenant_state": f"the state of the rules as the engine keeps it: {_DERIVED}",
+    "arrivals": f"of the last minutes, which readings came with which commit: {_DERIVED}",
     "rollup_marks": "how far a task of the service has come",
     "rollup_notes": "what a task of the service has yet to do",
     "refresh_tokens": "hashes of secrets; the sessions that they belong to are in it",

@@ -237,14 +237,15 @@ READINGS = Subject(
         "GET /v1/stream": Operation(
             "stream",
             "Readings and alerts as they are committed",
-            "Server-sent events: `readings`, `alert`, and at the end `dropped`, `closing`, "
-            "`unavailable` or `unauthenticated`. Alerts go on after `Last-Event-ID`.",
+            "Server-sent events: `readings`, `alert`, `gap`, and at the end `dropped`, `closing`, "
+            "`unavailable` or `unauthenticated`. All goes on after `Last-Event-ID`; `gap` says "
+            "which readings are left out.",
             parameters=[
                 Parameter("kind", "Which of them; both when not said.", some_of(one_of(*KINDS))),
                 Parameter("sensor", "Of these alone.", SENSORS.schema),
                 Parameter("metric", "Readings of these alone.", METRICS.schema),
                 Parameter(
-                    "Last-Event-ID", "The id of the last alert that was seen.", TEXT, "header"
+                    "Last-Event-ID", "The id of the last event that was seen.", TEXT, "header"
                 ),
             ],
             answers={200: Answer("Events, without an end.", content_types=[CONTENT_TYPE])},
