@@ -157,5 +157,4 @@ LEFT_OUT = {
     "idempotency_keys": "answers of the last day, sealed for the secrets in some; what was made "
     "is in the archive",
     "audit_heads": "the last row of the audit says the same",
-    "idempotency_keys": "answers that are kept for a day to be given again, sealed",
 }
