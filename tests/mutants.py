@@ -67,6 +67,7 @@ DOCS = "tests/http/test_docs.py::"
 OPENAPI = "tests/house/test_openapi.py::"
 EXAMPLES = "tests/http/openapi/test_examples.py::"
 CANARIES = "tests/http/test_canaries.py::"
+AROUND = "tests/http/openapi/test_around.py::"
 CORPUS = "tests/http/test_corpus.py::test_each_bad_request_has_its_answer_and_leaves_nothing"
 
 TOLD = "9 told as it is"
@@ -1567,6 +1568,35 @@ MUTANTS = (
         "a-status-nobody-tells-of", TOLD, "http/openapi/responses.py",
         '({404} if "<" in rule else set())', "set()",
         "tests/http/test_schemathesis.py::test_the_service_keeps_to_its_document",
+    ),
+    Mutant(
+        "a-tag-nobody-tells-of", TOLD, "http/conditions.py",
+        '    "PUT /v1/sensors/<sensor>/tags",\n', "",
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "once-and-untold", TOLD, "http/openapi/around.py",
+        "_with(told, [KEY], ", "_with(told, [], ",
+        AROUND + "test_the_tables_are_told",
+    ),
+    Mutant(
+        "standing-untold", TOLD, "http/openapi/responses.py",
+        "_headers([*answer.headers, *counted])", "_headers(answer.headers)",
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "a-bucket-untold", TOLD, "http/openapi/problems.py",
+        "    bucket: Annotated[", "    pail: Annotated[",
+        AROUND + "test_every_problem_is_of_the_shape_that_is_told",
+    ),
+    Mutant(
+        "words-taken-for-ids", TOLD, "http/app.py",
+        "if request.path in rules.QUESTIONS and", "if False and",
+        "tests/http/test_bad_input.py::test_a_route_that_takes_post_alone_says_so",
+    ),
+    Mutant(
+        "nul-in-a-tenants-name", "5 bounded", "storage/erasure.py",
+        'name.replace("\\0", "\\n")', "name", CORPUS,
     ),
     Mutant(
         "the-last-of-two-counts", "5 bounded", "http/bounded_json.py",
