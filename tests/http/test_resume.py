@@ -362,6 +362,23 @@ async def test_a_tenant_looks_back_in_turns(autojump_clock: MockClock) -> None:
     assert TenantNo(1) not in looking_back._free_at
 
 
+async def test_alerts_do_not_wait_for_a_look_back(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings do, and come in their order then."""
+    await stack.rule("rule hot on sensors when t > 10")
+    last = await now_id(stack)
+    await send(stack, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(LookingBack, "wait_s", lambda self, tenant_no: float("inf"))
+        async with follow(stack, **{"Last-Event-ID": last}) as events:
+            await send(stack, 20)
+            kind, _, data = await events.next()
+            assert (kind, data["kind"]) == ("alert", "opened")
+            patched.undo()
+            assert await values(events, 2) == [1, 20]
+
+
 async def test_one_that_waits_to_look_back_ends_with_the_service(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from atalaia.http import params, render
 from atalaia.http.auth import require
 from atalaia.http.missed import LookingBack
 from atalaia.http.places import LAST_ORDINAL, Place, Told, last_event, parse_place
-from atalaia.http.streamed_readings import StreamedReadings
+from atalaia.http.streamed_readings import TURN_S, StreamedReadings
 from atalaia.model.errors import Forbidden, Unauthenticated
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.principal import Principal
@@ -170,12 +170,12 @@ class _Stream:
                     async with aclosing(self._alerts(follower, told)) as events:
                         async for event in events:
                             yield event
-                if was_away:
+                if was_away and not self._streams.looking_back.wait_s(self._tenant_no):
                     was_away = False
                     async with aclosing(readings.missed(follower)) as events:
                         async for event in events:
                             yield event
-                while (part := follower.take()) is not None:
+                while not was_away and (part := follower.take()) is not None:
                     async with aclosing(readings.committed(part, follower)) as events:
                         async for event in events:
                             yield event
@@ -188,9 +188,9 @@ class _Stream:
             if follower.dropped:
                 yield last_event("dropped", "Readings came faster than they were taken.")
                 return
-            with trio.move_on_after(HEARTBEAT_S) as waited:
+            with trio.move_on_after(TURN_S if was_away else HEARTBEAT_S) as waited:
                 await follower.news()
-            if waited.cancelled_caught:
+            if waited.cancelled_caught and not was_away:
                 follower.alerts = True  # a commit of unknown outcome told nobody
             if told.is_silent:
                 yield told.still_here()

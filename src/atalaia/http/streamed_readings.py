@@ -52,11 +52,13 @@ class StreamedReadings:
             await trio.sleep(min(wait_s, TURN_S))
             if self._told.is_silent:
                 yield self._told.still_here()
-        after = self._told.readings
-        until = Micros(await self._queries.last_received(self._tenant_no) or 0)
-        if until <= after or follower.closed:
+        if follower.closed:
             return
+        after = self._told.readings
         with self._looking_back.one(self._tenant_no):
+            until = Micros(await self._queries.last_received(self._tenant_no) or 0)
+            if until <= after:
+                return
             try:
                 since, found = await self._look_back(after, until)
             except StoreSlow:
