@@ -39,7 +39,7 @@ Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
 STRANGERS_BODY_BYTES = 8 * 1024
-LONG_ANSWERS = {"/v1/export", "/v1/stream"}
+LONG_ANSWERS = {"/v1/export", "/v1/query", "/v1/rules/backtest", "/v1/stream"}
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
