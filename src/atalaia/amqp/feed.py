@@ -51,8 +51,7 @@ class Feed:
     _arrived: dict[str, int] = attrs.field(factory=dict)  # at the last look
     _broken: bool = False
     _has_turn: bool = False
-    _hands: dict[int, Fetched] = attrs.field(factory=dict)
-    _hand_of: dict[UUID, int] = attrs.field(factory=dict)
+    _hands: dict[UUID, Fetched] = attrs.field(factory=dict)
     _last_hand: int = 0
     _taken_by_others: set[str] = attrs.field(factory=set)
 
@@ -106,8 +105,10 @@ class Feed:
         """
         given_back: list[int] = []
         try:
-            for hand in {hand for hand, _ in fetched} & self._hands.keys():
-                await self._hands[hand].ack_aio([tag for of, tag in fetched if of == hand])
+            for hand in list(self._hands.values()) if fetched else ():
+                tags = [tag for number, tag in fetched if number == hand.number]
+                if tags:
+                    await hand.ack_aio(tags)
             if acks:
                 driver = await self._channel.get_underlay_channel()
                 for tag, multiple in acks[:-1]:
@@ -125,9 +126,10 @@ class Feed:
         """What goes back, in order; it costs each one of its deliveries."""
         tags, kept = window.again()
         self._hand_over(kept)
-        driver = await self._channel.get_underlay_channel()
-        for tag in tags:
-            await driver.basic_nack(tag, requeue=True, wait=False)
+        if tags:
+            driver = await self._channel.get_underlay_channel()
+            for tag in tags:
+                await driver.basic_nack(tag, requeue=True, wait=False)
         return tags
 
     async def fetch_aio(self, tenant_id: UUID, most: int) -> list[Delivery]:
@@ -139,7 +141,7 @@ class Feed:
         """
         if self._basket.full:
             return []
-        hand = self._hands.get(self._hand_of.get(tenant_id, 0))
+        hand = self._hands.get(tenant_id)
         try:
             if hand is not None and hand.stuck:
                 if not await self.give_back_aio(tenant_id, ()):
@@ -160,9 +162,7 @@ class Feed:
         """Begin to consume a queue for later, when all of it has come back from who had it before;
         None: not now."""
         if len(self._hands) >= HANDS:
-            idle = next(
-                (tenant for tenant, n in self._hand_of.items() if self._hands[n].idle), None
-            )
+            idle = next((tenant for tenant, hand in self._hands.items() if hand.idle), None)
             if idle is None:
                 return None
             await self.give_back_aio(idle, ())
@@ -174,8 +174,7 @@ class Feed:
             return None
         self._taken_by_others.discard(name)
         self._last_hand += 1
-        hand = Fetched(self._last_hand, channel, self._basket)
-        self._hands[hand.number], self._hand_of[tenant_id] = hand, hand.number
+        hand = self._hands[tenant_id] = Fetched(self._last_hand, channel, self._basket)
         channel.close_callbacks.add(self.end)
         driver = await channel.get_underlay_channel()
         driver.on_consumer_cancel_callbacks.add(self.end)  # the queue was deleted
@@ -189,11 +188,10 @@ class Feed:
         tags: of what the caller has; False, and nothing is done, while anything else is open: a
         dead letter of it, say, is not confirmed yet. Raises BrokerUnavailable.
         """
-        number = self._hand_of[tenant_id]
-        hand = self._hands[number]
+        hand = self._hands[tenant_id]
         if not hand.is_all(tags):
             return False
-        del self._hands[number], self._hand_of[tenant_id]
+        del self._hands[tenant_id]
         hand.channel.close_callbacks.discard(self.end)
         try:
             await hand.close_aio()

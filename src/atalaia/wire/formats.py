@@ -4,7 +4,7 @@ from atalaia.model.batch import Batch
 from atalaia.wire.line_protocol import parse_lines
 from atalaia.wire.options import WireOptions
 from atalaia.wire.readings import parse_readings
-from atalaia.wire.rows import TakesLong
+from atalaia.wire.rows import check_hurry
 from atalaia.wire.thingsboard import parse_telemetry
 
 AT_ONCE_BYTES = 1024 * 1024
@@ -18,8 +18,7 @@ def parse(body: bytes, options: WireOptions, *, hurried: bool = False) -> Batch:
     TakesLong when that would take more than some milliseconds because of how it is written, or how
     long it is.
     """
-    if hurried and len(body) > AT_ONCE_BYTES:
-        raise TakesLong
+    check_hurry(hurried, len(body), AT_ONCE_BYTES)
     match options.format:
         case "line":
             return parse_lines(body, options, hurried=hurried)

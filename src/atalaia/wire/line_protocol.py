@@ -17,7 +17,7 @@ from atalaia.wire import line_kernel as k
 from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
-from atalaia.wire.rows import RowFault, TakesLong, check_count, check_hurry
+from atalaia.wire.rows import RowFault, check_count, check_hurry
 from atalaia.wire.times import LATEST_US, MICROS_PER
 
 MOST_CAREFUL = 10_000
@@ -41,8 +41,7 @@ def parse_lines(body: bytes, options: WireOptions, *, hurried: bool = False) -> 
     fields = found.fields[: found.counts[k.C_FIELDS]]
     check_count(max(len(lines), len(fields)), options.max_rows)
     reading = _Reading(body, options, lines, Names(options))
-    if hurried and reading.name_bytes(fields) > MOST_NAME_BYTES:
-        raise TakesLong
+    check_hurry(hurried, reading.name_bytes(fields), MOST_NAME_BYTES)
     rows = reading.read_fast(fields, found.values[: len(fields)])
     check_hurry(hurried, reading.careful_bytes)
     rows = reading.read_careful(rows)

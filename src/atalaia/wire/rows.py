@@ -43,9 +43,9 @@ class TakesLong(Exception):
     """There are many rows to be looked at one by one: this is not to be waited for here."""
 
 
-def check_hurry(hurried: bool, size: int) -> None:
+def check_hurry(hurried: bool, size: int, most: int = SHORT_BYTES) -> None:
     """Raises TakesLong for so many bytes of such rows, when it is to be quick."""
-    if hurried and size > SHORT_BYTES:
+    if hurried and size > most:
         raise TakesLong
 
 
