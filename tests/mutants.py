@@ -54,7 +54,23 @@ ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
+ONCE = "tests/http/test_once.py::"
+CONDITIONS = "tests/http/test_conditions.py::"
+RATES = "tests/http/test_rates.py::"
+PEERS = "tests/http/test_peers.py::"
+RESUME = "tests/http/test_resume.py::"
+ERASURE = "tests/http/test_erasure.py::"
+ARCHIVE = "tests/http/test_archive.py::"
+MAILS = "tests/notify/test_delivery.py::"
+SMTP = "tests/notify/test_smtp.py::"
+DOCS = "tests/http/test_docs.py::"
+OPENAPI = "tests/house/test_openapi.py::"
+EXAMPLES = "tests/http/openapi/test_examples.py::"
+CANARIES = "tests/http/test_canaries.py::"
+AROUND = "tests/http/openapi/test_around.py::"
+CORPUS = "tests/http/test_corpus.py::test_each_bad_request_has_its_answer_and_leaves_nothing"
 
+TOLD = "9 told as it is"
 FOLD, RESTART = "6 one fold", "3 restart, 6 one fold"
 
 MUTANTS = (
@@ -736,6 +752,39 @@ MUTANTS = (
         "tests/http/test_connections.py::test_whoever_has_only_stopped_sending_gets_the_answer",
     ),
     Mutant(
+        "who-is-erased-is-visited", "9 people", "http/auth.py",
+        "if await self.sessions.people.erasure(tenant_id) is not None:", "if False:",
+        ERASURE + "test_nobody_visits_who_is_being_erased",
+    ),
+    Mutant(
+        "a-key-is-replaced-again", "9 people", "storage/keys.py",
+        '    if was["replaced_at"] is not None:', "    if False:",
+        "tests/http/test_api_keys.py::test_a_key_is_replaced_once",
+    ),
+    Mutant(
+        "nobody-looks-after-all", "9 people", "storage/users.py",
+        "    if user.platform and user.user_id in admins and not any(others.values()):",
+        "    if False:",
+        "tests/http/test_users.py::test_somebody_looks_after_all",
+    ),
+    Mutant(
+        "mails-without-bound", "5 bounded", "storage/users.py",
+        "    if to_one >= MAILS_TO_ONE or to_all >= MAILS_TO_ALL:", "    if False:",
+        "tests/http/test_users.py::test_mails_to_an_address_are_few",
+    ),
+    Mutant(
+        "a-password-of-the-visited", "9 people", "http/login.py",
+        "            login.tenant_no, login.user_id,",
+        "            principal.tenant_no, login.user_id,",
+        "tests/http/test_passwords.py::"
+        "test_who_visits_another_tenant_changes_the_own_password",
+    ),
+    Mutant(
+        "mails-first-come", "4 apart", "storage/migrations/0023_mails.expand.sql",
+        "ORDER BY q.turn, o.next_try_at", "ORDER BY o.next_try_at",
+        MAILS + "test_tenants_take_turns",
+    ),
+    Mutant(
         "frames-without-end", "4 apart", "http/frames.py",
         "        return self._spare >= 0", "        return True",
         "tests/http/test_ingest_socket.py::test_a_flood_of_frames_that_say_nothing_is_cut_off",
@@ -746,7 +795,7 @@ MUTANTS = (
         "tests/http/test_ingest_socket.py::test_frames_give_others_their_turn",
     ),
     Mutant(
-        "tiny-chunks-without-end", "4 apart", "http/asgi.py",
+        "tiny-chunks-without-end", "4 apart", "http/incoming.py",
         "if self._parts > FREE_PARTS and", "if False and",
         "tests/http/test_stalls.py::test_a_body_of_tiny_chunks_is_refused",
     ),
@@ -937,7 +986,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-administrator-left", "4 apart", "storage/users.py",
-        "    if admins == {user.user_id}:", "    if False:",
+        "    if user.user_id in admins and not others:", "    if False:",
         "tests/http/test_users.py::test_the_last_administrator_stays",
     ),
     Mutant(
@@ -1070,6 +1119,60 @@ MUTANTS = (
         "tests/http/test_stream.py::test_alerts_go_on_where_the_client_left",
     ),
     Mutant(
+        "who-was-away-hears-what-comes-alone", "8 questions", "http/stream.py",
+        "was_away = follower.readings and told.readings < newest", "was_away = False",
+        RESUME + "test_what_came_while_the_client_was_away_comes_first",
+    ),
+    Mutant(
+        "late-readings-are-in-no-note", "8 questions", "storage/arrivals.py",
+        "    if with_old:\n", "    if False:\n",
+        RESUME + "test_late_readings_are_sent_again_and_repeats_are_not",
+    ),
+    Mutant(
+        "half-a-commit-is-taken-for-seen", "8 questions", "http/streamed_readings.py",
+        "whole = whole[whole < found.received[end]]", "pass",
+        RESUME + "test_a_commit_that_breaks_off_comes_again_whole",
+    ),
+    Mutant(
+        "sent-again-and-live-too", "8 questions", "http/streamed_readings.py",
+        "if part.received_at <= self._told.readings:", "if False:",
+        RESUME + "test_a_commit_that_nobody_was_told_of_comes_with_the_next",
+    ),
+    Mutant(
+        "a-gap-that-nobody-is-told-of", "8 questions", "http/streamed_readings.py",
+        "if since > after:", "if False:",
+        RESUME + "test_beyond_a_bound_it_is_said_what_is_left_out",
+    ),
+    Mutant(
+        "notes-end-without-a-trace", "8 questions", "storage/arrivals.py",
+        "received_at < (SELECT\"\n"
+        '                " max(received_at) FROM arrivals WHERE tenant_id = $1'
+        ' AND received_at < $2)",',
+        'received_at < $2",',
+        RESUME + "test_who_was_away_for_too_long_is_told_so",
+    ),
+    Mutant(
+        "looking-back-without-a-rest", "5 bounded", "http/missed.py",
+        "self._free_at[tenant_no] = now + REST * (now - began)", "self._free_at[tenant_no] = now",
+        RESUME + "test_a_tenant_looks_back_in_turns",
+    ),
+    Mutant(
+        "looking-back-without-bound", "5 bounded", "model/stored.py",
+        "over = np.flatnonzero(back > most)", "over = np.flatnonzero(back > 10**9)",
+        RESUME + "test_beyond_a_bound_it_is_said_what_is_left_out",
+    ),
+    Mutant(
+        "looking-back-over-everything", "5 bounded", "storage/arrivals.py",
+        " AND ts >= w.low AND ts <= w.high", "",
+        "tests/storage/test_arrivals.py::test_looking_back_reads_no_more_than_came",
+    ),
+    Mutant(
+        "given-up-and-forgotten", "8 questions", "engine/flush.py",
+        "self.broadcast.lose(work.item for work in left)", "pass",
+        "tests/engine/test_broadcast.py::"
+        "test_after_a_commit_that_was_given_up_the_next_is_not_taken_to_follow",
+    ),
+    Mutant(
         "a-client-that-reads-nothing-stays", "5 bounded", "http/patience.py",
         "        deadline = trio.current_time() + self.stall_s\n",
         "        deadline = trio.current_time() + 1e9\n",
@@ -1124,6 +1227,434 @@ MUTANTS = (
         "large-pages-in-the-loop", "4 apart", "http/pages.py",
         "        if len(points) <= LARGE:\n", "        if True:\n",
         "tests/http/test_pages.py::test_a_large_page_is_written_beside_the_event_loop",
+    ),
+    Mutant(
+        "done-twice", "9 requests", "storage/repeats.py",
+        " WHERE k.claimed_at < clock_timestamp() - interval '24 hours'\"",
+        " WHERE k.claimed_at < clock_timestamp()\"",
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "a-key-stuck-for-a-day", "9 requests", "storage/repeats.py",
+        "(k.answer IS NULL AND k.fingerprint", "(false AND k.fingerprint",
+        ONCE + "test_a_crash_midway_leaves_no_key_stuck",
+    ),
+    Mutant(
+        "another-request-is-taken-for-the-same", "9 requests", "http/once.py",
+        "if found.fingerprint != claim.fingerprint:", "if False:",
+        ONCE + "test_another_request_under_the_same_key_is_refused",
+    ),
+    Mutant(
+        "answers-lie-in-clear", "4 apart", "security/sealing.py",
+        "return jwe.encrypt_compact(_HEADER, data, self._keys[0]).encode()", "return data",
+        ONCE + "test_nobody_reads_the_answer_in_the_database",
+    ),
+    Mutant(
+        "answers-for-another-credential", "4 apart", "http/once.py",
+        'f"{principal.subject}\\n{key}"', "key",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "answers-for-whoever-may-not", "4 apart", "http/once.py",
+        '            check_access(principal, "POST", route)\n', "",
+        ONCE + "test_a_key_is_its_senders_alone",
+    ),
+    Mutant(
+        "whoever-leaves-cuts-it-off", "9 requests", "http/once.py",
+        "return pending.pop() if pending else await trio.sleep_forever()",
+        'return pending.pop() if pending else {"type": "http.disconnect"}',
+        ONCE + "test_the_same_request_again_is_the_same_answer",
+    ),
+    Mutant(
+        "idempotency-keys-without-bound", "5 bounded", "storage/repeats.py",
+        "        MOST_KEPT,\n    )", "        1 << 31,\n    )",
+        ONCE + "test_a_tenant_keeps_so_many_and_no_more",
+    ),
+    Mutant(
+        "keys-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count(scope, principal)\n", "            pass\n",
+        RATES + "test_a_key_beyond_its_rate_is_told_which_bucket_and_how_long",
+    ),
+    Mutant(
+        "signing-in-without-a-rate", "5 bounded", "http/asgi.py",
+        "            self.peers.count_stranger(scope)\n", "",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "failures-keep-others-from-signing-in", "4 apart", "http/rates.py",
+        "self._failed if failed else self._open", "self._open",
+        RATES + "test_strangers_are_held_to_the_rate_of_their_network",
+    ),
+    Mutant(
+        "an-address-of-ipv6-is-a-bucket", "5 bounded", "http/rates.py",
+        "network_of(address))]", "address)]",
+        RATES + "test_a_network_is_a_subscriber_s",
+    ),
+    Mutant(
+        "buckets-without-bound", "5 bounded", "http/rates.py",
+        "if self.full_at[oldest] > now and len(self.full_at) <= MOST_KEPT:", "if True:",
+        RATES + "test_memory_follows_those_who_ask",
+    ),
+    Mutant(
+        "a-refusal-costs", "5 bounded", "http/rates.py",
+        "if standing.wait_s or not refused:", "if True:",
+        RATES + "test_a_refusal_costs_nothing",
+    ),
+    Mutant(
+        "who-looks-after-all-is-locked-out", "4 apart", "http/rates.py",
+        "if person is None or not person.platform:", "if True:",
+        RATES + "test_who_is_counted_where",
+    ),
+    Mutant(
+        "the-address-that-a-client-writes", "4 apart", "http/peers.py",
+        "return values[-hops].strip()", "return values[0].strip()",
+        PEERS + "test_clients_behind_a_proxy_are_told_apart",
+    ),
+    Mutant(
+        "believed-without-a-proxy", "4 apart", "http/peers.py",
+        "        if self.proxies.hops:\n            said", "        if True:\n            said",
+        PEERS + "test_without_a_proxy_nobody_is_believed",
+    ),
+    Mutant(
+        "keys-in-clear", "4 apart", "http/asgi.py",
+        "        self.peers.check_secure(scope)\n", "",
+        PEERS + "test_what_came_in_clear_is_told_so",
+    ),
+    Mutant(
+        "answers-kept-for-ever", "5 bounded", "http/upkeep.py",
+        "                await forget(sessions)\n", "                pass\n",
+        ONCE + "test_answers_are_kept_for_a_day",
+    ),
+    Mutant(
+        "rules-changed-twice", "9 requests", "engine/rule_edits.py",
+        "            only.check(rule.tag)\n", "",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "tags-changed-twice", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        tags =", "        tags =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-removed-unseen", "9 requests", "engine/registrar.py",
+        "        await request.first()\n        arrived =", "        arrived =",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "a-sensor-compared-in-the-face", "9 requests", "http/sensors.py",
+        "            await gate.do(tenant_no, first).answer()\n",
+        "            await first()\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "a-profile-s-writers-cross", "9 requests", "http/locks.py",
+        "            async with lock:\n                yield\n", "            yield\n",
+        CONDITIONS + "test_of_writers_who_have_seen_the_same_one_wins",
+    ),
+    Mutant(
+        "profiles-saved-twice", "9 requests", "storage/profiles.py",
+        "    if only != UNCONDITIONAL:\n", "    if False:\n",
+        "tests/storage/test_registry.py::test_of_two_who_have_seen_the_same_profile_one_saves_it",
+    ),
+    Mutant(
+        "a-name-crashes-its-tenant", "5 bounded", "http/sensors.py",
+        "view = await queries.sensor(tenant_no, name) if _is_name(name) else None",
+        "view = await queries.sensor(tenant_no, name)",
+        CONDITIONS + "test_a_name_that_no_sensor_has_crashes_nobody",
+    ),
+    Mutant(
+        "weak-tags-are-strong", "9 requests", "http/conditions.py",
+        "        if weak or match[1] is None:\n", "        if True:\n",
+        CONDITIONS + "test_what_was_changed_meanwhile_is_not_changed_again",
+    ),
+    Mutant(
+        "readings-keep-edits-out", "9 requests", "http/sensors.py",
+        'return tag.partition(".")[0]', "return tag",
+        CONDITIONS + "test_readings_change_what_is_seen_of_a_sensor_and_keep_no_edit_from_it",
+    ),
+    Mutant(
+        "totals-of-what-is-gone", "8 questions", "storage/totals.py",
+        'statement = "rules WHERE deleted_at IS NULL"', 'statement = "rules"',
+        "tests/http/test_totals.py::test_every_list_says_how_many_there_are",
+    ),
+    Mutant(
+        "json-of-any-size", "5 bounded", "http/bounded_json.py",
+        "    if len(data) > MAX_BYTES:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_a_large_body_is_refused_before_it_is_read",
+    ),
+    Mutant(
+        "json-of-any-depth", "5 bounded", "http/bounded_json.py",
+        "    if level:\n", "    if False:\n",
+        "tests/http/test_bounds.py::test_json_is_read_to_a_depth_and_no_deeper",
+    ),
+    Mutant(
+        "an-archive-without-the-policies", "4 apart", "storage/snapshot.py",
+        "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true)",
+        "SELECT set_config('app.tenant_id', $1, true)",
+        ARCHIVE + "test_an_archive_holds_all_of_a_tenant_and_nothing_of_another",
+    ),
+    Mutant(
+        "an-archive-with-hashes", "4 apart", "storage/archive_tables.py",
+        '"key_id AS id, name, scopes,',
+        '"key_id AS id, encode(hash, \'hex\') AS hash, name, scopes,',
+        ARCHIVE + "test_an_archive_holds_all_of_a_tenant_and_nothing_of_another",
+    ),
+    Mutant(
+        "an-archive-of-many-moments", "9 people", "storage/snapshot.py",
+        "            await self._worker.execute(f\"SET TRANSACTION SNAPSHOT '{self._name}'\")\n",
+        "",
+        ARCHIVE + "test_an_archive_is_of_one_moment",
+    ),
+    Mutant(
+        "an-archive-forgets-a-table", "9 people", "storage/archive_tables.py",
+        '    ArchivedTable("metrics", "metrics", "metric, unit", "metric"),\n', "",
+        ARCHIVE + "test_every_table_and_column_is_in_it_or_is_said_not_to_be",
+    ),
+    Mutant(
+        "archives-without-end-at-once", "5 bounded", "http/archive.py",
+        "all_turns.acquire_on_behalf_of_nowait(holder)", "all_turns.total_tokens += 1; "
+        "all_turns.acquire_on_behalf_of_nowait(holder)",
+        ARCHIVE + "test_few_are_taken_at_once",
+    ),
+    Mutant(
+        "an-erasure-leaves-a-table", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE held.name <> 'tenants'", "WHERE held.name NOT IN ('tenants', 'dead_letters')",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "an-erasure-leaves-readings", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "    EXIT WHEN part IS NULL;", "    EXIT WHEN part IS NULL OR part LIKE 'readings_m%';",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "an-erasure-takes-others-too", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE tenant_id = $1 LIMIT $2", "WHERE tenant_id >= $1 LIMIT $2",
+        ERASURE + "test_nothing_is_left_of_an_erased_tenant",
+    ),
+    Mutant(
+        "erased-while-it-is-served", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "ELSIF t.suspended_at IS NULL THEN", "ELSIF false THEN",
+        ERASURE + "test_only_who_is_suspended_is_erased_and_only_by_name",
+    ),
+    Mutant(
+        "erased-by-any-name", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "ELSIF t.name <> said_name THEN", "ELSIF false THEN",
+        ERASURE + "test_only_who_is_suspended_is_erased_and_only_by_name",
+    ),
+    Mutant(
+        "resumed-while-it-is-erased", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "    AND (suspended OR erasing_at IS NULL)\n", "",
+        ERASURE + "test_there_is_no_way_back",
+    ),
+    Mutant(
+        "an-erasure-begins-anew-after-a-crash", "9 people",
+        "storage/migrations/0022_erasure.expand.sql",
+        "UPDATE erasures SET deleted = e.deleted, at_partition", "UPDATE erasures SET at_partition",
+        ERASURE + "test_a_crash_in_between_changes_nothing",
+    ),
+    Mutant(
+        "committed-while-it-is-erased", "9 people", "storage/migrations/0022_erasure.expand.sql",
+        "WHERE erasing_at IS NOT NULL) THEN\n    RAISE", "WHERE false) THEN\n    RAISE",
+        ERASURE + "test_what_is_on_its_way_is_not_stored",
+    ),
+    Mutant(
+        "an-actor-outlives-its-tenant", "9 people", "engine/engine.py",
+        "            supervisor.abandon()\n", "            pass\n",
+        ERASURE + "test_memory_forgets_too",
+    ),
+    Mutant(
+        "keys-are-kept-for-good", "9 people", "http/upkeep.py",
+        "    authenticator.drop_stale()\n", "",
+        ERASURE + "test_memory_forgets_too",
+    ),
+    Mutant(
+        "a-sent-link-stays-readable", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "params = CASE WHEN how IS NOT NULL THEN '{}' ELSE params END", "params = params",
+        MAILS + "test_an_invitation_arrives_and_is_wiped",
+    ),
+    Mutant(
+        "an-expired-link-stays-readable", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "SET outcome = 'expired', ended_at = now(), params = '{}'",
+        "SET outcome = 'expired', ended_at = now()",
+        MAILS + "test_a_link_that_holds_no_more_is_wiped_and_not_sent",
+    ),
+    Mutant(
+        "two-send-the-same-mail", "9 people", "storage/migrations/0023_mails.expand.sql",
+        "o.next_try_at <= now() AND", "",
+        MAILS + "test_two_processes_send_one_mail_once",
+    ),
+    Mutant(
+        "who-comes-too-late-decides", "9 people",
+        "storage/migrations/0023_mails.expand.sql",
+        " AND tries = of_try AND outcome IS NULL", "",
+        MAILS + "test_two_processes_send_one_mail_once",
+    ),
+    Mutant(
+        "mails-are-tried-for-ever", "5 bounded", "notify/delivery.py",
+        'end, error = ("dead" if mail.tries >= MOST_TRIES else None), str(refused)',
+        "end, error = None, str(refused)",
+        MAILS + "test_what_cannot_be_now_is_tried_again_and_then_given_up",
+    ),
+    Mutant(
+        "mails-of-the-suspended", "9 people", "storage/migrations/0023_mails.expand.sql",
+        " AND t.suspended_at IS NULL", "",
+        MAILS + "test_nothing_is_sent_for_a_suspended_tenant",
+    ),
+    Mutant(
+        "any-certificate-will-do", "9 people", "notify/smtp.py",
+        "return ssl.create_default_context(cafile=self.settings.ca_file)",
+        "return ssl._create_unverified_context()",
+        SMTP + "test_nothing_is_said_to_a_server_that_nobody_vouches_for",
+    ),
+    Mutant(
+        "tls-when-the-server-likes", "9 people", "notify/smtp.py",
+        'if self.settings.tls == "starttls":',
+        'if self.settings.tls == "starttls" and smtp.ehlo() and smtp.has_extn("starttls"):',
+        SMTP + "test_a_server_that_takes_tls_away_hears_nothing",
+    ),
+    Mutant(
+        "a-slow-server-keeps-the-thread", "5 bounded", "notify/delivery.py",
+        "        sending.cut()", "        pass",
+        SMTP + "test_a_slow_server_is_not_waited_for_for_ever",
+    ),
+    Mutant(
+        "an-address-is-taken-as-it-is", "9 people", "notify/letters.py",
+        'message["To"] = Address(addr_spec=mail.recipient)', 'message["To"] = mail.recipient',
+        SMTP + "test_an_address_brings_nothing_but_an_address",
+    ),
+    Mutant(
+        "a-tenants-name-is-markup", "9 people", "notify/letters.py",
+        "what = escape(words.what.format(tenant=tenant))",
+        "what = words.what.format(tenant=tenant)",
+        SMTP + "test_a_tenants_name_is_words_and_nothing_else",
+    ),
+    Mutant(
+        "a-route-left-untold", TOLD, "http/openapi/subjects/service.py",
+        '        "GET /ping": Operation(', '        "GET /pong": Operation(',
+        OPENAPI + "test_every_route_has_an_operation",
+    ),
+    Mutant(
+        "a-field-nobody-tells-of", TOLD, "http/render.py",
+        '        "last_seen": time(view.last_seen),',
+        '        "last_seen": time(view.last_seen), "seen": 1,',
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "a-body-told-without-its-class", TOLD, "http/openapi/requests.py",
+        "if one.default is attrs.NOTHING]", "]",
+        OPENAPI + "test_the_committed_document_is_the_served_one",
+    ),
+    Mutant(
+        "the-pages-policy-loosened", TOLD, "http/docs.py",
+        "default-src 'self'; img-src", "default-src 'self' 'unsafe-inline'; img-src",
+        DOCS + "test_the_page_may_load_what_comes_from_here_alone",
+    ),
+    Mutant(
+        "a-script-from-elsewhere", TOLD, "http/swagger_ui/index.html",
+        'src="docs/start.js"', 'src="https://cdn.example/start.js"',
+        DOCS + "test_the_page_may_load_what_comes_from_here_alone",
+    ),
+    Mutant(
+        "an-inline-script-in-the-page", TOLD, "http/swagger_ui/index.html",
+        '<div id="swagger-ui"></div>', '<div id="swagger-ui"></div><script>1</script>',
+        "tests/http/test_docs_page.py::test_the_page_shows_every_route_and_asks_nobody_else",
+    ),
+    Mutant(
+        "any-file-of-the-page", TOLD, "http/docs.py",
+        "if file not in files:", "if False:",
+        DOCS + "test_the_page_has_no_other_files",
+    ),
+    Mutant(
+        "a-status-nobody-tells-of", TOLD, "http/openapi/responses.py",
+        '({404} if "<" in rule else set())', "set()",
+        "tests/http/test_schemathesis.py::test_the_service_keeps_to_its_document",
+    ),
+    Mutant(
+        "a-tag-nobody-tells-of", TOLD, "http/conditions.py",
+        '    "PUT /v1/sensors/<sensor>/tags",\n', "",
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "once-and-untold", TOLD, "http/openapi/around.py",
+        "_with(told, [KEY], ", "_with(told, [], ",
+        AROUND + "test_the_tables_are_told",
+    ),
+    Mutant(
+        "standing-untold", TOLD, "http/openapi/responses.py",
+        "_headers([*answer.headers, *counted])", "_headers(answer.headers)",
+        EXAMPLES + "test_every_example_is_answered_as_the_document_says",
+    ),
+    Mutant(
+        "a-bucket-untold", TOLD, "http/openapi/problems.py",
+        "    bucket: Annotated[", "    pail: Annotated[",
+        AROUND + "test_every_problem_is_of_the_shape_that_is_told",
+    ),
+    Mutant(
+        "words-taken-for-ids", TOLD, "http/app.py",
+        "if request.path in rules.QUESTIONS and", "if False and",
+        "tests/http/test_bad_input.py::test_a_route_that_takes_post_alone_says_so",
+    ),
+    Mutant(
+        "nul-in-a-tenants-name", "5 bounded", "storage/erasure.py",
+        'name.replace("\\0", "\\n")', "name", CORPUS,
+    ),
+    Mutant(
+        "the-last-of-two-counts", "5 bounded", "http/bounded_json.py",
+        "    if len({name for name, _ in pairs}) < len(pairs):\n", "    if False:\n", CORPUS,
+    ),
+    Mutant(
+        "lists-without-end", "5 bounded", "http/bodies.py",
+        "    if len(value) > MAX_ITEMS:\n", "    if False:\n", CORPUS,
+    ),
+    Mutant(
+        "nul-in-a-selector", "5 bounded", "rules/language.py",
+        " or _CONTROL.search(text):", ":",
+        "tests/rules/test_language.py::test_a_selector_that_is_none_is_refused",
+    ),
+    Mutant(
+        "packed-is-read-as-plain", "5 bounded", "http/app.py",
+        '.lower() != "identity"', '.lower() == "never"', CORPUS,
+    ),
+    Mutant(
+        "tenants-for-any-administrator", "4 apart", "http/access.py",
+        'PLATFORM = Access("platform")', 'PLATFORM = Access("admin")',
+        "tests/http/test_matrix.py::test_the_statuses_are_those_of_the_table",
+    ),
+    Mutant(
+        "policy-dropped-beside-paths", "4 apart", "storage/migrations/0001_base.expand.sql",
+        "USING (tenant_id = (SELECT nullif(", "USING (true OR tenant_id = (SELECT nullif(",
+        "tests/http/test_crossing.py::test_a_foreign_id_beside_the_path_is_an_unknown_one",
+    ),
+    Mutant(
+        "refused-rows-are-repeated", "4 apart", "storage/database.py",
+        "        error.detail = None\n", "        pass\n",
+        CANARIES + "test_what_a_driver_says_of_a_row_is_dropped",
+    ),
+    Mutant(
+        "answers-repeat-secrets", "4 apart", "http/errors.py",
+        'redacted("", body)', "body", CANARIES + "test_no_secret_is_said_again",
+    ),
+    Mutant(
+        "secrets-within-an-event", "4 apart", "telemetry/secrets.py",
+        "    if isinstance(value, Mapping):\n", "    if False:\n",
+        "tests/telemetry/test_logging.py::test_no_secret_is_logged_whatever_it_is_in",
+    ),
+    Mutant(
+        "a-key-is-its-id", "4 apart", "http/auth.py",
+        "if record is None or not presented.matches(record.hash):", "if record is None:",
+        "tests/http/test_attacks.py::test_a_key_is_all_of_its_text",
+    ),
+    Mutant(
+        "any-session-will-do", "4 apart", "http/sessions.py",
+        "(record.person.user_id, record.version) != (\n            claims.user_id,",
+        "(claims.user_id, record.version) != (\n            claims.user_id,",
+        "tests/http/test_attacks.py::test_a_session_is_its_users_alone",
+    ),
+    Mutant(
+        "a-header-says-whence", "4 apart", "http/login.py",
+        '    client = request.scope.get("client")\n',
+        '    client = (request.headers.get("x-real-ip"),)\n',
+        "tests/http/test_attacks.py::test_whom_a_header_names_guesses_no_faster",
     ),
 )  # fmt: skip
 

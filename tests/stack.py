@@ -11,11 +11,11 @@ import httpx
 import trio
 
 from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import JwtSettings
+from atalaia.config.settings import JwtSettings, ProxySettings, RateSettings
 from atalaia.engine.clock import SystemClock, WallClock
 from atalaia.engine.engine import Gate, open_engine
 from atalaia.engine.limits import EngineLimits
-from atalaia.http.app import create_app, listen, run_server
+from atalaia.http.app import NO_PROXIES, create_app, listen, run_server
 from atalaia.http.asgi import Front
 from atalaia.http.sessions import Sessions
 from atalaia.model.ids import TenantNo, uuid7
@@ -31,6 +31,8 @@ from atalaia.storage.queries import PostgresQueries
 
 NOW_MS = SystemClock().now_us() // 1000
 TEST_SECRET = b"a secret of the tests, and of nobody else"
+MANY = RateSettings(per_address=100_000)
+"""A sweep asks as a stranger more often than any client would."""
 START_MS = NOW_MS - 3_600_000
 """Times of readings in tests: the last hour."""
 
@@ -116,6 +118,8 @@ async def open_stack(
     api_key: str | None = None,
     clock: WallClock | None = None,
     origins: Iterable[str] = (),
+    rates: RateSettings = MANY,
+    proxies: ProxySettings = NO_PROXIES,
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
@@ -133,7 +137,14 @@ async def open_stack(
             async with trio.open_nursery() as nursery:
                 people = PostgresPeople(database)
                 sessions = Sessions(people, TokenKeys([TEST_SECRET]), JwtSettings(), clock)
-                front = create_app(gate, queries, sessions=sessions, origins=origins)
+                front = create_app(
+                    gate,
+                    queries,
+                    sessions=sessions,
+                    origins=origins,
+                    rates=rates,
+                    proxies=proxies,
+                )
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}
                 async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:

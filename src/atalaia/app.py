@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from atalaia.amqp.consumer import Consumer
+from atalaia.amqp.forget import QueueForgotten
 from atalaia.amqp.intake import QueueIntake
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.publisher import open_publisher
@@ -25,6 +26,7 @@ from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
+from atalaia.engine.erasing import erasing
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.engine.rolling import rolling_up
@@ -35,6 +37,7 @@ from atalaia.http.sessions import Sessions
 from atalaia.http.upkeep import run_upkeep
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
+from atalaia.notify.delivery import delivering
 from atalaia.rules.backtest import compile_tally
 from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
@@ -86,7 +89,8 @@ async def run(
                 bridge, url, base_url, settings.data_dir, clock, leave=settings.role == "http"
             )
             queries = PostgresQueries(database)
-            sessions = Sessions(PostgresPeople(database), token_keys, settings.jwt, clock)
+            people = PostgresPeople(database)
+            sessions = Sessions(people, token_keys, settings.jwt, clock)
             demo = None
             consumer = None
             if settings.role == "http":
@@ -105,8 +109,17 @@ async def run(
                 if settings.rabbitmq_url is not None:
                     consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
                     checks["broker"] = consumer.check
+                queue = QueueForgotten(bridge, settings.rabbitmq_url)
+                await stack.enter_async_context(erasing(people, gate.forget, queue.forget))
+                await stack.enter_async_context(delivering(people, settings.mail, clock))
                 front = create_app(
-                    gate, queries, sessions=sessions, checks=checks, origins=settings.origins
+                    gate,
+                    queries,
+                    sessions=sessions,
+                    checks=checks,
+                    origins=settings.origins,
+                    rates=settings.rates,
+                    proxies=settings.proxies,
                 )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
@@ -148,6 +161,8 @@ async def _queue_face(
             take=take,
             checks=checks,
             origins=settings.origins,
+            rates=settings.rates,
+            proxies=settings.proxies,
         )
 
 

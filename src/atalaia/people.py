@@ -4,24 +4,28 @@
 Everything raises StoreUnavailable (`atalaia.ports`) when the database does not answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.model.people import (
     AuditFilter,
     KeyView,
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
     UserView,
 )
 from atalaia.model.principal import Role
+from atalaia.model.repeats import Claim, Claimed
 from atalaia.security.api_keys import NewKey
 
 
@@ -79,7 +83,13 @@ class Logins(Protocol):
         ...
 
 
-class Users(Protocol):
+class Totals(Protocol):
+    """How many there are of what is listed."""
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int: ...
+
+
+class Users(Totals, Protocol):
     """The users of one tenant."""
 
     async def list_users(
@@ -121,7 +131,7 @@ class Users(Protocol):
         ...
 
 
-class Keys(Protocol):
+class Keys(Totals, Protocol):
     """The API keys of one tenant."""
 
     async def list_keys(self, tenant_no: TenantNo, *, after: str, limit: int) -> Sequence[KeyView]:
@@ -157,7 +167,7 @@ class Keys(Protocol):
         ...
 
 
-class Audit(Protocol):
+class Audit(Totals, Protocol):
     """What was written down."""
 
     async def record(self, tenant_no: TenantNo, entry: AuditEntry) -> None:
@@ -178,6 +188,8 @@ class Tenants(Protocol):
         """In the order of their creation."""
         ...
 
+    async def count_tenants(self) -> int: ...
+
     async def tenant(self, tenant_id: UUID) -> TenantView | None: ...
 
     async def create_tenant(
@@ -191,5 +203,79 @@ class Tenants(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Protocol):
+class Repeats(Protocol):
+    """Requests that are to be carried out once, however often they are sent."""
+
+    async def claim(self, tenant_no: TenantNo, wanted: Claim, *, lapses_s: int) -> Claimed | None:
+        """Take a request on, once for its key. None: it is ours, for that long; else what there
+        is. Raises Overloaded for one too many.
+        """
+        ...
+
+    async def keep_answer(self, tenant_no: TenantNo, held: Claim, answer: bytes) -> bool:
+        """For a day from the claim on. Whether the claim was still held."""
+        ...
+
+    async def release(self, tenant_no: TenantNo, held: Claim) -> None:
+        """Nothing was done: the key is free for any request."""
+        ...
+
+    async def forget_answers(self) -> int:
+        """Drop some that are a day old, of any tenants; how many."""
+        ...
+
+
+class Erasures(Protocol):
+    """Tenants of which nothing is to be left."""
+
+    async def begin_erasure(self, tenant_id: UUID, name: str, by: Actor) -> Begun:
+        """From here on nothing is stored for the tenant, and there is no way back.
+
+        name: the tenant's, said once more.
+        """
+        ...
+
+    async def erasure(self, tenant_id: UUID) -> ErasureView | None: ...
+
+    async def list_erasures(self) -> Sequence[ErasureView]:
+        """Those under way, and those that ended within the last hour."""
+        ...
+
+    async def erase_some(self, tenant_id: UUID) -> bool:
+        """Delete the next bounded part. True: nothing is left."""
+        ...
+
+
+class Outbox(Protocol):
+    """Mails that were written and are not sent yet, of all tenants."""
+
+    async def expire_mails(self) -> int:
+        """Wipe those whose links hold no more; how many."""
+        ...
+
+    async def claim_mails(self, most: int, hold_s: int) -> Sequence[QueuedMail]:
+        """Take some in hand, for so long, none that somebody else has."""
+        ...
+
+    async def end_mail_try(
+        self, mail: QueuedMail, end: MailEnd | None, *, wait_s: int = 0, error: str | None = None
+    ) -> None:
+        """What became of it; what is in it is wiped. None: it is tried again after `wait_s`.
+        Nothing, where somebody else has taken it in hand since.
+        """
+        ...
+
+
+class Archives(Protocol):
+    """All of a tenant, to be taken away."""
+
+    def archive(self, tenant_no: TenantNo, now: Micros) -> AsyncGenerator[bytes, None]:
+        """A ZIP archive of one moment, piece by piece; now: the time to write into it.
+
+        Raises Conflict before the first piece where the tenant is being erased.
+        """
+        ...
+
+
+class People(Logins, Users, Keys, Audit, Tenants, Repeats, Erasures, Archives, Outbox, Protocol):
     """All of it."""

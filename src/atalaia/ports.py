@@ -16,10 +16,11 @@ import numpy as np
 from atalaia.model.alert import Transition
 from atalaia.model.audit import AuditEntry
 from atalaia.model.batch import NO_TAGS, Floats, Int32s, Int64s, SeriesName, Tags
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
-from atalaia.model.stored import PackSpan, Rolled, RollStep, Scan
+from atalaia.model.stored import Arrivals, Arrived, PackSpan, Rolled, RollStep, Scan
 from atalaia.model.views import (
     AlertFilter,
     AlertStep,
@@ -27,6 +28,7 @@ from atalaia.model.views import (
     DetailColumn,
     Details,
     KeyRecord,
+    Listed,
     OpeningView,
     Point,
     Profile,
@@ -45,6 +47,10 @@ class StoreUnavailable(Exception):
 
 class StoreSlow(StoreUnavailable):
     """The statement took longer than it may, and was given up."""
+
+
+class TenantGone(StoreUnavailable):
+    """The tenant is being erased, or was: nothing of it is loaded any more."""
 
 
 class StoreRefused(Exception):
@@ -320,6 +326,10 @@ class Queries(Protocol):
         """What is written beside a tenant."""
         ...
 
+    async def total(self, tenant_no: TenantNo, of: Listed) -> int:
+        """How many there are of what is listed."""
+        ...
+
     async def ping(self) -> None:
         """One round trip to the database."""
         ...
@@ -365,13 +375,24 @@ class Queries(Protocol):
     async def profile(self, tenant_no: TenantNo, name: str) -> Profile | None: ...
 
     async def save_profile(
-        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+        self,
+        tenant_no: TenantNo,
+        profile: Profile,
+        now: Micros,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
     ) -> Profile:
-        """Make or replace it. Raises Conflict for one too many."""
+        """Make or replace it. Raises Conflict for one too many, PreconditionFailed."""
         ...
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
-        """Whether there was one."""
+    async def drop_profile(
+        self,
+        tenant_no: TenantNo,
+        name: str,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
+    ) -> bool:
+        """Whether there was one. Raises PreconditionFailed."""
         ...
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
@@ -525,6 +546,19 @@ class Queries(Protocol):
         self, tenant_no: TenantNo, received_at: Micros, series: Int32s, ts: Int64s
     ) -> tuple[Int32s, Int64s, Floats]:
         """Of these readings those that arrived then."""
+        ...
+
+    async def arrivals(
+        self, tenant_no: TenantNo, after: Micros, until: Micros, most_spans: int
+    ) -> Arrivals:
+        """Where the readings are that arrived after `after` and up to `until`, which is the newest
+        commit or one of the last minutes: of so many spans the newest at most, and of so many
+        minutes. The answer's own `after` says since when they are complete.
+        """
+        ...
+
+    async def arrived(self, tenant_no: TenantNo, spans: Arrivals) -> Arrived:
+        """The readings of these spans that came with these commits, each once."""
         ...
 
     async def alert(

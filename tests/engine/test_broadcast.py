@@ -76,3 +76,23 @@ async def test_who_does_not_keep_up_is_dropped_and_holds_nothing(
         assert slow.take() is None
         hub.tell([item(1, 11)], [0])
         assert quick.dropped
+
+
+async def test_after_a_commit_that_was_given_up_the_next_is_not_taken_to_follow(
+    autojump_clock: MockClock,
+) -> None:
+    """It may stand after all, and nobody was told of it; what comes after the next one follows."""
+    store = FaultyStore()
+    mine = Follower(readings=True)
+    async with engine(store) as gate:
+        with gate.broadcast.followed(ONE, mine):
+            await gate.submit(ONE, batch(1)).wait()
+            store.faults[:] = [DOWN] * 200
+            with pytest.raises(Unavailable):
+                await gate.submit(ONE, batch(2)).wait()
+            await trio.sleep(EngineLimits().commit_retry_s + 2)
+            store.faults.clear()
+            for number in (3, 4):
+                await gate.submit(ONE, batch(number)).wait()
+    parts = [mine.take(), mine.take(), mine.take()]
+    assert [part and part.follows for part in parts] == [True, False, True]

@@ -125,6 +125,20 @@ def test_the_page_of_people_and_keys_runs_as_it_stands(tmp_path: Path) -> None:
     assert "BROKEN" not in said
 
 
+def test_the_page_of_the_archive_and_the_erasure_runs_as_it_stands(tmp_path: Path) -> None:
+    """Against a fresh service: an archive twice over, and then nothing is left."""
+    with data_directory() as data_dir:
+        server = start(data_dir)
+        said = run_blocks("how-to/export-and-erase.md", tmp_path, data_dir)
+        server.stop()
+    suspended, erasing, erased = answers(said)
+    assert suspended["suspended_at"] is not None
+    assert erasing["state"] == "erasing"
+    assert (erased["state"], erased["deleted"]["users"]) == ("erased", 1)
+    assert "manifest.json" in said
+    assert re.search(r"^again.zip: \d", said, re.MULTILINE)
+
+
 ROWS = re.compile(r"^\| `(.+)` \| (\d+) \| `(\w+)` \| (?:`(\w+)`)? ?\|$", re.MULTILINE)
 
 
@@ -143,7 +157,7 @@ async def test_what_is_refused_is_answered_as_described(stack: Stack) -> None:
 
 def test_every_status_is_documented() -> None:
     """In the reference, and in what a gateway does about it."""
-    statuses = {status for status, _ in errors._STATUS.values()} | {405, 408, 500}
+    statuses = {status for status, _ in errors.STATUS.values()} | {405, 408, 500}
     for page in ("reference/http.md", "how-to/when-something-is-refused.md"):
         text = (DOCS / page).read_text()
         # Readings contradict nothing.

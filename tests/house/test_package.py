@@ -25,13 +25,14 @@ def test_the_standard_librarys_http_is_not_shadowed() -> None:
 
 
 def test_the_wheel_holds_what_the_package_reads(tmp_path: Path) -> None:
-    """Migrations and the grammar travel with the code."""
+    """Migrations, the grammar and the page of the API travel with the code."""
     uv = BIN / "uv"
     subprocess.run([uv, "build", "-q", "--wheel", "-o", tmp_path, ROOT], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for needed in ("atalaia/storage/migrations/0001_base.expand.sql", "atalaia/rules/grammar.lark",
-                   "atalaia/py.typed"):  # fmt: skip
+                   "atalaia/http/openapi/answers.json", "atalaia/http/swagger_ui/LICENSE",
+                   "atalaia/http/swagger_ui/swagger-ui-bundle.js", "atalaia/py.typed"):  # fmt: skip
         assert needed in names
 
 

@@ -1,7 +1,7 @@
 """A WebSocket client for tests: wsproto over a socket, so that a test decides every frame."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -88,13 +88,19 @@ class Socket:
 
 @asynccontextmanager
 async def connect(
-    stack: Stack, target: str = "/v1/ingest", *, key: str = "", protocols: tuple[str, ...] = ()
+    stack: Stack,
+    target: str = "/v1/ingest",
+    *,
+    key: str = "",
+    protocols: tuple[str, ...] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Socket]:
-    """Raises Rejected."""
+    """headers: instead of that of the key. Raises Rejected."""
     host, port = stack.url.removeprefix("http://").split(":")
     async with await trio.open_tcp_stream(host, int(port)) as stream:
         ws = WSConnection(ConnectionType.CLIENT)
-        fields = [(b"x-api-key", (key or stack.api_key).encode())]
+        given = headers or {"x-api-key": key or stack.api_key}
+        fields = [(name.encode(), text.encode()) for name, text in given.items()]
         asked = Request(host=host, target=target, extra_headers=fields,
                         subprotocols=list(protocols), extensions=[PerMessageDeflate()])  # fmt: skip
         await stream.send_all(ws.send(asked))

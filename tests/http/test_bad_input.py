@@ -58,6 +58,13 @@ async def test_bad_ingest_requests_have_their_answers(
         ("GET", "/v1/readings", 405, "method_not_allowed"),
         ("PUT", "/v1/readings", 405, "method_not_allowed"),
         ("OPTIONS", "/v1/readings", 405, "method_not_allowed"),
+        # The router would take these two words for ids of rules that nobody has.
+        *[
+            (method, f"/v1/rules/{word}", 405, "method_not_allowed")
+            for method in ("GET", "PUT", "DELETE", "PATCH")
+            for word in ("check", "backtest")
+        ],
+        ("POST", "/v1/rules/check/enable", 404, "not_found"),
         ("GET", "/v1//sensors", 404, "not_found"),
         ("GET", "/v1/sensors/none", 404, "not_found"),
         ("GET", "/v1/sensors/none/latest", 404, "not_found"),
@@ -120,9 +127,13 @@ async def test_bad_questions_have_their_answers(
     assert response.json()["title"] == titles[status]
 
 
-async def test_the_ingest_route_says_how_it_is_used(stack: Stack) -> None:
-    """405 with Allow."""
+async def test_a_route_that_takes_post_alone_says_so(stack: Stack) -> None:
+    """405 with Allow; also where the router knows other methods of what looks the same."""
     assert (await stack.client.get("/v1/readings")).headers["allow"] == "POST"
+    for path in ("/v1/rules/check", "/v1/rules/backtest"):
+        for method in ("GET", "PUT", "DELETE", "PATCH"):
+            answer = await stack.client.request(method, path)
+            assert answer.headers["allow"] == "OPTIONS, POST", (method, path)
 
 
 @pytest.mark.parametrize(

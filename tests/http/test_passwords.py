@@ -14,7 +14,7 @@ from atalaia.model.people import NewSession
 from atalaia.security.passwords import COST
 from tests.http.test_login import EMAIL, actions, me, refresh
 from tests.people import PASSWORD, add_user, bearer, client, login, post, tokens
-from tests.stack import Stack
+from tests.stack import Stack, make_tenant
 
 pytestmark = pytest.mark.postgres
 
@@ -44,6 +44,22 @@ async def test_another_password_ends_every_session(stack: Stack) -> None:
         assert await change(PASSWORD, new) == (204, "")
     assert (await me(stack, here), await me(stack, there)) == (401, 401)
     assert (await refresh(stack, there["refresh_token"]))[0] == 401
+    assert (await login(stack, EMAIL)).status_code == 401
+    assert (await login(stack, EMAIL, new)).status_code == 200
+
+
+async def test_who_visits_another_tenant_changes_the_own_password(stack: Stack) -> None:
+    """There is none to change there."""
+    await add_user(stack, EMAIL, platform=True)
+    key = await make_tenant(stack.bridge, stack.database_url)
+    async with client(stack, {"x-api-key": key}) as own:
+        other = (await own.get("/v1/me")).json()["tenant_id"]
+    new = "the herons have left"
+    async with client(stack, bearer(await tokens(stack, EMAIL))) as person:
+        body = {"current": PASSWORD, "password": new}
+        visit = {"x-tenant-id": other}
+        done = await person.post("/v1/auth/password", json=body, headers=visit)
+        assert done.status_code == 204
     assert (await login(stack, EMAIL)).status_code == 401
     assert (await login(stack, EMAIL, new)).status_code == 200
 

@@ -74,7 +74,7 @@ async def test_a_check_knows_the_tenants_own_retention(stack: Stack) -> None:
     ("body", "status", "code"),
     [
         ({"text": "rule x on sensors when t >"}, 422, "invalid_rule"),
-        ({"text": "rule x on sensors when t > 1", "interval": "soon"}, 400, "invalid"),
+        ({"text": "rule x on sensors when t > 1", "interval": "soon"}, 400, "bad_body"),
         ({"text": "rule x on sensors when t > 1", "interval": "0s"}, 400, "bad_body"),
         ({"text": "rule x on sensors when t > 1", "interval": 7}, 400, "bad_body"),
         ({"texts": ""}, 400, "bad_body"),

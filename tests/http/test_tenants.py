@@ -207,7 +207,9 @@ async def test_the_platforms_role_sees_no_table(stack: Stack) -> None:
         " AND has_function_privilege('atalaia_platform', oid, 'EXECUTE') ORDER BY proname"
     )
     assert [row["proname"] for row in functions] == [
-        "list_tenants", "make_tenant", "show_tenant", "suspend_tenant",
+        "begin_erasure", "claim_mails", "end_mail_try", "erase_some", "expire_mails",
+        "list_erasures", "list_tenants", "make_tenant", "show_erasure", "show_tenant",
+        "suspend_tenant",
     ]  # fmt: skip
     for name in ("list_tenants(0, 9)", f"show_tenant('{uuid4()}')"):
         with pytest.raises(Exception, match="42501"):

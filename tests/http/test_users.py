@@ -121,6 +121,44 @@ async def test_the_last_administrator_stays(stack: Stack) -> None:
         assert (await admin.delete(path)).status_code == 204
 
 
+async def test_somebody_looks_after_all(stack: Stack) -> None:
+    """The last one who does stays, though there are other administrators."""
+    await stack.sql("DELETE FROM users")
+    await add_user(stack, ADMIN)
+    above = await add_user(stack, "above@example.org", platform=True)
+    path = f"/v1/users/{above}"
+    async with client(stack, bearer(await tokens(stack, "above@example.org"))) as platform:
+        for response in (
+            await platform.patch(path, json={"role": "viewer"}),
+            await platform.patch(path, json={"disabled": True}),
+            await platform.delete(path),
+        ):
+            assert (response.status_code, response.json()["code"]) == (409, "last_admin")
+        await add_user(stack, "too@example.org", platform=True)
+        assert (await platform.delete(path)).status_code == 204
+
+
+async def test_mails_to_an_address_are_few(stack: Stack) -> None:
+    """And only the last link is brought; then 429 says how long."""
+    await add_user(stack, ADMIN)
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        made = await invite(admin)
+        for _ in range(4):
+            assert (await admin.post(f"/v1/users/{made['id']}/link")).status_code == 200
+        refused = await admin.post(f"/v1/users/{made['id']}/link")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_mails")
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await admin.delete(f"/v1/users/{made['id']}")).status_code == 204
+        again = await admin.post("/v1/users", json={"email": NEW, "role": "viewer"})
+        assert again.status_code == 429
+        await invite(admin, "other@example.org")
+    waiting = await stack.sql(
+        "SELECT recipient, params->>'token' IS NOT NULL AS there FROM outbox_mails"
+        " WHERE outcome IS NULL ORDER BY mail_id"
+    )
+    assert [tuple(row.values()) for row in waiting] == [(NEW, True), ("other@example.org", True)]
+
+
 async def test_who_looks_after_all_is_not_taken_over(stack: Stack) -> None:
     """A link is the account itself: neither an administrator of the tenant nor a key gets one."""
     await add_user(stack, ADMIN)

@@ -168,6 +168,10 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example, *"}, "is no origin"),
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example/app"}, "is no origin"),
         ([], {"ATALAIA_QUOTA_RULES": "1001"}, "ATALAIA_QUOTA_RULES must be"),
+        ([], {"RATE_LIMIT_MAX_REQUESTS": "0"}, "RATE_LIMIT_MAX_REQUESTS must be"),
+        ([], {"RATE_LIMIT_WINDOW_MS": "1.5"}, "RATE_LIMIT_WINDOW_MS must be"),
+        ([], {"ATALAIA_TRUSTED_PROXY_HOPS": "-1"}, "ATALAIA_TRUSTED_PROXY_HOPS must be"),
+        ([], {"ATALAIA_PUBLIC_URL": "api.example.com"}, "ATALAIA_PUBLIC_URL must be"),
     ],
 )
 def test_settings_that_cannot_be_are_a_clear_refusal(
@@ -255,3 +259,22 @@ def test_the_demo_opens_alerts_and_keeps_its_key(data_dir: Path) -> None:
         server.stop()
     assert keys[0] == keys[1]
     assert stat.S_IMODE((data_dir / "demo-key").stat().st_mode) == 0o600
+
+
+def test_rates_and_proxies_are_as_the_environment_says(data_dir: Path) -> None:
+    """Each client behind the proxy has its own rate."""
+    environment = {"RATE_LIMIT_MAX_REQUESTS": "2", "ATALAIA_TRUSTED_PROXY_HOPS": "1",
+                   "ATALAIA_PUBLIC_URL": "https://api.example.com"}  # fmt: skip
+    server = start(data_dir, **environment)
+    with server.client as client:
+
+        def status(address: str, proto: str = "https") -> int:
+            sent = {"x-api-key": "no", "x-forwarded-for": address, "x-forwarded-proto": proto}
+            return client.get("/v1/sensors", headers=sent).status_code
+
+        assert [status("1.1.1.1") for _ in range(3)] == [401, 401, 429]
+        assert status("9.9.9.9, 1.1.1.1") == 429
+        assert status("2.2.2.2") == 401
+        assert status("3.3.3.3", "http") == 403
+        assert client.get("/v1/sensors").status_code == 200
+    server.stop()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atalaia.model.errors import RuleInvalid
-from atalaia.rules.language import parse_rule, parse_rules
+from atalaia.model.errors import Invalid, RuleInvalid
+from atalaia.rules.language import parse_rule, parse_rules, parse_selector
 from atalaia.rules.syntax import Aggregate, Level, Selector, TagTest, duration_text, glob
 
 FULL = """rule over-heating on sensors where type = "boiler" and site ~ "porto-*"
@@ -293,3 +293,23 @@ def test_selectors_match_names_and_tags() -> None:
 def test_durations_read_back(us: int, text: str) -> None:
     """The shortest spelling."""
     assert duration_text(us) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "when",
+        "(" * 5_000,
+        'sensors where a = "\0"',
+        'sensors "a\0*"',
+        "sensors\x1b",
+        "x" * 30_000,
+    ],
+    ids=range(7),
+)
+def test_a_selector_that_is_none_is_refused(text: str) -> None:
+    """With what one looks like; a control character is in no tag and in no text of Postgres."""
+    with pytest.raises(Invalid, match="A selector reads") as caught:
+        parse_selector(text)
+    assert caught.value.code == "bad_selector"

@@ -27,6 +27,7 @@ from atalaia.ports import (
     StoreRefused,
     StoreUnavailable,
     TagsWrite,
+    TenantGone,
     TenantImage,
 )
 from atalaia.storage.database import open_database
@@ -319,7 +320,7 @@ async def test_a_new_tenant_is_empty_and_an_unknown_one_refused(place: Place) ->
     assert (image.sensors, image.series, image.rules) == ([], [], [])
     assert (image.newest, image.rule_states, image.last_received) == ({}, b"", 0)
     assert (image.next_rule_no, image.deltas) == (1, 0)
-    with pytest.raises(StoreRefused):
+    with pytest.raises(TenantGone):
         await place.store.load_tenant(TenantNo(99))
 
 

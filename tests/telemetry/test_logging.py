@@ -3,6 +3,8 @@
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 import structlog
@@ -10,13 +12,52 @@ import structlog
 from atalaia.telemetry.logging import configure_logging
 
 
-@pytest.fixture(autouse=True)
-def unconfigured() -> Iterator[None]:
-    """Leave both logging systems as other tests expect them."""
+@contextmanager
+def configured(style: Literal["console", "json"] | None = None) -> Iterator[None]:
+    """Leaves both logging systems as other tests expect them."""
     handlers, level = logging.root.handlers[:], logging.root.level
+    if style is not None:
+        configure_logging(style)
     yield
     logging.root.handlers[:], logging.root.level = handlers, level
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def unconfigured() -> Iterator[None]:
+    with configured():
+        yield
+
+
+SECRETS = {
+    "key": f"atl_{'0' * 16}_{'1' * 64}", "refresh": f"atr_{'2' * 64}",
+    "access": "eyJhbGci.eyJzdWIi.c2ln",
+    "dsn": "postgresql://owner:hunter2@db", "bcrypt": "$2b$12$" + "x" * 53,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_no_secret_is_logged_whatever_it_is_in(
+    style: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an event, in what is within it, in an object, in a traceback; or under such a name."""
+    configure_logging(style)
+    log, row = structlog.get_logger(), "sesame"
+    for secret in SECRETS.values():
+        log.error("said", text=f"of {secret}.", deep={"a": [{"b": (secret, {secret})}]})
+        log.error(f"said {secret}", error=ValueError(secret))
+        try:
+            raise ValueError("\n".join((secret, f"DETAIL:  Failing row contains (a, {row}).")))
+        except ValueError:
+            log.exception("failed")
+    log.error("said", password="sesame", headers={"Authorization": "sesame", "Cookie": "sesame"})
+    log.error("said", body={"refresh_token": "sesame", "n": [{"client_secret": "sesame"}]})
+    said = capsys.readouterr().err
+    assert said.count("failed") >= len(SECRETS)
+    assert "Traceback" in said
+    assert "[redacted]" in said
+    for secret in ("sesame", "hunter2", *SECRETS.values()):
+        assert secret not in said
 
 
 def test_libraries_speak_through_our_pipeline_and_cannot_flood(

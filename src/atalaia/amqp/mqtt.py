@@ -43,10 +43,8 @@ def make_mqtt_user(
 
     Raises BrokerRefused, BrokerUnavailable.
     """
-    parts = urlsplit(amqp_url)
-    vhost = unquote(parts.path.removeprefix("/")) or "/"
-    auth = (unquote(parts.username or "guest"), unquote(parts.password or "guest"))
-    with httpx.Client(base_url=api_url, auth=auth, timeout=TIMEOUT_S) as client:
+    vhost = _vhost(amqp_url)
+    with _client(amqp_url, api_url) as client:
         overview = _ask(client, "GET", "/api/overview")
         protocols = {listener["protocol"] for listener in overview.json()["listeners"]}
         if not protocols & {"mqtt", "mqtt/ssl"}:
@@ -69,9 +67,45 @@ def make_mqtt_user(
     return MqttUser(login, password, f"v1/{tenant_id}/<sensor>/readings")
 
 
+def drop_mqtt_users(amqp_url: str, api_url: str, tenant_id: UUID) -> list[str]:
+    """Take away what lets devices publish for this tenant; returns the users' names.
+
+    Their connections are closed, too. A user of ours who may do nothing else is deleted. Raises
+    BrokerRefused, BrokerUnavailable.
+    """
+    with _client(amqp_url, api_url) as client:
+        vhost = quote(_vhost(amqp_url), safe="")
+        held = _ask(client, "GET", f"/api/vhosts/{vhost}/topic-permissions").json()
+        names = sorted({one["user"] for one in held if one["write"] == topic_pattern(tenant_id)})
+        for name in names:
+            user = quote(name, safe="")
+            # The right to publish first: without a topic's it would hold for every tenant.
+            _ask(client, "DELETE", f"/api/permissions/{vhost}/{user}", missing=True)
+            _ask(client, "DELETE", f"/api/topic-permissions/{vhost}/{user}", missing=True)
+            known = _ask(client, "GET", f"/api/users/{user}", missing=True)
+            left = _ask(client, "GET", f"/api/users/{user}/permissions", missing=True)
+            if known.status_code == 200 and TAG in known.json()["tags"] and not left.json():
+                _ask(client, "DELETE", f"/api/users/{user}", missing=True)
+            for connection in _ask(client, "GET", "/api/connections").json():
+                if connection.get("user") == name and connection.get("vhost") == _vhost(amqp_url):
+                    place = quote(connection["name"], safe="")
+                    _ask(client, "DELETE", f"/api/connections/{place}", missing=True)
+        return names
+
+
 def topic_pattern(tenant_id: UUID) -> str:
     """The routing keys that a tenant's devices may use."""
     return rf"^v1\.{tenant_id}\..+\.readings$"
+
+
+def _vhost(amqp_url: str) -> str:
+    return unquote(urlsplit(amqp_url).path.removeprefix("/")) or "/"
+
+
+def _client(amqp_url: str, api_url: str) -> httpx.Client:
+    parts = urlsplit(amqp_url)
+    auth = (unquote(parts.username or "guest"), unquote(parts.password or "guest"))
+    return httpx.Client(base_url=api_url, auth=auth, timeout=TIMEOUT_S)
 
 
 def _ask(

@@ -11,34 +11,44 @@ from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 
 KEEP_MISS_S = 5.0
 KEEP_QUOTA_S = 5.0
+KEEP_KNOWN_S = 60.0
 KEEP = 20_000
 
 
 @attrs.define(eq=False)
 class Tenants:
-    """A known tenant stays known (numbers are never reused); an unknown one is asked for again."""
+    """A known tenant is asked for again after a while, since it may be erased; an unknown one soon.
+    While the store is away a known one stays known.
+    """
 
     _queries: Queries
-    _known: dict[UUID, TenantNo] = attrs.field(factory=dict)
+    _known: dict[UUID, tuple[TenantNo, float]] = attrs.field(factory=dict)
     _unknown: dict[UUID, float] = attrs.field(factory=dict)
     _quotas: dict[TenantNo, tuple[Quota, float]] = attrs.field(factory=dict)
 
     async def find(self, tenant_id: UUID) -> TenantNo | None:
         """Raises StoreUnavailable, StoreRefused."""
-        if tenant_id in self._known:
-            return self._known[tenant_id]
+        known, until = self._known.get(tenant_id, (None, 0.0))
         now = trio.current_time()
+        if until > now:
+            return known
         if self._unknown.get(tenant_id, 0.0) > now:
             return None
-        found = await self._queries.find_tenant(tenant_id)
+        try:
+            found = await self._queries.find_tenant(tenant_id)
+        except (StoreUnavailable, StoreRefused):
+            if known is None:
+                raise
+            return known
         if found is None:
+            self._known.pop(tenant_id, None)
             if len(self._unknown) >= KEEP:
                 self._unknown.clear()
             self._unknown[tenant_id] = now + KEEP_MISS_S
         else:
             if len(self._known) >= KEEP:
                 self._known.clear()
-            self._known[tenant_id] = found
+            self._known[tenant_id] = found, now + KEEP_KNOWN_S
         return found
 
     async def quota(self, tenant_no: TenantNo) -> Quota:

@@ -3,11 +3,11 @@
 import os
 import secrets
 from typing import Annotated
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from atalaia.cli.amqp import USUAL, Broker, crossing, reported
+from atalaia.cli.ids import tenant_id
 from atalaia.model.errors import Invalid
 
 app = App(name="broker", help="Set up RabbitMQ: queues, and users for MQTT devices.")
@@ -67,23 +67,53 @@ def mqtt_user(
     def run() -> int:
         from atalaia.amqp.mqtt import make_mqtt_user, management_url
 
-        try:
-            tenant_id = UUID(tenant)
-        except ValueError:
-            raise Invalid("--tenant is an id such as tenant_id in credentials.json.") from None
-        url = broker.address()
+        whose, url = tenant_id(tenant, "--tenant"), broker.address()
         given = os.environ.get("ATALAIA_MQTT_PASSWORD")
         made = make_mqtt_user(
             url,
             management or management_url(url),
             name,
-            tenant_id,
+            whose,
             given or secrets.token_urlsafe(24),
         )
         print(f"MQTT user: {made.login}")
         if not given:
             print(f"password:  {made.password}")
         print(f"topic:     {made.topic}")
+        return 0
+
+    return reported(run)
+
+
+@app.command
+def forget(
+    tenant: str,
+    /,
+    *,
+    management: Annotated[str | None, Parameter(env_var="RABBITMQ_MANAGEMENT_URL")] = None,
+    broker: Broker = USUAL,
+) -> int:
+    """Take from RabbitMQ what is a tenant's: its MQTT users, and its queue for later.
+
+    For a tenant that is erased. What lies in the dead letters stays: see dlq drop.
+
+    Parameters
+    ----------
+    tenant
+        The tenant's id.
+    management
+        RabbitMQ's management API; default: the broker's host, port 15672.
+    """
+
+    def run() -> int:
+        from atalaia.amqp.forget import drop_queue_aio
+        from atalaia.amqp.mqtt import drop_mqtt_users, management_url
+
+        whose, url = tenant_id(tenant), broker.address()
+        for name in drop_mqtt_users(url, management or management_url(url), whose):
+            print(f"MQTT user {name} may publish no more")
+        messages = crossing(drop_queue_aio, url, whose)
+        print(f"queue for later deleted, with {messages} messages")
         return 0
 
     return reported(run)

@@ -24,6 +24,7 @@ COMMANDS = {
     "sensors:app": "Bring a server's register of sensors into a CSV file, and back.",
     "alerts:alerts": "Show the alerts of a running server, or one with its history.",
     "quotas:app": "Show and set how much tenants and keys may send.",
+    "tenants:app": "Take all of a tenant with you, or erase it.",
     "users:app": "Let a user choose another password.",
     "audit:app": "Check the record of who did what.",
 }

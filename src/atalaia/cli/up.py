@@ -11,9 +11,12 @@ import trio
 from cyclopts import Parameter
 
 from atalaia.config.kernel_cache import choose_cache
+from atalaia.config.mail import parse_mail
 from atalaia.config.settings import (
     Credentials,
     JwtSettings,
+    ProxySettings,
+    RateSettings,
     Role,
     Settings,
     default_data_dir,
@@ -75,8 +78,11 @@ def up(
             tenant_memory_bytes=_tenant_memory(),
             quota=_quota(),
             jwt=_jwt(),
+            mail=parse_mail(os.environ),
             demo=demo,
             origins=_origins(),
+            rates=_rates(),
+            proxies=_proxies(),
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
     except StartupRefused as refused:
@@ -110,6 +116,34 @@ def _origins() -> tuple[str, ...]:
                 "https://app.example.com, without a path and never *; several with commas."
             )
     return found
+
+
+def _rates() -> RateSettings:
+    given, most = RateSettings(), 999_999_999
+    window_ms = _whole("RATE_LIMIT_WINDOW_MS", "milliseconds", 86_400_000)
+    unit = "requests in RATE_LIMIT_WINDOW_MS"
+    return RateSettings(
+        window_s=given.window_s if window_ms is None else window_ms / 1_000,
+        per_address=_whole("RATE_LIMIT_MAX_REQUESTS", unit, most) or given.per_address,
+        per_key=_whole("ATALAIA_RATE_LIMIT_KEY", unit, most) or given.per_key,
+        per_account=_whole("ATALAIA_RATE_LIMIT_ACCOUNT", unit, most) or given.per_account,
+        per_tenant=_whole("ATALAIA_RATE_LIMIT_TENANT", unit, most) or given.per_tenant,
+    )
+
+
+def _proxies() -> ProxySettings:
+    url = os.environ.get("ATALAIA_PUBLIC_URL") or None
+    if url is not None and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?/?", url):
+        raise StartupRefused(
+            "ATALAIA_PUBLIC_URL must be what clients call, such as https://api.example.com, "
+            "without a path."
+        )
+    hops = os.environ.get("ATALAIA_TRUSTED_PROXY_HOPS") or "0"
+    if not re.fullmatch("[0-9]", hops):
+        raise StartupRefused(
+            "ATALAIA_TRUSTED_PROXY_HOPS must be how many proxies of yours are in front, 0 to 9."
+        )
+    return ProxySettings(int(hops), url)
 
 
 def _jwt() -> JwtSettings:

@@ -9,6 +9,7 @@ from typing import Literal
 import attrs
 import msgspec
 
+from atalaia.config.mail import MailSettings
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.model.quota import NO_QUOTA, Quota
@@ -36,6 +37,29 @@ class JwtSettings:
 
 
 @attrs.frozen
+class RateSettings:
+    """How many requests may come in `window_s`, which may all come at once: of an address without a
+    valid credential, a key, a person, and all of a tenant's. Readings are counted by quotas.
+    """
+
+    window_s: float = 60.0
+    per_address: int = 100
+    per_key: int = 6_000
+    per_account: int = 600
+    per_tenant: int = 12_000
+
+
+@attrs.frozen
+class ProxySettings:
+    """hops: proxies of ours in front, each of which adds to X-Forwarded-For; none: the peer is the
+    client. public_url: under which clients find the service, such as `https://api.example.com`.
+    """
+
+    hops: int = 0
+    public_url: str | None = None
+
+
+@attrs.frozen
 class Settings:
     """All of it. database_url None means the embedded Postgres in data_dir.
 
@@ -58,6 +82,10 @@ class Settings:
     quota: Quota = NO_QUOTA
     """Of tenants and keys without one of their own."""
     jwt: JwtSettings = JwtSettings()
+    rates: RateSettings = RateSettings()
+    proxies: ProxySettings = ProxySettings()
+    mail: MailSettings | None = None
+    """None: mails wait in the outbox."""
 
     def __attrs_post_init__(self) -> None:
         if self.role != "all" and self.rabbitmq_url is None:

@@ -5,7 +5,7 @@ and nobody else notices.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import attrs
@@ -21,12 +21,15 @@ MOST_PARTS = 2_000
 
 @attrs.frozen(eq=False)
 class Committed:
-    """The readings of one item. late: how many of the old ones were new."""
+    """The readings of one item. late: how many of the old ones were new. follows: there are none
+    between these and those before them that nobody was told of.
+    """
 
     received_at: Micros
     fresh: tuple[Int32s, Int64s, Floats]
     old: tuple[Int32s, Int64s, Floats]
     late: int
+    follows: bool = True
 
     def __len__(self) -> int:
         return len(self.fresh[1]) + (len(self.old[1]) if self.late else 0)
@@ -34,12 +37,15 @@ class Committed:
 
 @attrs.define(eq=False)
 class Follower:
-    """alerts: there are new steps of alerts. dropped: it did not keep up. closed: it is to end."""
+    """alerts: there are new steps of alerts. dropped: it did not keep up. closed: it is to end.
+    lost: it was not told of a commit that may stand.
+    """
 
     readings: bool
     alerts: bool = True
     dropped: bool = False
     closed: bool = False
+    lost: bool = False
     _parts: deque[Committed] = attrs.field(factory=deque)
     _rows: int = 0
     _news: trio.Event = attrs.field(factory=trio.Event)
@@ -55,9 +61,11 @@ class Follower:
             (item.fresh_series, item.fresh_ts, item.fresh_value),
             (item.old_series, item.old_ts, item.old_value),
             late,
+            not self.lost,
         )
         if not len(part):
             return
+        self.lost = False
         self._parts.append(part)
         self._rows += len(part)
         if self._rows > MOST_ROWS or len(self._parts) > MOST_PARTS:
@@ -96,6 +104,12 @@ class Broadcast:
         for item, count in zip(items, late, strict=True):
             for follower in self._followers.get(item.tenant_no, ()):
                 follower.tell(item, count)
+
+    def lose(self, items: Iterable[CommitItem]) -> None:
+        """These were given up: whether they were committed will be known when the next one is."""
+        for item in items:
+            for follower in self._followers.get(item.tenant_no, ()):
+                follower.lost = True
 
     @contextmanager
     def followed(self, tenant_no: TenantNo, follower: Follower) -> Iterator[None]:

@@ -115,6 +115,7 @@ class Editor:
         if request.sensor is not None:
             sensor_no, slot = find_sensors(state, [request.sensor])[request.sensor]
         if request.lateness_us == state.lateness_of(sensor_no):
+            await request.first()
             request.receipt.settle(None)
             return False
         if state.rules.held_bytes > state.most_bytes:  # nobody can judge by windows left incomplete
@@ -125,6 +126,7 @@ class Editor:
         await self.threads.run(
             state.rules.foresight.cost_ns, check_lateness, state, sensor_no, request.lateness_us
         )
+        await request.first()
         write = LatenessWrite(sensor_no, request.lateness_us)
         entry = lateness_entry(request.sensor, request.lateness_us, request.by)
         arrived = state.next_arrival(self.clock.now_us())

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from atalaia.engine.broadcast import Broadcast
-from atalaia.engine.messages import Outlook, RuleEdit, SensorTags
+from atalaia.engine.messages import Outlook, RuleEdit, SensorTags, Step, nothing
 from atalaia.engine.parsers import Parsers
 from atalaia.engine.quota import Quotas
 from atalaia.engine.receipt import Receipt
@@ -71,12 +71,22 @@ class Edits(Protocol):
         self, tenant_no: TenantNo, sensors: SensorTags, by: Actor = THE_SERVICE
     ) -> Receipt[Sequence[str]]: ...
 
+    def do(self, tenant_no: TenantNo, first: Step) -> Receipt[None]: ...
+
     def set_tags(
-        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+        self,
+        tenant_no: TenantNo,
+        tags: SensorTags,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]: ...
 
     def remove(
-        self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE
+        self,
+        tenant_no: TenantNo,
+        sensor: str,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]: ...
 
     def set_lateness(
@@ -85,6 +95,7 @@ class Edits(Protocol):
         sensor: str | None,
         lateness_us: int | None,
         by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]: ...
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]: ...
@@ -146,13 +157,27 @@ class NoEngine:
         """Raises Conflict."""
         self._refuse()
 
+    def do(self, tenant_no: TenantNo, first: Step) -> Receipt[None]:
+        """Raises Conflict."""
+        self._refuse()
+
     def set_tags(
-        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+        self,
+        tenant_no: TenantNo,
+        tags: SensorTags,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
-    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
+    def remove(
+        self,
+        tenant_no: TenantNo,
+        sensor: str,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
+    ) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()
 
@@ -162,6 +187,7 @@ class NoEngine:
         sensor: str | None,
         lateness_us: int | None,
         by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]:
         """Raises Conflict."""
         self._refuse()

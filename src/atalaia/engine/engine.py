@@ -33,9 +33,12 @@ from atalaia.engine.messages import (
     RuleEdit,
     RuleRequest,
     SensorTags,
+    Step,
+    StepRequest,
     Submission,
     TagsRequest,
     Work,
+    nothing,
 )
 from atalaia.engine.outage import Outage
 from atalaia.engine.outcomes import Outcomes
@@ -171,21 +174,38 @@ class Gate:
         """
         return self._request(tenant_no, partial(RegisterRequest, sensors, by=by))
 
+    def do(self, tenant_no: TenantNo, first: Step) -> Receipt[None]:
+        """A step that judges nothing, in order with the tenant's batches and edits.
+
+        Raises Overloaded, Unavailable, Closing.
+        """
+        return self._request(tenant_no, partial(StepRequest, first))
+
     def set_tags(
-        self, tenant_no: TenantNo, tags: SensorTags, by: Actor = THE_SERVICE
+        self,
+        tenant_no: TenantNo,
+        tags: SensorTags,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]:
-        """New tags for sensors, in order with the tenant's batches.
+        """New tags for sensors, in order with the tenant's batches. first: done before it.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, tags, by=by))
+        return self._request(tenant_no, partial(TagsRequest, tags, by=by, first=first))
 
-    def remove(self, tenant_no: TenantNo, sensor: str, by: Actor = THE_SERVICE) -> Receipt[None]:
-        """An end of a sensor, in order with its tenant's batches.
+    def remove(
+        self,
+        tenant_no: TenantNo,
+        sensor: str,
+        by: Actor = THE_SERVICE,
+        first: Step = nothing,
+    ) -> Receipt[None]:
+        """An end of a sensor, in order with its tenant's batches. first: done before it.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(RemovalRequest, sensor, by=by))
+        return self._request(tenant_no, partial(RemovalRequest, sensor, by=by, first=first))
 
     def set_lateness(
         self,
@@ -193,12 +213,16 @@ class Gate:
         sensor: str | None,
         lateness_us: int | None,
         by: Actor = THE_SERVICE,
+        first: Step = nothing,
     ) -> Receipt[None]:
         """A new lateness for a sensor or, without one, for the tenant, in order with its batches.
+        first: done before it, unless it is refused.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(LatenessRequest, sensor, lateness_us, by=by))
+        return self._request(
+            tenant_no, partial(LatenessRequest, sensor, lateness_us, by=by, first=first)
+        )
 
     def foresee(self, tenant_no: TenantNo, specs: Sequence[RuleSpec]) -> Receipt[Outlook]:
         """What rules would do if they were saved now, by what is known of the tenant's readings.
@@ -249,6 +273,16 @@ class Gate:
             if tenant_no in self._tenants:
                 since = trio.current_time() - suspended_us / SECOND_US
                 self._listening.of(tenant_no).suspended.begin(since)
+
+    def forget(self, tenant_no: TenantNo) -> None:
+        """Drop what is in memory of a tenant that is being erased: whoever waits is told to send
+        it again, and is then told that there is no such tenant.
+        """
+        supervisor = self._tenants.get(tenant_no)
+        if supervisor is not None:
+            supervisor.abandon()
+        else:
+            self._listening.forget(tenant_no)
 
     async def lost(self) -> None:
         """Wait until there may be somebody to wake who was awake at the last look."""

@@ -103,6 +103,7 @@ class Flusher:
             except StoreUnavailable as error:
                 left = [*part, *chain.from_iterable(parts)]
                 log.error("commit_failed", works=len(left), error=str(error))
+                self.broadcast.lose(work.item for work in left)
                 _break_off(left, Unavailable("The database does not answer; send it again."))
                 return
             except Fenced:

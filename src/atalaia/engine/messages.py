@@ -1,6 +1,6 @@
 """What travels through the engine: into an inbox, and from an actor to the flusher."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import trio
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.audit import THE_SERVICE, Actor
 from atalaia.model.batch import Batch, Tags
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
 from atalaia.ports import CommitItem
@@ -43,6 +44,7 @@ class ReplaceRule:
 
     rule_id: UUID
     text: str
+    only: Condition = UNCONDITIONAL
 
 
 @attrs.frozen
@@ -51,6 +53,7 @@ class SwitchRule:
 
     rule_id: UUID
     enabled: bool
+    only: Condition = UNCONDITIONAL
 
 
 @attrs.frozen
@@ -58,6 +61,7 @@ class DeleteRule:
     """Take a rule out of service; its alerts are closed and keep their history."""
 
     rule_id: UUID
+    only: Condition = UNCONDITIONAL
 
 
 RuleEdit = CreateRule | ReplaceRule | SwitchRule | DeleteRule
@@ -80,6 +84,24 @@ SensorTags = Mapping[str, Tags]
 """By the names of sensors."""
 
 
+Step = Callable[[], Awaitable[None]]
+"""Something to be done in a tenant's turn, when everything before it is committed. What it raises
+of ours is the request's answer, and nothing more is done then.
+"""
+
+
+async def nothing() -> None:
+    """The step that is none."""
+
+
+@attrs.frozen(eq=False)
+class StepRequest:
+    """A step by itself."""
+
+    first: Step
+    receipt: Receipt[None]
+
+
 @attrs.frozen(eq=False)
 class RegisterRequest:
     """Sensors that are to be there before their first reading; answered with those that are new."""
@@ -96,6 +118,7 @@ class TagsRequest:
     tags: SensorTags
     receipt: Receipt[None]
     by: Actor = THE_SERVICE
+    first: Step = nothing
 
 
 @attrs.frozen(eq=False)
@@ -105,6 +128,7 @@ class RemovalRequest:
     sensor: str
     receipt: Receipt[None]
     by: Actor = THE_SERVICE
+    first: Step = nothing
 
 
 @attrs.frozen(eq=False)
@@ -118,6 +142,7 @@ class LatenessRequest:
     lateness_us: int | None
     receipt: Receipt[None]
     by: Actor = THE_SERVICE
+    first: Step = nothing
 
 
 @attrs.frozen
@@ -148,6 +173,7 @@ STEP_ROWS = 25
 Message = (
     Submission
     | RuleRequest
+    | StepRequest
     | RegisterRequest
     | TagsRequest
     | RemovalRequest

@@ -11,6 +11,7 @@ import attrs
 from atalaia.model.errors import QuotaUsedUp
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import Quota
+from atalaia.model.standing import BucketName, Standing
 
 READINGS, BYTES = "quota_readings", "quota_bytes"  # what a refusal is called
 
@@ -46,6 +47,11 @@ class Bucket:
         self._fill(now)
         return self._tokens >= self.rate * BURST_S
 
+    def stands(self, now: float) -> tuple[int, float, float]:
+        """Tokens, none while there is a debt; seconds until it is full; and as `wait_s`."""
+        wait_s = self.wait_s(now)
+        return max(0, int(self._tokens)), BURST_S - self._tokens / self.rate, wait_s
+
     def _fill(self, now: float) -> None:
         filled = self._tokens + (now - self._at) * self.rate
         self._tokens, self._at = min(filled, self.rate * BURST_S), now
@@ -59,6 +65,12 @@ class _Limit:
     whose: TenantNo | str
     rate: int
 
+    @property
+    def bucket(self) -> BucketName:
+        if isinstance(self.whose, str):
+            return "key-bytes" if self.code == BYTES else "key-readings"
+        return "bytes" if self.code == BYTES else "readings"
+
     def used_up(self, wait_s: float) -> QuotaUsedUp:
         owner = "key" if isinstance(self.whose, str) else "tenant"
         what = "bytes" if self.code == BYTES else "readings"
@@ -67,6 +79,7 @@ class _Limit:
             "send the same batch again after the delay.",
             code=self.code,
             wait_s=wait_s,
+            bucket=self.bucket,
         )
 
 
@@ -97,6 +110,13 @@ class Quotas:
         """For what was taken in; size in bytes. May leave debts."""
         for limit in self._limits(tenant_no, quota):
             self._bucket(limit, now).pay(size if limit.code == BYTES else readings, now)
+
+    def standings(self, tenant_no: TenantNo, quota: Quota, now: float) -> list[Standing]:
+        """Of every bucket that a sender is held to; none where nothing is bounded."""
+        return [
+            Standing(limit.bucket, limit.rate, 1.0, *self._bucket(limit, now).stands(now))
+            for limit in self._limits(tenant_no, quota)
+        ]
 
     def in_force(self, quota: Quota) -> Quota:
         """The quota with the defaults where it leaves something open."""

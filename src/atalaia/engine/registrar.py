@@ -42,6 +42,7 @@ class Registrar:
         editor = self.editor
         await editor.incarnation.settled()
         known = find_sensors(state, request.tags)
+        await request.first()
         tags = {known[name][1]: wanted for name, wanted in request.tags.items()}
         await editor.threads.run(state.rules.foresight.cost_ns + len(tags), check_tags, state, tags)
         for left, (name, wanted) in zip(range(len(tags))[::-1], request.tags.items(), strict=True):
@@ -62,6 +63,7 @@ class Registrar:
         editor = self.editor
         await editor.incarnation.settled()
         sensor_no, slot = find_sensors(state, [request.sensor])[request.sensor]
+        await request.first()
         arrived = state.next_arrival(editor.clock.now_us())
         closings = state.rules.forsake(slot, arrived=arrived, reason="sensor_deleted")
         audit = AuditEntry(request.by, "sensor.removed", request.sensor)

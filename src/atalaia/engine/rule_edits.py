@@ -21,6 +21,7 @@ from atalaia.engine.recover import active_rules
 from atalaia.engine.state import TenantState
 from atalaia.model.alert import CloseReason
 from atalaia.model.audit import Actor, AuditEntry
+from atalaia.model.condition import Condition
 from atalaia.model.errors import Conflict, NotFound
 from atalaia.model.ids import Micros, RuleNo, SensorNo, uuid7
 from atalaia.model.rule import StoredRule
@@ -46,8 +47,9 @@ def apply_edit(
 ) -> Edited:
     """most: rules that the tenant may have.
 
-    Raises RuleInvalid, NotFound, or Conflict for a name that is taken or one rule too many: to make
-    one, or to bring one back into service, which a tenant with more than it may have cannot.
+    Raises RuleInvalid, NotFound, PreconditionFailed, or Conflict for a name that is taken or one
+    rule too many: to make one, or to bring one back into service, which a tenant with more than it
+    may have cannot.
     """
     match edit:
         case CreateRule(text, enabled):
@@ -67,8 +69,8 @@ def apply_edit(
                 updated_at=now,
             )
             return Edited(_write(created, spec), None)
-        case ReplaceRule(rule_id, text):
-            rule = _find(rules, rule_id)
+        case ReplaceRule(rule_id, text, only):
+            rule = _find(rules, rule_id, only)
             spec = parse_rule(text)
             _check_name(rules, spec.name, rule_id)
             changed = spec.condition_key != parse_rule(rule.text).condition_key
@@ -82,8 +84,8 @@ def apply_edit(
                 updated_at=now,
             )
             return Edited(_write(replaced, spec), "rule_changed" if changed else None)
-        case SwitchRule(rule_id, enabled):
-            rule = _find(rules, rule_id)
+        case SwitchRule(rule_id, enabled, only):
+            rule = _find(rules, rule_id, only)
             # Back in service it judges as a new version: what it knew is out of date.
             again = enabled and not rule.enabled
             if again:
@@ -98,8 +100,8 @@ def apply_edit(
             )
             write = _write(switched, parse_rule(rule.text))
             return Edited(write, None if enabled else "rule_disabled")
-        case DeleteRule(rule_id):
-            rule = _find(rules, rule_id)
+        case DeleteRule(rule_id, only):
+            rule = _find(rules, rule_id, only)
             gone = attrs.evolve(rule, enabled=False, revision=rule.revision + 1, updated_at=now)
             return Edited(RuleWrite(gone, deleted=True), "rule_deleted")
 
@@ -120,7 +122,7 @@ def rule_entry(edit: RuleEdit, rule: StoredRule, by: Actor) -> AuditEntry:
             action = "rule.created"
         case ReplaceRule():
             action = "rule.replaced"
-        case SwitchRule(_, enabled):
+        case SwitchRule(enabled=enabled):
             action = "rule.enabled" if enabled else "rule.disabled"
         case DeleteRule():
             action = "rule.deleted"
@@ -235,9 +237,10 @@ def _write(rule: StoredRule, spec: RuleSpec) -> RuleWrite:
     return RuleWrite(rule, waits=spec.silence is not None)
 
 
-def _find(rules: Sequence[StoredRule], rule_id: UUID) -> StoredRule:
+def _find(rules: Sequence[StoredRule], rule_id: UUID, only: Condition) -> StoredRule:
     for rule in rules:
         if rule.rule_id == rule_id:
+            only.check(rule.tag)
             return rule
     raise NotFound("There is no rule with this id.")
 

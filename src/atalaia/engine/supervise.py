@@ -51,6 +51,7 @@ class Supervisor:
     quarantine: Quarantine | None = None
     gave_up: bool = False
     """Whether it ended because there was nothing to load: rules of silence may wait for nobody."""
+    _actor: TenantActor | None = None
     _crashes: deque[float] = attrs.field(factory=deque)
     _closed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -59,13 +60,19 @@ class Supervisor:
         self.inbox.close()
         self._closed.set()
 
+    def abandon(self) -> None:
+        """End the actor as it is, without a last commit; there is nothing to load another from."""
+        self.close()
+        if self._actor is not None:
+            self._actor.incarnation.break_off()
+
     async def run(self) -> None:
         """Returns when nothing of the tenant is left in memory and its inbox is closed."""
         # This task was started from a request's, and says nothing in its name.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(tenant_no=self.tenant_no)
         while True:
-            actor = self.new_actor()
+            actor = self._actor = self.new_actor()
             try:
                 with actor.incarnation.scope:
                     await actor.run()

@@ -28,6 +28,7 @@ from atalaia.engine.messages import (
     RegisterRequest,
     RemovalRequest,
     RuleRequest,
+    StepRequest,
     Submission,
     TagsRequest,
     Work,
@@ -176,6 +177,10 @@ class TenantActor:
                     await self._admit(state, message)
                 case RuleRequest():
                     return await self.editor.edit_rule(state, image, message)
+                case StepRequest():
+                    await self.incarnation.settled()
+                    await message.first()
+                    message.receipt.settle(None)
                 case RegisterRequest():
                     await self.registrar.register(state, message)
                 case TagsRequest():

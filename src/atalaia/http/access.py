@@ -36,11 +36,14 @@ PLATFORM = Access("platform")
 
 _TABLE: Mapping[Access, str] = {
     OPEN: """
+        GET /docs
+        GET /docs/<file>
         GET /health
         GET /health/live
         GET /health/ready
         GET /ping
         GET /metrics
+        GET /openapi.json
         POST /v1/auth/login
         POST /v1/auth/logout
         POST /v1/auth/password/forgot
@@ -111,6 +114,7 @@ _TABLE: Mapping[Access, str] = {
         GET /v1/api-keys
         GET /v1/api-keys/<key>
         GET /v1/audit
+        GET /v1/tenant/export
         GET /v1/users
         GET /v1/users/<user>
         PUT /v1/settings/retention
@@ -123,7 +127,10 @@ _TABLE: Mapping[Access, str] = {
     PLATFORM: """
         GET /v1/admin/tenants
         GET /v1/admin/tenants/<tenant>
+        GET /v1/admin/tenants/<tenant>/erasure
+        GET /v1/admin/tenants/<tenant>/export
         POST /v1/admin/tenants
+        POST /v1/admin/tenants/<tenant>/erase
         POST /v1/admin/tenants/<tenant>/resume
         POST /v1/admin/tenants/<tenant>/suspend
     """,
@@ -137,7 +144,7 @@ ROUTES: Mapping[str, Access] = {
 OPEN_PATHS = frozenset(
     route.partition(" ")[2] for route, access in ROUTES.items() if access == OPEN
 )
-"""Where no credential is asked for; none of them has a variable part."""
+"""Where no credential is asked for; none of them that takes a body has a variable part."""
 
 
 def check_access(principal: Principal | None, method: str, rule: str) -> None:

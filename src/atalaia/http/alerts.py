@@ -1,6 +1,7 @@
 """Alerts: listed newest first, read one by one with their history."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -62,11 +63,11 @@ def blueprint(queries: Queries) -> Blueprint:
         count = params.limit(request.args)
         position = params.cursor(request.args, tuple[int, UUID], lambda p: params.fits_time(p[0]))
         before = None if position is None else (Micros(position[0]), position[1])
-        found = await queries.alerts(
-            g.principal.tenant_no, _filter(), before=before, limit=count + 1
-        )
+        tenant_no, wanted = g.principal.tenant_no, _filter()
+        found = await queries.alerts(tenant_no, wanted, before=before, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, wanted))
         return render.first(
-            found, count, render.alert, lambda view: (view.opened_at, view.alert_id)
+            found, count, render.alert, lambda view: (view.opened_at, view.alert_id), total
         )
 
     @routes.get("/<alert>")

@@ -1,6 +1,7 @@
 """The API keys of a tenant. A key is shown once, when it is made."""
 
 import re
+from functools import partial
 from typing import Any
 
 import attrs
@@ -49,8 +50,10 @@ def blueprint(keys: Keys, clock: WallClock) -> Blueprint:
     async def list_keys() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, lambda key: "\0" not in key) or ""
-        found = await keys.list_keys(g.principal.tenant_no, after=after, limit=count + 1)
-        return render.first(found, count, _render, lambda key: key.key_id)
+        tenant_no = g.principal.tenant_no
+        found = await keys.list_keys(tenant_no, after=after, limit=count + 1)
+        total = await render.total(partial(keys.total, tenant_no, "api_keys"))
+        return render.first(found, count, _render, lambda key: key.key_id, total)
 
     @routes.post("")
     async def create_key() -> Response:

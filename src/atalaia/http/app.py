@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -11,16 +11,20 @@ from hypercorn.config import Config
 from hypercorn.trio import serve
 from quart import Response, g, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
+from atalaia.config.settings import ProxySettings, RateSettings
 from atalaia.engine.asking import Asking
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import Gate
 from atalaia.http import (
     alerts,
     api_keys,
+    archive,
     audit,
     backtest,
+    conditions,
+    docs,
     explain,
     export,
     login,
@@ -46,16 +50,21 @@ from atalaia.http.browsers import Browsers
 from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
+from atalaia.http.once import Once
 from atalaia.http.ops import Checks
 from atalaia.http.patience import Patience
+from atalaia.http.peers import Peers
+from atalaia.http.rates import Rates
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sessions import Sessions
 from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused
+from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused, UnsupportedEncoding
 from atalaia.model.principal import Principal
+from atalaia.model.standing import Standing
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
+from atalaia.security.sealing import Seal
 from atalaia.telemetry.metrics import REQUEST_SECONDS
 
 log = structlog.get_logger()
@@ -68,6 +77,7 @@ KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close firs
 BACKLOG = 1024
 PING_S = 20.0  # of sockets: below the idle time of common proxies
 REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
+NO_PROXIES, NO_MORE_THAN = ProxySettings(), RateSettings()
 
 
 def create_app(
@@ -78,12 +88,14 @@ def create_app(
     take: Take | None = None,
     checks: Checks | None = None,
     origins: Iterable[str] = (),
+    rates: RateSettings = NO_MORE_THAN,
+    proxies: ProxySettings = NO_PROXIES,
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
     sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
-    origins: whose pages may call from browsers.
+    origins: whose pages may call from browsers. rates: of requests. proxies: that are in front.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -99,8 +111,13 @@ def create_app(
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
         g.principal = request.scope["state"].get("principal")
+        if request.path in rules.QUESTIONS and request.method not in ("POST", "OPTIONS"):
+            raise MethodNotAllowed(["OPTIONS", "POST"])
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
+            packed = request.headers.get("content-encoding", "identity").lower() != "identity"
+            if packed and request.method not in ("GET", "HEAD"):
+                raise UnsupportedEncoding("Send this body as it is, without a content-encoding.")
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -117,6 +134,7 @@ def create_app(
         response.headers["x-request-id"] = g.request_id
         if (following := render.link()) is not None:
             response.headers["link"] = following
+        conditions.finish(response)
         return response
 
     _handle_errors(app)
@@ -144,7 +162,9 @@ def create_app(
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(archive.blueprint(sessions.people, sessions.clock))
     leaving = trio.Event()
+    app.register_blueprint(docs.blueprint())
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:
@@ -156,8 +176,12 @@ def create_app(
     def admit(principal: Principal) -> None:
         gate.admit(principal.tenant_no, principal.quota)
 
-    room = BodyRoom()
-    sockets = Sockets(take, admit, authenticator, sessions.clock, room, leaving)
+    def standings(principal: Principal) -> Sequence[Standing]:
+        tenant_no, quota = principal.tenant_no, principal.quota
+        return gate.quotas.standings(tenant_no, quota, trio.current_time())
+
+    room, peers = BodyRoom(), Peers(proxies, Rates(rates))
+    sockets = Sockets(take, admit, authenticator, sessions.clock, room, peers, leaving)
 
     def close() -> None:
         streams.close()
@@ -165,10 +189,13 @@ def create_app(
 
     front = Front(
         face,
+        Once(face, sessions.people, Seal(sessions.keys.secrets)),
         IngestRoute(take, sessions.clock),
         find_face,
         authenticator,
         Turnstile(admit),
+        peers,
+        standings,
         MAX_BODY_BYTES,
         room,
         sockets,
@@ -251,7 +278,7 @@ async def run_server(
     Closes the listener. task_status reports when connections are accepted.
     """
     patience = Patience(STALL_S, LAST_STALL_S)
-    crowd = use_connection(patience)
+    crowd = use_connection(patience, proxied=front.app.peers.proxies.hops > 0)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = GRACEFUL_S

@@ -10,8 +10,7 @@ the server is about to end, whatever still comes is refused, and each answer end
 """
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -23,29 +22,24 @@ from atalaia.http.access import OPEN_PATHS
 from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import Face, ReadingsFace
+from atalaia.http.incoming import App, ClientGone, Incoming, Receive, Scope, Send
+from atalaia.http.peers import Peers
+from atalaia.http.rates import fields
 from atalaia.http.room import BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import Closing, NotFound, TinyChunks, TooLarge, TooSlow
-from atalaia.model.ids import TenantNo
+from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
+from atalaia.model.principal import Principal
+from atalaia.model.standing import Standing
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
 
 log = structlog.get_logger()
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Direct = Callable[[Scope, bytes, Send], Coroutine[Any, Any, None]]
 """Holds the body no longer than until it begins to answer."""
 
 BODY_DEADLINE_S = 30.0  # a body of 8 MiB over 2 Mbit/s
-STRANGERS = TenantNo(0)  # who signs in; their bodies have the room of one tenant together
 STRANGERS_BODY_BYTES = 8 * 1024
 LONG_ANSWERS = {"/v1/export", "/v1/query", "/v1/rules/backtest", "/v1/stream"}
-DISCARD_S = 2.0
-FREE_PARTS = 1_000  # of a body; each costs 0.1 ms, whatever it holds
-LEAST_BYTES = 32  # in each, on average, where there are more: a row, say
-DISCARD_BYTES = 16 * 1024 * 1024  # twice the largest body: who sends a little too much is told
 
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -58,48 +52,10 @@ class SocketApp(Protocol):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-class ClientGone(Exception):
-    """The client left before its body was complete."""
-
-
-@attrs.define(eq=False)
-class Incoming:
-    """A request's body while it arrives; `bytes_held` of it are in memory. share: of the room,
-    where its tenant has one of its own.
-    """
-
-    _receive: Receive
-    ended: bool = False
-    bytes_held: int = 0
-    tenant_no: TenantNo = STRANGERS
-    share: int | None = None
-    _parts: int = 0
-    _size: int = 0
-
-    async def part(self) -> bytes:
-        """The next bytes. Raises ClientGone, TinyChunks."""
-        event = await self._receive()
-        if event["type"] == "http.disconnect":
-            raise ClientGone
-        self.ended = not event.get("more_body", False)
-        part: bytes = event.get("body", b"")
-        self._parts += 1
-        self._size += len(part)
-        if self._parts > FREE_PARTS and self._size < LEAST_BYTES * self._parts:
-            raise TinyChunks
-        return part
-
-    async def discard(self) -> None:
-        """Read on for a moment: a client that is cut off while it sends never sees the answer."""
-        size = 0
-        with trio.move_on_after(DISCARD_S), suppress(TinyChunks):
-            while not self.ended and size < DISCARD_BYTES:
-                size += len(await self.part())
-
-
 @attrs.frozen(eq=False)
 class Front:
-    """Sends the ingest routes to `direct`, everything else to `app` with the body in hand.
+    """Sends the ingest routes to `direct`, everything else with the body in hand to `once`, which
+    stands around `app`.
 
     find_face: whose route a request is, if `direct` takes it. turnstile: what bodies for `direct`
     must pass before they are read. Both apps find `request_id` and, under /v1 and at a face,
@@ -107,10 +63,14 @@ class Front:
     """
 
     app: App
+    once: App
     direct: Direct
     find_face: Callable[[Scope], Face | None]
     authenticator: Authenticator
     turnstile: Turnstile
+    peers: Peers
+    standings: Callable[[Principal], Sequence[Standing]]
+    """Of the quotas of a sender of readings."""
     max_body_bytes: int
     room: BodyRoom
     sockets: SocketApp
@@ -121,8 +81,9 @@ class Front:
         if scope["type"] != "http":
             await (self.sockets if scope["type"] == "websocket" else self.app)(scope, receive, send)
             return
-        request_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request_id)  # in this request's own task
+        request_id, client = uuid4().hex, self.peers.see(scope)
+        # In this request's own task.
+        structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         began = trio.current_time()
         incoming = Incoming(receive)
@@ -135,6 +96,8 @@ class Front:
                     self._give_back(incoming)
                 if self.sockets.leaving.is_set() or not incoming.ended:
                     event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
+                if found := self._standings(scope["state"]):
+                    event = {**event, "headers": [*event["headers"], *fields(found)]}
             await send(event)
 
         try:
@@ -153,9 +116,16 @@ class Front:
                 await directly
             else:
                 kept = True
-                await self.app(scope, _replay(body, receive, scope["path"]), answer)
+                await self.once(scope, _replay(body, receive, scope["path"]), answer)
         finally:
             self._give_back(incoming)
+
+    def _standings(self, state: dict[str, Any]) -> Sequence[Standing]:
+        """Of whatever was counted for this request."""
+        if state.get("face") is not None and (principal := state.get("principal")) is not None:
+            return self.standings(principal)
+        counted: Sequence[Standing] = state.get("standings", ())
+        return counted
 
     def _give_back(self, incoming: Incoming) -> None:
         if incoming.bytes_held:
@@ -170,10 +140,15 @@ class Front:
             return b""
         if self.sockets.leaving.is_set():
             raise Closing
+        self.peers.check_secure(scope)
         if scope["path"] in OPEN_PATHS:
+            self.peers.count_stranger(scope)
             return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)
         asking = scope if face is None else _with_key(scope, face.credential(scope))
-        principal = scope["state"]["principal"] = await self.authenticator.principal(asking)
+        principal = await self.peers.identify(self.authenticator.principal, asking)
+        scope["state"]["principal"] = principal
+        if face is None:  # readings are counted by quotas
+            self.peers.count(scope, principal)
         incoming.tenant_no, incoming.share = principal.tenant_no, principal.quota.waiting_bytes
         if int(header_fields(scope).get(b"content-length", "0")) > self.max_body_bytes:
             raise _too_large(self.max_body_bytes)

@@ -1,5 +1,6 @@
 """What was done in a tenant, and by whom."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,8 +23,10 @@ def blueprint(audit: Audit) -> Blueprint:
     async def list_audit() -> dict[str, Any]:
         count = params.limit(request.args)
         before = params.cursor(request.args, int, lambda seq: 0 < seq < 1 << 63)
-        found = await audit.audit(g.principal.tenant_no, _filter(), before=before, limit=count + 1)
-        return render.first(found, count, _render, lambda row: row.seq)
+        tenant_no, wanted = g.principal.tenant_no, _filter()
+        found = await audit.audit(tenant_no, wanted, before=before, limit=count + 1)
+        total = await render.total(partial(audit.total, tenant_no, wanted))
+        return render.first(found, count, _render, lambda row: row.seq, total)
 
     return routes
 

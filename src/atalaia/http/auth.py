@@ -14,11 +14,12 @@ import trio
 
 from atalaia.http.sessions import Sessions
 from atalaia.model.audit import AuditEntry
-from atalaia.model.errors import Forbidden, NotFound, Suspended, Unauthenticated
+from atalaia.model.errors import Conflict, Forbidden, NotFound, Suspended, Unauthenticated
 from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.views import KeyRecord
 from atalaia.ports import Queries
 from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
+from atalaia.telemetry.secrets import redact
 
 KEEP_S = 5.0
 KEEP_KEYS = 20_000  # and as many misses
@@ -84,8 +85,10 @@ class Authenticator:
         tenant_no = None if tenant_id is None else await self._queries.find_tenant(tenant_id)
         if tenant_id is None or tenant_no is None:
             raise NotFound("There is no tenant with this id.")
+        if await self.sessions.people.erasure(tenant_id) is not None:
+            raise Conflict("This tenant is being erased.", code="erasing")
         quota = await self._queries.tenant_quota(tenant_no)
-        asked = {"method": scope.get("method", scope["type"]), "path": scope["path"]}
+        asked = {"method": scope.get("method", scope["type"]), "path": redact(scope["path"])}
         entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
         await self.sessions.people.record(tenant_no, entry)
         return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)
@@ -102,6 +105,13 @@ class Authenticator:
             cache.clear()  # rarer and cheaper than keeping order
         cache[key_id] = (now + KEEP_S, record)
         return record
+
+    def drop_stale(self) -> None:
+        """Nothing is kept of a key that nobody uses, nor of a tenant that is gone."""
+        now = trio.current_time()
+        for cache in (self._known, self._unknown):
+            for key_id in [key_id for key_id, (until, _) in cache.items() if until <= now]:
+                del cache[key_id]
 
 
 def header_fields(scope: dict[str, Any]) -> dict[bytes, str]:

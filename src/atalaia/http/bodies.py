@@ -6,19 +6,22 @@ from typing import Any, NewType, TypeVar
 
 import attrs
 import cattrs
-import msgspec
+import trio
 from cattrs.gen import make_dict_structure_fn, override
 from cattrs.v import format_exception, transform_error
 from quart import request
 
+from atalaia.http.bounded_json import AT_ONCE_BYTES, decode
 from atalaia.model.batch import MAX_TAG_CHARS, MAX_TAGS
 from atalaia.model.errors import FieldProblem, Invalid
 from atalaia.model.ids import DAY_US
-from atalaia.model.views import Location
+from atalaia.model.views import MAX_INTERVAL_US, Location
 from atalaia.rules.syntax import parse_duration
 from atalaia.rules.units import MAX_UNIT_CHARS
 
 T = TypeVar("T")
+
+MAX_ITEMS = 10_000  # of a list
 
 MAX_LATITUDE, MAX_LONGITUDE = 90, 180
 MAX_FAULT_CHARS = 200  # a fault repeats what was sent
@@ -34,14 +37,6 @@ class RuleBody:
     """`{"text": "rule ..."}`: one rule in the rule language."""
 
     text: str
-
-
-@attrs.frozen
-class CheckBody:
-    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
-
-    text: str
-    interval: str | None = None
 
 
 TimeText = NewType("TimeText", str)
@@ -100,7 +95,6 @@ Lateness = NewType("Lateness", int)
 """µs; sent as a duration of the rule language."""
 
 MAX_LATENESS_US = DAY_US
-MAX_INTERVAL_US = 366 * DAY_US
 MAX_PLACE_CHARS = 256
 
 
@@ -113,6 +107,15 @@ class SettingsBody:
 
 Interval = NewType("Interval", int)
 """µs from one reading to the next; sent as a duration of the rule language."""
+
+
+@attrs.frozen
+class CheckBody:
+    """`{"text": "rule ...", "interval": "10s"}`: rules, and how often their metrics are read."""
+
+    text: str
+    interval: Interval | None = None
+
 
 PlaceText = NewType("PlaceText", str)
 
@@ -249,13 +252,19 @@ def _check_unit(unit: Any, _: Any) -> UnitText:
 def _strict_number(value: Any, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _Fault("expected a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise _Fault("expected a number that a double holds") from error
     if not math.isfinite(number):
         raise _Fault("expected a number")
     return number
 
 
 def _strict_count(value: Any, _: Any) -> int:
+    """30.0 is whole: some languages write no other numbers, and JSON Schema has it so."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _Fault("expected a whole number")
     return value
@@ -270,10 +279,14 @@ def _strict_bool(value: Any, _: Any) -> bool:
 def _strict_list(value: Any, kind: Any) -> list[Any]:
     if not isinstance(value, list):
         raise _Fault("expected a list")
+    if len(value) > MAX_ITEMS:
+        raise _Fault(f"a list may have {MAX_ITEMS} items")
     return [_converter.structure(item, kind.__args__[0]) for item in value]
 
 
 def _time_text(value: Any, _: Any) -> TimeText:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise _Fault("expected a time")
     return TimeText(str(value))
@@ -285,7 +298,7 @@ _converter.register_structure_hook(int, _strict_count)
 _converter.register_structure_hook(bool, _strict_bool)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
-_SHOWN = {"since": "from", "until": "to", "holds": "for"}
+SHOWN = {"since": "from", "until": "to", "holds": "for"}
 """Names in bodies that are words of Python's."""
 
 _make_sweep = make_dict_structure_fn(
@@ -319,6 +332,9 @@ _converter.register_structure_hook(Location, _check_location)
 _converter.register_structure_hook(UnitText, _check_unit)
 
 
+_ONE_AT_A_TIME = trio.CapacityLimiter(1)
+
+
 async def read_body(kind: type[T]) -> T:
     """The request's JSON body as `kind`. Raises Invalid naming every problem."""
     return _structure(await _read_object(), kind)
@@ -334,10 +350,11 @@ async def read_changes(kind: type[T]) -> tuple[T, frozenset[str]]:
 
 
 async def _read_object() -> dict[str, Any]:
-    try:
-        raw = msgspec.json.decode(await request.get_data())
-    except (ValueError, RecursionError) as error:
-        raise Invalid(f"The body is not JSON: {error}.", code="bad_json") from error
+    data: Any = await request.get_data()  # bytes, which its type does not say
+    if len(data) <= AT_ONCE_BYTES:
+        raw = decode(data)
+    else:
+        raw = await trio.to_thread.run_sync(decode, data, limiter=_ONE_AT_A_TIME)
     if not isinstance(raw, dict):
         raise Invalid("The body must be a JSON object.", code="bad_body")
     return raw
@@ -365,5 +382,5 @@ def _say(error: BaseException, kind: type | None) -> str:
 def _split(text: str) -> tuple[str, str]:
     """cattrs says "what @ $.path"."""
     detail, _, where = text.rpartition(" @ ")
-    where = re.sub(r"\w+", lambda name: _SHOWN.get(name[0], name[0]), where)
+    where = re.sub(r"\w+", lambda name: SHOWN.get(name[0], name[0]), where)
     return where or "$", detail or text

@@ -9,8 +9,9 @@ from typing import Any
 
 import attrs
 
-from atalaia.http.asgi import ClientGone, Front, Incoming, Receive, Scope, Send
+from atalaia.http.asgi import Front
 from atalaia.http.auth import header_fields
+from atalaia.http.incoming import ClientGone, Incoming, Receive, Scope, Send
 
 ALWAYS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -29,7 +30,10 @@ SENT = (
     b"authorization, content-encoding, content-type, idempotency-key, if-match, if-none-match, "
     b"last-event-id, x-api-key"
 )
-SHOWN = b"etag, link, location, ratelimit, ratelimit-policy, retry-after, x-request-id"
+SHOWN = (
+    b"etag, idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, "
+    b"x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, x-request-id"
+)
 MAX_AGE_S = b"600"
 
 

@@ -46,16 +46,20 @@ FULL = (
 
 @attrs.define(eq=False)
 class Crowd:
-    """How many connections there are. One address holds half of the room at most."""
+    """How many connections there are. One address holds half of the room at most, unless it is that
+    of a proxy.
+    """
 
     room: int
+    proxied: bool = False
     _open: Counter[str] = attrs.field(factory=Counter)
     _total: int = 0
     _empty: trio.Event = attrs.field(factory=trio.Event)
 
     def enter(self, address: str) -> bool:
         """False when there is no room; else `leave` gives it back."""
-        if self._total >= self.room or self._open[address] >= max(self.room // 2, 1):
+        share = self.room if self.proxied else max(self.room // 2, 1)
+        if self._total >= self.room or self._open[address] >= share:
             return False
         self._open[address] += 1
         self._total += 1
@@ -171,9 +175,9 @@ def _no_extensions(*_: object) -> None:
     """No compression of messages: what is read at once could be inflated a thousandfold."""
 
 
-def use_connection(patience: Patience) -> Crowd:
+def use_connection(patience: Patience, *, proxied: bool = False) -> Crowd:
     """Have Hypercorn's worker use ours; it has no setting for it. Each server has its own crowd."""
-    crowd = Crowd(min(MOST_CONNECTIONS, _raise_limit_of_files() - SPARE_FILES))
+    crowd = Crowd(min(MOST_CONNECTIONS, _raise_limit_of_files() - SPARE_FILES), proxied)
     ours = type("Connection", (Connection,), {"crowd": crowd, "patience": patience})
     hypercorn.trio.run.TCPServer = ours  # type: ignore
     hypercorn.protocol.H11Protocol = Http1  # type: ignore

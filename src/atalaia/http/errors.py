@@ -10,10 +10,13 @@ from atalaia.model.errors import (
     Busy,
     Conflict,
     Forbidden,
+    InProgress,
     Invalid,
+    KeyReused,
     NotFound,
     NotInstalled,
     Overloaded,
+    PreconditionFailed,
     RuleFileInvalid,
     RuleInvalid,
     TooLarge,
@@ -23,10 +26,11 @@ from atalaia.model.errors import (
     UnsupportedEncoding,
 )
 from atalaia.ports import StoreSlow, StoreUnavailable
+from atalaia.telemetry.secrets import redacted
 
 PROBLEM_JSON = "application/problem+json"
 
-_STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
+STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     RuleInvalid: (422, "The rule cannot be understood"),
     RuleFileInvalid: (422, "The file of rules cannot be understood"),
     Invalid: (400, "The request cannot be understood"),
@@ -37,6 +41,9 @@ _STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     Forbidden: (403, "Not allowed"),
     NotFound: (404, "Not found"),
     Conflict: (409, "Conflict with what is stored"),
+    PreconditionFailed: (412, "Changed meanwhile"),
+    InProgress: (409, "Under way already"),
+    KeyReused: (422, "The key of another request"),
     Busy: (429, "Too many at once"),
     Overloaded: (429, "Too much at once"),
     NotInstalled: (501, "Not installed here"),
@@ -49,8 +56,8 @@ def status_of(error: AtalaiaError) -> tuple[int, str]:
     if error.code == "dead_lettered":
         return 422, "The readings were refused by the database"
     for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
+        if kind in STATUS:
+            return STATUS[kind]
     return 500, "Internal error"
 
 
@@ -66,7 +73,7 @@ def as_error(error: Exception) -> AtalaiaError:
 
 
 def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any]:
-    """The body. Never holds what the client must not see."""
+    """The body. Never holds what the client must not see, nor a secret that it repeats."""
     status, title = status_of(error)
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -76,13 +83,16 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
         "code": error.code,
         "request_id": request_id,
     }
+    if isinstance(error, Overloaded) and error.bucket is not None:
+        body["bucket"] = error.bucket
     if isinstance(error, RuleInvalid):
         body |= {"line": error.line, "column": error.column, "caret": error.caret}
     elif isinstance(error, RuleFileInvalid):
         body["problems"] = [attrs.asdict(fault) for fault in error.faults]
     elif isinstance(error, Invalid) and error.problems:
         body["problems"] = [{"where": p.where, "detail": p.detail} for p in error.problems]
-    return body | extra
+    said: dict[str, Any] = redacted("", body)
+    return said | extra
 
 
 def headers(error: AtalaiaError) -> list[tuple[str, str]]:

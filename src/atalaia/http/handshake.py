@@ -43,6 +43,7 @@ def options_of(scope: Scope, principal: Principal, protocol: str) -> WireOptions
 async def refuse(send: Any, error: AtalaiaError, request_id: str) -> None:
     """As an HTTP answer, before there is a socket."""
     pairs = [("content-type", PROBLEM_JSON), ("connection", "close"), *headers(error)]
+    pairs.append(("x-request-id", request_id))
     raw = [(name.encode(), value.encode()) for name, value in pairs]
     status = status_of(error)[0]
     await send({"type": "websocket.http.response.start", "status": status, "headers": raw})

@@ -16,6 +16,7 @@ from atalaia.http.errors import encode, headers, status_of
 from atalaia.http.faces import JSON, Rendered, Scope, parameters, precision_of
 from atalaia.model.errors import AtalaiaError, Invalid, Overloaded, TooSlow
 from atalaia.model.principal import Principal
+from atalaia.telemetry.secrets import redact
 from atalaia.wire.options import WireOptions
 from atalaia.wire.times import Precision
 
@@ -30,7 +31,7 @@ _V1_PRECISIONS: dict[str, Precision] = {
     "ns": "ns", "n": "ns", "us": "us", "u": "us", "µ": "us", "ms": "ms", "s": "s", "m": "m",
     "h": "h",
 }  # fmt: skip
-_CODES = {
+CODES = {
     400: "invalid",
     401: "unauthorized",
     403: "forbidden",
@@ -102,15 +103,16 @@ class InfluxFace:
         status, extra = status_of(error)[0], headers(error)
         if isinstance(error, TooSlow):
             status, extra = 503, [("retry-after", "1")]
-        elif status not in _CODES:
+        elif isinstance(error, Overloaded):
+            status = 503 if self.v1 else 429
+        elif status not in CODES:
             status = 400
-        elif status == 429 and self.v1:
-            status = 503
         said = f"{error.detail} ({error.code})"
         return Rendered(status, JSON, self._body(status, said), error.code, extra)
 
     def _body(self, status: int, message: str, **more: int) -> bytes:
-        body = {"code": _CODES[status], "message": message, **more}
+        message = redact(message)
+        body = {"code": CODES[status], "message": message, **more}
         return encode(body | {"error": message} if self.v1 else body)
 
 

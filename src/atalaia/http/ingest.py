@@ -11,10 +11,11 @@ from atalaia.engine.engine import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.receipt import Answer
 from atalaia.http.access import check_access
-from atalaia.http.asgi import Scope, Send, respond
+from atalaia.http.asgi import respond
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import as_error, status_of
 from atalaia.http.faces import INGEST_PATH, Face, ReadingsFace, Rendered
+from atalaia.http.incoming import Scope, Send
 from atalaia.http.influx import V1_PATH, V2_PATH, InfluxFace
 from atalaia.http.thingsboard import ROUTE, TelemetryFace, is_telemetry
 from atalaia.model.principal import Principal

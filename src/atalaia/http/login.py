@@ -119,13 +119,14 @@ def blueprint(sessions: Sessions) -> Blueprint:
         body = await read_body(PasswordBody)
         person = principal.person
         try:
-            await sessions.check_password(person.email, body.current, address())
+            login = await sessions.check_password(person.email, body.current, address())
         except Unauthenticated as error:
             raise Forbidden("The current password is wrong.", code="login_refused") from error
         check_new(body.password, person.email)
         password_hash = await sessions.hashing.run(hash_password, body.password)
+        # In one's own tenant, whichever is visited.
         await sessions.people.set_password(
-            principal.tenant_no, person.user_id, password_hash, principal.actor
+            login.tenant_no, login.user_id, password_hash, principal.actor
         )
         return "", 204
 

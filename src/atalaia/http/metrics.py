@@ -1,5 +1,6 @@
 """What metrics are measured in: said once, checked whenever a rule is saved."""
 
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, g, request
@@ -25,9 +26,11 @@ def blueprint(queries: Queries, aside: Aside) -> Blueprint:
     async def list_units() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, _is_metric) or ""
-        found = await queries.list_units(g.principal.tenant_no, after=after, limit=count + 1)
+        tenant_no = g.principal.tenant_no
+        found = await queries.list_units(tenant_no, after=after, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, "metrics"))
         return render.first(
-            found, count, lambda one: {"metric": one[0], "unit": one[1]}, lambda one: one[0]
+            found, count, lambda one: {"metric": one[0], "unit": one[1]}, lambda one: one[0], total
         )
 
     @routes.put("/<path:metric>")

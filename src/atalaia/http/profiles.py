@@ -7,8 +7,9 @@ from quart import Blueprint, g
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
-from atalaia.http import render
+from atalaia.http import conditions, render
 from atalaia.http.bodies import ProfileBody, check_tags, read_body
+from atalaia.http.locks import Locks
 from atalaia.http.rule_checks import Aside, RuleChecks, all_rules
 from atalaia.http.rule_files import apply_change
 from atalaia.model.audit import AuditEntry
@@ -29,6 +30,7 @@ def blueprint(
 ) -> Blueprint:
     """`/v1/groups`, and `/v1/profiles` and below."""
     routes = Blueprint("profiles", __name__)
+    saving = Locks()
 
     async def find(name: str) -> Profile:
         known = "\0" not in name and await queries.profile(g.principal.tenant_no, name)
@@ -46,16 +48,18 @@ def blueprint(
     @routes.get("/v1/groups")
     async def list_groups() -> dict[str, Any]:
         found = await queries.groups(g.principal.tenant_no)
-        return render.page([{"name": name, "sensors": sensors} for name, sensors in found], None)
+        return render.whole([{"name": name, "sensors": sensors} for name, sensors in found])
 
     @routes.get("/v1/profiles")
     async def list_profiles() -> dict[str, Any]:
         found = await queries.profiles(g.principal.tenant_no)
-        return render.page([render.profile(one) for one in found], None)
+        return render.whole([render.profile(one) for one in found])
 
     @routes.get("/v1/profiles/<name>")
     async def read_profile(name: str) -> dict[str, Any]:
-        return render.profile(await find(name))
+        known = await find(name)
+        conditions.show(known.tag)
+        return render.profile(known)
 
     @routes.put("/v1/profiles/<name>")
     async def save_profile(name: str) -> dict[str, Any]:
@@ -65,20 +69,31 @@ def blueprint(
         checked = await checks.check(tenant_no, body.rules) if body.rules.strip() else []
         for rule in checked:
             _check_selector(rule.spec, name)
-        before = await queries.profile(tenant_no, name)
-        # The rules first: whoever is stopped between them sends the profile again.
-        await replace_rules(before, [rule.spec for rule in checked])
         profile = Profile(name, body.description, body.expected_interval, body.rules)
         audit = AuditEntry(g.principal.actor, "profile.saved", name, {"rules": body.rules})
-        stored = await queries.save_profile(tenant_no, profile, clock.now_us(), audit)
+        only = conditions.asked()
+        async with saving.one(tenant_no):
+            before = await queries.profile(tenant_no, name)
+            only.check(
+                None if before is None else before.tag
+            )  # before any rule is touched; the save asks again
+            # The rules first: whoever is stopped between them sends the profile again.
+            await replace_rules(before, [rule.spec for rule in checked])
+            now = clock.now_us()
+            stored = await queries.save_profile(tenant_no, profile, now, audit, only)
+        conditions.show(stored.tag)
         lints = [render.lint(lint) for rule in checked for lint in rule.lints]
         return render.profile(stored) | {"lints": lints}
 
     @routes.delete("/v1/profiles/<name>")
     async def drop_profile(name: str) -> tuple[str, int]:
-        await replace_rules(await find(name), [])
+        only, tenant_no = conditions.asked(), g.principal.tenant_no
         audit = AuditEntry(g.principal.actor, "profile.deleted", name)
-        await queries.drop_profile(g.principal.tenant_no, name, audit)
+        async with saving.one(tenant_no):
+            known = await find(name)
+            only.check(known.tag)
+            await replace_rules(known, [])
+            await queries.drop_profile(tenant_no, name, audit, only)
         return "", 204
 
     return routes

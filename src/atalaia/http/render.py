@@ -1,6 +1,6 @@
 """Views as JSON: times in RFC 3339 UTC with µs, ids as text, names as their owners know them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -47,18 +47,33 @@ def times(at: Int64s) -> list[str]:
     return [f"{text}Z" for text in np.datetime_as_string(at.astype("datetime64[us]"), "us")]
 
 
-def page(data: Sequence[Any], cursor: str | None) -> dict[str, Any]:
-    """A page of a list. The answer's Link header will name the next one."""
+def page(data: Sequence[Any], cursor: str | None, total: int | None = None) -> dict[str, Any]:
+    """A page of a list. The answer's Link header will name the next one. total: of all pages."""
     g.next_cursor = cursor
-    return {"data": data, "next_cursor": cursor}
+    said = {"data": data, "next_cursor": cursor}
+    return said if total is None else said | {"total": total}
 
 
 def first(
-    found: Sequence[T], count: int, show: Callable[[T], Any], place: Callable[[T], Any]
+    found: Sequence[T],
+    count: int,
+    show: Callable[[T], Any],
+    place: Callable[[T], Any],
+    total: int | None = None,
 ) -> dict[str, Any]:
     """A page of what was asked for with one more than `count`. place: what a cursor says of one."""
     more = params.next_cursor(place(found[count - 1])) if len(found) > count else None
-    return page([show(one) for one in found[:count]], more)
+    return page([show(one) for one in found[:count]], more, total)
+
+
+def whole(data: Sequence[Any]) -> dict[str, Any]:
+    """A list that is one page."""
+    return page(data, None, len(data) if params.flag(request.args, "count") else None)
+
+
+async def total(count: Callable[[], Awaitable[int]]) -> int | None:
+    """How many there are, for whoever asks (`?count=true`)."""
+    return await count() if params.flag(request.args, "count") else None
 
 
 def link() -> str | None:

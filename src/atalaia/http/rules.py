@@ -1,5 +1,6 @@
 """Rules: every change goes through the tenant's inbox and is answered after its commit."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -7,14 +8,16 @@ from quart import Blueprint, g, request
 
 from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
-from atalaia.http import params, render
+from atalaia.http import conditions, params, render
 from atalaia.http.bodies import CheckBody, RuleBody, read_body
 from atalaia.http.rule_checks import ASSUMED_INTERVAL_US, RuleChecks
-from atalaia.model.errors import Invalid, NotFound
+from atalaia.model.errors import NotFound
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries
-from atalaia.rules.syntax import duration_text, parse_duration
+from atalaia.rules.syntax import duration_text
 
+QUESTIONS = frozenset({"/v1/rules/backtest", "/v1/rules/check"})
+"""Where ids of rules stand too; these are of none, and take POST alone."""
 CHECK_IS_SLOW = "The tenant's processing is busy; ask again after the delay."
 
 
@@ -30,14 +33,22 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     async def edit_rule(edit: RuleEdit) -> StoredRule:
         principal = g.principal
         receipt = gate.edit_rule(principal.tenant_no, edit, principal.quota, principal.actor)
-        return await receipt.answer()
+        rule = await receipt.answer()
+        conditions.show(rule.tag)
+        return rule
+
+    async def switch_rule(rule: str, *, enabled: bool) -> dict[str, Any]:
+        edit = SwitchRule(_id(rule), enabled, conditions.asked())
+        return render.rule(await edit_rule(edit))
 
     @routes.get("")
     async def list_rules() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
-        found = await queries.rules(g.principal.tenant_no, after=after, limit=count + 1)
-        return render.first(found, count, render.rule, lambda rule: rule.rule_no)
+        tenant_no = g.principal.tenant_no
+        found = await queries.rules(tenant_no, after=after, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, "rules"))
+        return render.first(found, count, render.rule, lambda rule: rule.rule_no, total)
 
     @routes.post("")
     async def create_rule() -> tuple[dict[str, Any], int, dict[str, str]]:
@@ -49,11 +60,8 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
     @routes.post("/check")
     async def check_rules() -> dict[str, Any]:
         body = await read_body(CheckBody)
-        interval_us = None if body.interval is None else parse_duration(body.interval)
-        if interval_us == 0:
-            raise Invalid("The interval is longer than 0s.", code="bad_body")
-        found = await checks.check(g.principal.tenant_no, body.text, interval_us=interval_us)
-        interval = duration_text(interval_us or ASSUMED_INTERVAL_US)
+        found = await checks.check(g.principal.tenant_no, body.text, interval_us=body.interval)
+        interval = duration_text(body.interval or ASSUMED_INTERVAL_US)
         specs = [rule.spec for rule in found]
         outlook = await gate.foresee(g.principal.tenant_no, specs).answer(CHECK_IS_SLOW)
         rules = [render.checked_rule(rule, interval) for rule in found]
@@ -64,27 +72,28 @@ def blueprint(gate: Edits, queries: Queries, checks: RuleChecks) -> Blueprint:
         stored = await queries.rule(g.principal.tenant_no, _id(rule))
         if stored is None:
             raise NotFound("There is no rule with this id.")
+        conditions.show(stored.tag)
         return render.rule(stored)
 
     @routes.put("/<rule>")
     async def replace_rule(rule: str) -> dict[str, Any]:
         body = await read_body(RuleBody)
-        edit = ReplaceRule(_id(rule), body.text)
+        edit = ReplaceRule(_id(rule), body.text, conditions.asked())
         lints = await find_lints(body.text, edit.rule_id)
         return render.rule(await edit_rule(edit)) | lints
 
     @routes.delete("/<rule>")
     async def delete_rule(rule: str) -> tuple[str, int]:
-        await edit_rule(DeleteRule(_id(rule)))
+        await edit_rule(DeleteRule(_id(rule), conditions.asked()))
         return "", 204
 
     @routes.post("/<rule>/enable")
     async def enable_rule(rule: str) -> dict[str, Any]:
-        return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=True)))
+        return await switch_rule(rule, enabled=True)
 
     @routes.post("/<rule>/disable")
     async def disable_rule(rule: str) -> dict[str, Any]:
-        return render.rule(await edit_rule(SwitchRule(_id(rule), enabled=False)))
+        return await switch_rule(rule, enabled=False)
 
     return routes
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from atalaia.model.errors import Invalid, TooLarge
-from atalaia.model.views import DetailColumn, Details, Location
+from atalaia.model.views import MAX_INTERVAL_US, DetailColumn, Details, Location
 from atalaia.rules.syntax import duration_text, parse_duration
 from atalaia.wire.rows import NAME_ADVICE, check_name
 
@@ -154,8 +154,8 @@ def _details(said: Mapping[str, str]) -> Details:
             interval_us = parse_duration(interval)
         except Invalid as error:
             raise _Fault("expected_interval", error.detail) from error
-        if not interval_us:
-            raise _Fault("expected_interval", "an interval is more than 0s")
+        if not 0 < interval_us <= MAX_INTERVAL_US:
+            raise _Fault("expected_interval", "an interval is more than 0s and at most 366d")
     return Details(location, said.get("place") or None, interval_us)
 
 

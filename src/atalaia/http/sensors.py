@@ -1,6 +1,7 @@
 """Sensors and their readings."""
 
 from collections.abc import Container, Mapping
+from functools import partial
 from typing import Any
 
 from quart import Blueprint, Response, g, request
@@ -8,11 +9,13 @@ from quart import Blueprint, Response, g, request
 from atalaia.engine.asking import Asking
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
-from atalaia.http import params, render
+from atalaia.engine.messages import Step, nothing
+from atalaia.http import conditions, params, render
 from atalaia.http.bodies import NewSensorBody, SensorBody, TagsBody, read_body, read_changes
 from atalaia.http.pages import Pages
 from atalaia.http.series import Question, answer
 from atalaia.model.audit import AuditEntry
+from atalaia.model.condition import UNCONDITIONAL, tag_of
 from atalaia.model.errors import Conflict, Invalid, NotFound
 from atalaia.model.ids import DAY_US, Micros, SeriesNo
 from atalaia.model.views import (
@@ -50,24 +53,53 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
             raise NotFound(f'There is no sensor named "{name}".')
         return view
 
-    async def describe(name: str, body: SensorBody, sent: Container[str]) -> None:
+    def description(name: str, body: SensorBody, sent: Container[str]) -> Step:
+        """Writes down what was sent."""
         columns = {column for field in COLUMNS if field in sent for column in COLUMNS[field]}
         details = Details(body.location, body.place, body.expected_interval)
         said: dict[str, Any] = {
             column: value for column, value in flat(details).items() if column in columns
         }
+        tenant_no = g.principal.tenant_no
         audit = AuditEntry(g.principal.actor, "sensor.described", name, said)
-        await queries.describe(g.principal.tenant_no, {name: details}, columns, audit)
+
+        async def describe() -> None:
+            await queries.describe(tenant_no, {name: details}, columns, audit)
+
+        return describe
+
+    def checked(name: str, then: Step = nothing) -> Step:
+        """Goes on when the sensor is as the request wants it. For the tenant's turn: nobody changes
+        the sensor between the look and what follows it.
+        """
+        only, tenant_no = conditions.asked(_said), g.principal.tenant_no
+
+        async def first() -> None:
+            view = await queries.sensor(tenant_no, name) if _is_name(name) else None
+            if view is None or view.name != name:
+                raise NotFound(f'There is no sensor named "{name}".')
+            only.check(view.tag)
+            await then()
+
+        return nothing if only == UNCONDITIONAL and then is nothing else first
+
+    def shown(view: SensorView) -> dict[str, Any]:
+        """Its tag is of what is said of it, a dot, and all of it, with what readings change."""
+        body = render.sensor(view, clock.now_us())
+        conditions.show(f"{view.tag}.{tag_of(body)}")
+        return body
 
     @routes.get("")
     async def list_sensors() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, _is_name) or ""
         wanted = SensorFilter(*(params.text(request.args, tag) for tag in ("group", "profile")))
-        found = await queries.sensors(g.principal.tenant_no, wanted, after=after, limit=count + 1)
+        tenant_no = g.principal.tenant_no
+        found = await queries.sensors(tenant_no, wanted, after=after, limit=count + 1)
+        total = await render.total(partial(queries.total, tenant_no, wanted))
         now = clock.now_us()
         return render.first(
-            found, count, lambda view: render.sensor(view, now), lambda view: view.name
+            found, count, lambda view: render.sensor(view, now), lambda view: view.name, total
         )
 
     @routes.post("")
@@ -79,36 +111,41 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
         made = await gate.register(tenant_no, {body.name: body.tags}, actor).answer()
         if not made:
             raise Conflict(f'A sensor named "{body.name}" exists.', code="name_taken")
-        await describe(body.name, body, COLUMNS)
+        await description(body.name, body, COLUMNS)()
         if body.lateness is not None:
             await gate.set_lateness(tenant_no, body.name, body.lateness, actor).answer()
-        return render.sensor(await find(body.name), clock.now_us()), 201
+        return shown(await find(body.name)), 201
 
     @routes.get("/<sensor>")
     async def read_sensor(sensor: str) -> dict[str, Any]:
-        return render.sensor(await find(sensor), clock.now_us())
+        return shown(await find(sensor))
 
     @routes.delete("/<sensor>")
     async def remove_sensor(sensor: str) -> tuple[str, int]:
-        await gate.remove(g.principal.tenant_no, sensor, g.principal.actor).answer()
+        await gate.remove(
+            g.principal.tenant_no, sensor, g.principal.actor, checked(sensor)
+        ).answer()
         return "", 204
 
     @routes.patch("/<sensor>")
     async def change_sensor(sensor: str) -> dict[str, Any]:
         body, sent = await read_changes(SensorBody)
+        tenant_no, actor = g.principal.tenant_no, g.principal.actor
+        first = checked(sensor, description(sensor, body, sent))
         if "lateness" in sent:
-            await gate.set_lateness(
-                g.principal.tenant_no, sensor, body.lateness, g.principal.actor
-            ).answer()
-        await describe(sensor, body, sent)
-        return render.sensor(await find(sensor), clock.now_us())
+            await gate.set_lateness(tenant_no, sensor, body.lateness, actor, first).answer()
+        else:
+            await gate.do(tenant_no, first).answer()
+        return shown(await find(sensor))
 
     @routes.put("/<sensor>/tags")
     async def replace_tags(sensor: str) -> dict[str, Any]:
         body = await read_body(TagsBody)
         wanted = {sensor: body.tags}
-        await gate.set_tags(g.principal.tenant_no, wanted, g.principal.actor).answer()
-        return render.sensor(await find(sensor), clock.now_us())
+        await gate.set_tags(
+            g.principal.tenant_no, wanted, g.principal.actor, checked(sensor)
+        ).answer()
+        return shown(await find(sensor))
 
     @routes.get("/<sensor>/latest")
     async def read_latest(sensor: str) -> dict[str, Any]:
@@ -164,6 +201,11 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
             return await pages.answer(points[:count], more)
 
     return routes
+
+
+def _said(tag: str) -> str:
+    """Of a sensor's tag what readings leave as it is."""
+    return tag.partition(".")[0]
 
 
 def _series(view: SensorView, metric: str) -> tuple[SeriesNo, str, str, Micros | None]:

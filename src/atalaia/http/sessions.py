@@ -84,6 +84,12 @@ class Sessions:
         self._kept[session_id] = now + KEEP_S, record  # only ids that we signed come here
         return record
 
+    def drop_stale(self) -> None:
+        """Nothing is kept of a session that nobody uses."""
+        now = trio.current_time()
+        for session_id in [one for one, (until, _) in self._kept.items() if until <= now]:
+            del self._kept[session_id]
+
     async def sign_in(self, email: str, password: str, address: str) -> Tokens:
         """Raises Throttled, Unavailable, Suspended; Unauthenticated, the same whatever is wrong."""
         email = plain(email)
@@ -94,7 +100,7 @@ class Sessions:
         if needs_rehash(login.password_hash or ""):
             rehashed = await self.hashing.run(hash_password, password)
         refresh = new_refresh()
-        session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s)
+        session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s, address)
         if not await self.people.begin_session(login, session, rehashed):
             raise Unauthenticated(WRONG, code="login_refused")
         claims = AccessClaims(login.user_id, session.session_id, login.version)

@@ -23,6 +23,7 @@ from atalaia.http.errors import as_error, encode, problem, status_of
 from atalaia.http.faces import Scope, account
 from atalaia.http.handshake import options_of, protocol_of, refuse
 from atalaia.http.ingest import Take
+from atalaia.http.peers import Peers
 from atalaia.http.room import BodyRoom
 from atalaia.model.errors import (
     AtalaiaError,
@@ -45,7 +46,7 @@ MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = MIB
 CREDIT_MESSAGES, CREDIT_BYTES = 32, 4 * MIB
 MOST_PER_TENANT = 16
-RECHECK_S = 30.0
+RECHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
 LAST_ANSWERS_S = 12.0  # more than an answer may take
 
 NORMAL, LEAVING = 1000, 1001
@@ -65,6 +66,7 @@ class Sockets:
     authenticator: Authenticator
     clock: WallClock
     room: BodyRoom
+    peers: Peers
     leaving: trio.Event = attrs.field(factory=trio.Event)
     _open: Counter[TenantNo] = attrs.field(factory=Counter)
 
@@ -74,10 +76,12 @@ class Sockets:
         if scope["path"] != SOCKET_PATH:  # there are no others: 403
             await send({"type": "websocket.close"})
             return
-        request_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id, client = uuid4().hex, self.peers.see(scope)
+        structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
+        scope["state"] = dict(scope.get("state", {}))
         try:
-            principal = await self.authenticator.principal(scope)
+            self.peers.check_secure(scope)
+            principal = await self.peers.identify(self.authenticator.principal, scope)
             require(principal, "ingest")
             protocol = protocol_of(scope)
             options = options_of(scope, principal, protocol)

@@ -2,48 +2,43 @@
 
 Alerts are read from the database, in the order of their commits, after whatever the client has
 seen last: none is lost and none comes twice, over reconnections and restarts. Readings are passed
-on from the commits, from now on. A client that does not keep up is told so and let go.
+on from the commits; those that came while the client was away are read from the database first. An
+id is that of the last commit that was sent whole: what is larger than an event and breaks off in
+the middle comes again. A client that does not keep up is told so and let go.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import attrs
-import numpy as np
 import trio
 from quart import Blueprint, Response, g, request
 
-from atalaia.engine.broadcast import Committed, Follower
+from atalaia.engine.broadcast import Follower
 from atalaia.engine.edits import Edits
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
 from atalaia.http.auth import require
-from atalaia.http.errors import encode
-from atalaia.model.batch import Floats, Int32s, Int64s
+from atalaia.http.missed import LookingBack
+from atalaia.http.places import LAST_ORDINAL, Place, Told, last_event, parse_place
+from atalaia.http.streamed_readings import TURN_S, StreamedReadings
 from atalaia.model.errors import Forbidden, Unauthenticated
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.principal import Principal
 from atalaia.model.views import StreamedStep
-from atalaia.ports import Queries, SeriesFilter, StoreRefused, StoreUnavailable
+from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import STREAMS
 
 MOST_STREAMS = 20  # of one tenant
-MOST_SERIES = 100_000
-EVENT_ROWS = 500
 STEPS = 500
 HEARTBEAT_S = 15.0
-CHECK_S = 60.0
-LOOK_S = 5.0
-"""How often the register is read again at most, for series that are new."""
+CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
 RETRY_MS = 2_000
 CONTENT_TYPE = "text/event-stream"
 KINDS = ("alerts", "readings")
 
 Check = Callable[[Any], Awaitable[Principal]]
-
-Place = tuple[int, int]
-"""Arrival and ordinal of a step of an alert: where a stream goes on."""
 
 
 @attrs.define(eq=False)
@@ -58,6 +53,7 @@ class Streams:
         )
     )
     open: set[Follower] = attrs.field(factory=set)
+    looking_back: LookingBack = attrs.field(factory=LookingBack)
 
     def close(self) -> None:
         """The service shuts down: each ends with an event that says so."""
@@ -88,7 +84,7 @@ def blueprint(gate: Edits, queries: Queries, streams: Streams, check: Check) -> 
             params.names(request.args, "sensor") or None,
             params.names(request.args, "metric") or None,
         )
-        place = _place(request.headers.get("last-event-id"))
+        place = parse_place(request.headers.get("last-event-id"))
         if request.method == "HEAD":
             return Response(b"", content_type=CONTENT_TYPE)
         scope = request.scope
@@ -123,8 +119,6 @@ class _Stream:
     _wanted: _Wanted
     _place: Place | None
     _check: Callable[[], Awaitable[None]]
-    _names: Mapping[int, tuple[str, str]] = attrs.field(factory=dict)
-    _known_at: float = -1e9
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Raises Busy, Conflict where there is no engine, StoreUnavailable: before the first."""
@@ -137,20 +131,35 @@ class _Stream:
             self._streams.open.add(follower)
             STREAMS.inc()
             try:
-                if self._place is None:
-                    last = await self._queries.last_received(self._tenant_no)
-                    self._place = (last or 0, (1 << 31) - 1)
+                newest = Micros(await self._queries.last_received(self._tenant_no) or 0)
+                place = self._place
+                if place is None or place.is_beyond(newest):
+                    place = Place(newest, LAST_ORDINAL)
                     follower.alerts = False
-                yield f"retry: {RETRY_MS}\nid: {_id(self._place)}\n\n".encode()
-                async with aclosing(self._follow(follower)) as events:
+                if follower.readings and place.readings is None:
+                    place = attrs.evolve(place, readings=newest)
+                yield f"retry: {RETRY_MS}\nid: {place}\n\n".encode()
+                told = Told(place, HEARTBEAT_S)
+                async with aclosing(self._follow(follower, told, newest)) as events:
                     async for event in events:
                         yield event
             finally:
                 self._streams.open.discard(follower)
                 STREAMS.dec()
 
-    async def _follow(self, follower: Follower) -> AsyncGenerator[bytes, None]:
+    async def _follow(
+        self, follower: Follower, told: Told, newest: Micros
+    ) -> AsyncGenerator[bytes, None]:
         checked_at = trio.current_time()
+        readings = StreamedReadings(
+            self._queries,
+            self._streams.looking_back,
+            self._tenant_no,
+            self._wanted.sensors,
+            self._wanted.metrics,
+            told,
+        )
+        was_away = follower.readings and told.readings < newest
         while not follower.closed:
             try:
                 if trio.current_time() - checked_at > CHECK_S:
@@ -158,102 +167,47 @@ class _Stream:
                     await self._check()
                 if follower.alerts and "alerts" in self._wanted.kinds:
                     follower.alerts = False
-                    async with aclosing(self._alerts(follower)) as events:
+                    async with aclosing(self._alerts(follower, told)) as events:
                         async for event in events:
                             yield event
-                while (part := follower.take()) is not None:
-                    for event in await self._readings(part):
-                        yield event
+                if was_away and not self._streams.looking_back.wait_s(self._tenant_no):
+                    was_away = False
+                    async with aclosing(readings.missed(follower)) as events:
+                        async for event in events:
+                            yield event
+                while not was_away and (part := follower.take()) is not None:
+                    async with aclosing(readings.committed(part, follower)) as events:
+                        async for event in events:
+                            yield event
             except (Unauthenticated, Forbidden) as error:
-                yield _event("unauthenticated", {"detail": error.detail})
+                yield last_event("unauthenticated", error.detail)
                 return
             except (StoreUnavailable, StoreRefused):
-                yield _event("unavailable", {"detail": "The database does not answer."})
+                yield last_event("unavailable", "The database does not answer.")
                 return
             if follower.dropped:
-                yield _event("dropped", {"detail": "Readings came faster than they were taken."})
+                yield last_event("dropped", "Readings came faster than they were taken.")
                 return
-            with trio.move_on_after(HEARTBEAT_S) as waited:
+            with trio.move_on_after(TURN_S if was_away else HEARTBEAT_S) as waited:
                 await follower.news()
-            if waited.cancelled_caught:
+            if waited.cancelled_caught and not was_away:
                 follower.alerts = True  # a commit of unknown outcome told nobody
-                yield b": still here\n\n"
-        yield _event("closing", {"detail": "The service shuts down; connect again."})
+            if told.is_silent:
+                yield told.still_here()
+        yield last_event("closing", "The service shuts down; connect again.")
 
-    async def _alerts(self, follower: Follower) -> AsyncGenerator[bytes, None]:
+    async def _alerts(self, follower: Follower, told: Told) -> AsyncGenerator[bytes, None]:
         """Every step since the last one that was sent."""
         while not follower.closed:
+            after = (told.place.arrival, told.place.ordinal)
             steps = await self._queries.alert_steps(
-                self._tenant_no, self._place or (0, 0), self._wanted.sensors, STEPS
+                self._tenant_no, after, self._wanted.sensors, STEPS
             )
             for step in steps:
-                self._place = (step.arrival, step.ordinal)
-                yield _event("alert", _step(step), _id(self._place))
+                told.has_step(Micros(step.arrival), step.ordinal)
+                yield told.event("alert", _step(step))
             if len(steps) < STEPS:
                 return
-
-    async def _readings(self, part: Committed) -> list[bytes]:
-        columns = [part.fresh]
-        if part.late == len(part.old[1]):
-            columns.append(part.old)
-        elif part.late:  # which of them were new only the database can tell
-            columns.append(
-                await self._queries.stored_of(
-                    self._tenant_no, part.received_at, part.old[0], part.old[1]
-                )
-            )
-        series, ts, value = (np.concatenate(column) for column in zip(*columns, strict=True))
-        await self._learn(series)
-        known = np.isin(series, np.fromiter(self._names, np.int32, len(self._names)))
-        return list(self._rows(series[known], ts[known], value[known]))
-
-    async def _learn(self, series: Int32s) -> None:
-        """Read the register anew when there is a series that it did not have."""
-        if np.isin(series, np.fromiter(self._names, np.int32, len(self._names))).all():
-            return
-        selective = self._wanted.sensors or self._wanted.metrics
-        if selective and trio.current_time() - self._known_at < LOOK_S:
-            return  # it is one of those that are not wanted
-        wanted = SeriesFilter(self._wanted.sensors, None, self._wanted.metrics)
-        found = await self._queries.find_series(self._tenant_no, wanted, MOST_SERIES)
-        self._names = {one.series_no: (one.sensor, one.metric) for one in found}
-        self._known_at = trio.current_time()
-
-    def _rows(self, series: Int32s, ts: Int64s, value: Floats) -> list[bytes]:
-        events = []
-        for start in range(0, len(ts), EVENT_ROWS):
-            part = slice(start, start + EVENT_ROWS)
-            rows = zip(
-                series[part].tolist(), render.times(ts[part]), value[part].tolist(), strict=True
-            )
-            body = [
-                {"sensor": self._names[nr][0], "metric": self._names[nr][1], "ts": at, "value": v}
-                for nr, at, v in rows
-            ]
-            events.append(_event("readings", body))
-        return events
-
-
-def _place(text: str | None) -> Place | None:
-    """What an event's id said. Another text is as good as none: a browser sends what it has."""
-    if text is None:
-        return None
-    arrival, _, ordinal = text.partition("-")
-    if not (arrival.isascii() and arrival.isdigit() and ordinal.isascii() and ordinal.isdigit()):
-        return None
-    if len(arrival) > 17 or len(ordinal) > 10 or int(ordinal) >= 1 << 31:
-        return None
-    return int(arrival), int(ordinal)
-
-
-def _id(place: Place) -> str:
-    return f"{place[0]}-{place[1]}"
-
-
-def _event(kind: str, body: Any, event_id: str | None = None) -> bytes:
-    """JSON has no line breaks, so that data is one line."""
-    head = f"event: {kind}\n" if event_id is None else f"event: {kind}\nid: {event_id}\n"
-    return head.encode() + b"data: " + encode(body) + b"\n\n"
 
 
 def _step(step: StreamedStep) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """All tenants, for those who look after them."""
 
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 import attrs
 from quart import Blueprint, Response, g, request
@@ -10,10 +11,11 @@ from atalaia.http import params, render
 from atalaia.http.bodies import read_body
 from atalaia.http.login import make_link
 from atalaia.http.users import check_email, with_link
+from atalaia.model.erasure import check_begun
 from atalaia.model.errors import Conflict, Invalid, NotFound
 from atalaia.model.ids import uuid7
 from atalaia.model.people import TenantView
-from atalaia.people import Tenants
+from atalaia.people import Erasures, Tenants
 
 MAX_NAME_CHARS = 128
 
@@ -26,7 +28,18 @@ class TenantBody:
     admin_email: str
 
 
-def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
+@attrs.frozen
+class EraseBody:
+    """`{"name": "Padaria do Zé"}`: the tenant's, said once more."""
+
+    name: str
+
+
+class Administered(Tenants, Erasures, Protocol):
+    """What these routes ask for."""
+
+
+def blueprint(tenants: Administered, clock: WallClock) -> Blueprint:
     """`/v1/admin/tenants` and below."""
     routes = Blueprint("tenants", __name__, url_prefix="/v1/admin/tenants")
 
@@ -39,6 +52,8 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
             raise _no_tenant()
         if suspended and found.suspended_at is None:
             raise Conflict("The tenant of those who look after all is never suspended.")
+        if not suspended and found.suspended_at is not None:
+            raise Conflict("This tenant is being erased: there is no way back.", code="erasing")
         return _render(found)
 
     @routes.get("")
@@ -46,7 +61,8 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
         count = params.limit(request.args)
         after = params.cursor(request.args, int, params.fits_int4) or 0
         found = await tenants.list_tenants(after=after, limit=count + 1)
-        return render.first(found, count, _render, lambda tenant: tenant.tenant_no)
+        total = await render.total(tenants.count_tenants)
+        return render.first(found, count, _render, lambda tenant: tenant.tenant_no, total)
 
     @routes.post("")
     async def create_tenant() -> Response:
@@ -78,6 +94,31 @@ def blueprint(tenants: Tenants, clock: WallClock) -> Blueprint:
     @routes.post("/<tenant>/resume")
     async def resume(tenant: str) -> dict[str, Any]:
         return await switch(tenant, suspended=False)
+
+    @routes.post("/<tenant>/erase")
+    async def erase(tenant: str) -> tuple[dict[str, Any], int]:
+        body = await read_body(EraseBody)
+        tenant_id = params.identifier(tenant)
+        if tenant_id is None:
+            raise _no_tenant()
+        check_begun(await tenants.begin_erasure(tenant_id, body.name, g.principal.actor))
+        return await erasure_of(tenant_id), 202
+
+    @routes.get("/<tenant>/erasure")
+    async def read_erasure(tenant: str) -> dict[str, Any]:
+        return await erasure_of(params.identifier(tenant))
+
+    async def erasure_of(tenant_id: UUID | None) -> dict[str, Any]:
+        found = None if tenant_id is None else await tenants.erasure(tenant_id)
+        if found is None:
+            raise NotFound("There is no tenant with this id that is being erased, or was.")
+        return {
+            "id": str(found.tenant_id),
+            "state": "erasing" if found.finished_at is None else "erased",
+            "began_at": render.time(found.began_at),
+            "finished_at": render.time(found.finished_at),
+            "deleted": dict(found.deleted),
+        }
 
     return routes
 

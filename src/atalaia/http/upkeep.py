@@ -1,6 +1,8 @@
 """What is written down a little later and in one go: when keys were used, and logins that failed.
+And what was kept of keys and sessions for a moment is dropped.
 
-Neither may cost a request a commit of its own, nor tell by its time whether an account exists.
+Neither may cost a request a commit of its own, nor tell by its time whether an account exists. And
+what goes after its time: answers that were kept to be given again.
 """
 
 import structlog
@@ -15,6 +17,7 @@ log = structlog.get_logger()
 
 EVERY_S = 5.0
 LAST_S = 2.0
+SWEEP_S = 60.0
 
 
 async def run_upkeep(authenticator: Authenticator, shutdown: trio.Event) -> None:
@@ -22,15 +25,32 @@ async def run_upkeep(authenticator: Authenticator, shutdown: trio.Event) -> None
     sessions = authenticator.sessions
     if sessions is None:
         return
+    swept_at = trio.current_time()
     while not shutdown.is_set():
         with trio.move_on_after(EVERY_S):
             await shutdown.wait()
         with trio.CancelScope(deadline=trio.current_time() + LAST_S, shield=shutdown.is_set()):
             await write_down(authenticator, sessions)
+            if trio.current_time() - swept_at >= SWEEP_S and not shutdown.is_set():
+                swept_at = trio.current_time()
+                await forget(sessions)
+
+
+async def forget(sessions: Sessions) -> None:
+    """What is a day old; where the database is away, the next time."""
+    try:
+        gone = await sessions.people.forget_answers()
+    except (StoreUnavailable, StoreRefused) as error:
+        log.warning("upkeep_failed", error=str(error))
+    else:
+        if gone:
+            log.info("answers_forgotten", count=gone)
 
 
 async def write_down(authenticator: Authenticator, sessions: Sessions) -> None:
     """What cannot be written now is tried again the next time."""
+    authenticator.drop_stale()
+    sessions.drop_stale()
     now, now_us = trio.current_time(), sessions.clock.now_us()
     used, authenticator.used = authenticator.used, {}
     failures, sessions.failures = sessions.failures, {}

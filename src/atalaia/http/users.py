@@ -1,5 +1,6 @@
 """The users of a tenant: invited by a link, never given a password by somebody else."""
 
+from functools import partial
 from typing import Any
 
 import attrs
@@ -49,8 +50,10 @@ def blueprint(users: Users) -> Blueprint:
     async def list_users() -> dict[str, Any]:
         count = params.limit(request.args)
         after = params.cursor(request.args, str, lambda email: "\0" not in email) or ""
-        found = await users.list_users(g.principal.tenant_no, after=after, limit=count + 1)
-        return render.first(found, count, _render, lambda user: user.email)
+        tenant_no = g.principal.tenant_no
+        found = await users.list_users(tenant_no, after=after, limit=count + 1)
+        total = await render.total(partial(users.total, tenant_no, "users"))
+        return render.first(found, count, _render, lambda user: user.email, total)
 
     @routes.post("")
     async def invite() -> Response:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from atalaia.model.standing import BucketName
+
 
 class AtalaiaError(Exception):
     """Something went wrong."""
@@ -12,7 +14,7 @@ class AtalaiaError(Exception):
     code = "internal_error"
 
     def __init__(self, detail: str | None = None, *, code: str | None = None) -> None:
-        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.detail = detail or " ".join((type(self).__doc__ or "").split())
         if code is not None:
             self.code = code
         super().__init__(self.detail)
@@ -121,6 +123,12 @@ class Suspended(Forbidden):
     code = "tenant_suspended"
 
 
+class HttpsRequired(Forbidden):
+    """This came in clear, and whatever was in it may have been read: use https."""
+
+    code = "https_required"
+
+
 class NotFound(AtalaiaError):
     """There is no such thing here."""
 
@@ -133,24 +141,58 @@ class Conflict(AtalaiaError):
     code = "conflict"
 
 
+class PreconditionFailed(AtalaiaError):
+    """It was changed by somebody meanwhile: look at it again (GET), and then decide."""
+
+    code = "precondition_failed"
+
+
+class KeyReused(AtalaiaError):
+    """This Idempotency-Key was sent with another request; take a new one for each."""
+
+    code = "idempotency_key_reused"
+
+
 class Overloaded(AtalaiaError):
     """The tenant sends more than its share is processed; try again after the delay."""
 
     code = "overloaded"
 
     def __init__(
-        self, detail: str | None = None, *, code: str | None = None, retry_after_s: int = 1
+        self,
+        detail: str | None = None,
+        *,
+        code: str | None = None,
+        retry_after_s: int = 1,
+        bucket: BucketName | None = None,
     ) -> None:
         super().__init__(detail, code=code)
         self.retry_after_s = retry_after_s
+        self.bucket = bucket
+        """Which of those that are counted is empty."""
+
+
+class InProgress(Overloaded):
+    """The request with this Idempotency-Key is being carried out, or nobody knows yet what has come
+    of it; ask again after the delay."""
+
+    code = "idempotency_in_progress"
 
 
 class QuotaUsedUp(Overloaded):
     """The quota is used up; try again after the delay."""
 
-    def __init__(self, detail: str, *, code: str, wait_s: float) -> None:
-        super().__init__(detail, code=code, retry_after_s=math.ceil(wait_s))
+    def __init__(
+        self, detail: str, *, code: str, wait_s: float, bucket: BucketName | None = None
+    ) -> None:
+        super().__init__(detail, code=code, retry_after_s=math.ceil(wait_s), bucket=bucket)
         self.wait_s = wait_s
+
+
+class TooManyRequests(Overloaded):
+    """Requests come faster than they may; try again after the delay."""
+
+    code = "too_many_requests"
 
 
 class Busy(Overloaded):

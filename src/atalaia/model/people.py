@@ -38,11 +38,12 @@ class SessionRecord:
 
 @attrs.frozen
 class NewSession:
-    """A session as it begins. token_hash: of its first refresh token."""
+    """A session as it begins. token_hash: of its first refresh token. address: whence it comes."""
 
     session_id: UUID
     token_hash: bytes
     lives_s: int
+    address: str = ""
 
 
 @attrs.frozen
@@ -111,3 +112,7 @@ class AuditFilter:
     action: str | None = None
     since: Micros | None = None
     until: Micros | None = None
+
+
+OfPeople = AuditFilter | Literal["users", "api_keys"]
+"""What of these is listed in pages."""

@@ -4,6 +4,7 @@ from uuid import UUID
 
 import attrs
 
+from atalaia.model.condition import tag_of
 from atalaia.model.ids import Micros, RuleNo
 
 
@@ -25,3 +26,8 @@ class StoredRule:
     active_from: Micros
     created_at: Micros
     updated_at: Micros
+
+    @property
+    def tag(self) -> str:
+        """Another one after every edit."""
+        return tag_of(attrs.astuple(self))

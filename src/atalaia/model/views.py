@@ -7,7 +7,8 @@ from uuid import UUID
 import attrs
 
 from atalaia.model.alert import Opening
-from atalaia.model.ids import Micros, SeriesNo, TenantNo
+from atalaia.model.condition import tag_of
+from atalaia.model.ids import DAY_US, Micros, SeriesNo, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 
 AlertState = Literal["open", "cleared"]
@@ -32,6 +33,9 @@ class Location:
 
     latitude: float
     longitude: float
+
+
+MAX_INTERVAL_US = 366 * DAY_US
 
 
 @attrs.frozen
@@ -78,6 +82,11 @@ class Profile:
     created_at: Micros | None = None
     updated_at: Micros | None = None
 
+    @property
+    def tag(self) -> str:
+        """Another one after every save."""
+        return tag_of(attrs.astuple(self))
+
 
 @attrs.frozen
 class SensorView:
@@ -94,6 +103,12 @@ class SensorView:
     lateness_us: int | None
     details: Details = Details()
     pace_us: int | None = None
+
+    @property
+    def tag(self) -> str:
+        """Of what is said of it. Readings leave it as it is."""
+        tags = sorted(self.tags.items())
+        return tag_of(self.sensor_id, self.name, tags, self.lateness_us, self.details)
 
     def status(self, now: Micros) -> Literal["never", "active", "overdue"] | None:
         """Whether readings come as they are expected; None when nobody has said how often."""
@@ -196,6 +211,10 @@ class AlertFilter:
     rule_id: UUID | None = None
     since: Micros | None = None
     until: Micros | None = None
+
+
+Listed = SensorFilter | AlertFilter | Literal["rules", "metrics"]
+"""What of a tenant's is listed in pages: those that are asked for."""
 
 
 @attrs.frozen

@@ -65,10 +65,10 @@ def parse_rules(text: str) -> tuple[RuleSpec, ...]:
 def parse_selector(text: str) -> Selector:
     """Which sensors are meant, in the words that stand after `on` in a rule. Raises Invalid."""
     try:
-        if len(text) > MAX_TEXT_CHARS:
+        if len(text) > MAX_TEXT_CHARS or _CONTROL.search(text):
             raise Invalid
         found: Selector = RuleBuilder(text).transform(_parser().parse(text, start="selector"))
-    except (UnexpectedInput, VisitError, Invalid) as error:
+    except (UnexpectedInput, VisitError, Invalid, RecursionError) as error:
         raise Invalid(
             'A selector reads: all sensors; sensors "pump-*"; sensor "pump-1"; group "hall"; '
             'sensors where type = "boiler" and line ~ "a*".',

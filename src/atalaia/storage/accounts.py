@@ -102,7 +102,8 @@ async def _create_aio(url: str, tenant: NewTenant, now: Micros) -> None:
 async def _find_aio(url: str, admin_email: str) -> UUID | None:
     async with transaction_aio(url, "atalaia_migrate") as connection:
         found: UUID | None = await connection.fetchval(
-            "SELECT tenant_uuid FROM users JOIN tenants USING (tenant_id) WHERE email = $1",
+            "SELECT tenant_uuid FROM users JOIN tenants USING (tenant_id) WHERE platform"
+            " ORDER BY email <> $1, user_id LIMIT 1",
             admin_email,
         )
         return found

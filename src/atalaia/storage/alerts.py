@@ -9,12 +9,22 @@ from atalaia.model.ids import Micros
 from atalaia.model.views import AlertFilter, AlertStep, AlertView, OpeningView, StreamedStep
 from atalaia.storage.evidence import opening_aio
 
+SOURCE = (
+    "alerts a JOIN rules r USING (tenant_id, rule_no) JOIN sensors s USING (tenant_id, sensor_id)"
+)
+CHOSEN = (
+    "($1::text IS NULL OR a.state = $1)"
+    " AND ($2::text IS NULL OR a.severity = $2)"
+    " AND ($3::text IS NULL OR s.name = $3)"
+    " AND ($4::uuid IS NULL OR r.rule_id = $4)"
+    " AND ($5::timestamptz IS NULL OR a.opened_at > $5)"
+    " AND ($6::timestamptz IS NULL OR a.opened_at <= $6)"
+)
 _SELECT = (
-    "SELECT a.alert_id, r.rule_id, r.name AS rule, a.rule_version, s.name AS sensor, a.severity,"
-    " a.state, a.opened_at, a.opened_arrival, a.opened_value, a.cleared_at, a.cleared_arrival,"
-    " a.cleared_value, a.clear_reason, a.evidence"
-    " FROM alerts a JOIN rules r USING (tenant_id, rule_no) JOIN sensors s USING"
-    " (tenant_id, sensor_id)"
+    "SELECT a.alert_id, r.rule_id, r.name AS rule, a.rule_version,"  # noqa: S608 - our own
+    " s.name AS sensor, a.severity, a.state, a.opened_at, a.opened_arrival, a.opened_value,"
+    " a.cleared_at, a.cleared_arrival,"
+    f" a.cleared_value, a.clear_reason, a.evidence FROM {SOURCE}"
 )
 
 
@@ -31,12 +41,7 @@ async def alerts_aio(
     """Newest opening first, by (opened_at, alert_id) so that pages never overlap."""
     opened, alert_id = before or (None, None)
     rows = await connection.fetch(
-        _SELECT + " WHERE ($1::text IS NULL OR a.state = $1)"
-        " AND ($2::text IS NULL OR a.severity = $2)"
-        " AND ($3::text IS NULL OR s.name = $3)"
-        " AND ($4::uuid IS NULL OR r.rule_id = $4)"
-        " AND ($5::timestamptz IS NULL OR a.opened_at > $5)"
-        " AND ($6::timestamptz IS NULL OR a.opened_at <= $6)"
+        f"{_SELECT} WHERE {CHOSEN}"
         " AND ($7::timestamptz IS NULL OR a.opened_at < $7"
         "      OR (a.opened_at = $7 AND a.alert_id > $8))"
         " ORDER BY a.opened_at DESC, a.alert_id LIMIT $9",

@@ -26,6 +26,10 @@ _INSERT = (
     " WITH ORDINALITY AS entry (tenant, actor, name, action, target, detail, nr) ORDER BY nr"
 )
 _COLUMNS = "seq, at, actor, actor_name, action, target, detail::text AS detail, hash"
+CHOSEN = (
+    "($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)"
+    " AND ($3::timestamptz IS NULL OR at > $3) AND ($4::timestamptz IS NULL OR at <= $4)"
+)
 CHECK_ROWS = 5_000
 
 
@@ -82,10 +86,8 @@ async def audit_aio(
 ) -> list[AuditRow]:
     rows = await connection.fetch(
         f"SELECT {_COLUMNS} FROM audit"  # noqa: S608 - names of our own
-        " WHERE ($1::int8 IS NULL OR seq < $1) AND ($2::text IS NULL OR actor = $2)"
-        " AND ($3::text IS NULL OR action = $3) AND ($4::timestamptz IS NULL OR at > $4)"
-        " AND ($5::timestamptz IS NULL OR at <= $5) ORDER BY seq DESC LIMIT $6",
-        before, wanted.actor, wanted.action, wanted.since, wanted.until, limit,
+        f" WHERE {CHOSEN} AND ($5::int8 IS NULL OR seq < $5) ORDER BY seq DESC LIMIT $6",
+        wanted.actor, wanted.action, wanted.since, wanted.until, before, limit,
     )  # fmt: skip
     return [AuditRow(*row) for row in rows]
 

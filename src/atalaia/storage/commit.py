@@ -15,6 +15,7 @@ import structlog
 
 from atalaia.ports import CommitItem, Fenced
 from atalaia.storage.alert_writes import write_alerts_aio
+from atalaia.storage.arrivals import write_arrivals_aio
 from atalaia.storage.audit import write_audit_aio
 from atalaia.storage.binary import encode_readings
 from atalaia.storage.evidence import write_evidence_aio
@@ -103,6 +104,7 @@ async def commit_group_aio(
     await _copy_fresh_aio(connection, partitions, items)
     late = [await _insert_old_aio(connection, partitions, item) for item in items]
     await write_notes_aio(connection, items, late)
+    await write_arrivals_aio(connection, items, late)
     await write_rules_aio(connection, items)
     await write_tags_aio(connection, items)
     await write_lateness_aio(connection, items)

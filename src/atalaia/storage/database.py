@@ -22,7 +22,8 @@ from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreRefused, StoreSlow, StoreUnavailable
 from atalaia.storage.binary import PG_EPOCH_US
 from atalaia.storage.migrate import migrate_aio
-from atalaia.storage.pulse import CONNECT_TIMEOUT_S, Pulse, open_pulse
+from atalaia.storage.pulse import CONNECT_TIMEOUT_S, Connect, Pulse, open_pulse
+from atalaia.storage.snapshot import Snapshot, open_snapshot
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -67,7 +68,11 @@ _DRIVER_ERRORS = (
 
 
 def translate(error: Exception) -> NoReturn:
-    """Raise the port's error for a driver's one, with its cause."""
+    """Raise the port's error for a driver's one, with its cause, but without the row that Postgres
+    repeats in its detail: what is in rows is the tenants'.
+    """
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
     if isinstance(error, asyncpg.QueryCanceledError):
         raise StoreSlow(str(error)) from error
     if isinstance(error, _DOWN):
@@ -85,6 +90,22 @@ class Database:
     _app: asyncpg.Pool
     _writer: asyncpg.Pool
     _pulse: Pulse
+    _connect: Connect
+
+    @asynccontextmanager
+    async def snapshot(self, tenant_no: TenantNo) -> AsyncIterator[Snapshot]:
+        """One moment of a tenant, while inside. Raises as `as_tenant`."""
+        try:
+            async with open_snapshot(
+                self._bridge,
+                partial(connect_aio, self._connect),
+                self._pulse.watched,
+                self._pulse.borrowed,
+                tenant_no,
+            ) as opened:
+                yield opened
+        except _DRIVER_ERRORS as error:
+            translate(error)
 
     async def as_tenant(
         self, tenant_no: TenantNo, work: Work[T], *, timeout_ms: int = QUERY_TIMEOUT_MS
@@ -114,6 +135,13 @@ async def _transact_aio(pool: asyncpg.Pool, pulse: Pulse, role: Sequence[str], w
             async with connection.transaction():
                 await connection.execute(*role)
                 return await work(connection)
+
+
+async def connect_aio(connect: Connect) -> asyncpg.Connection:
+    """A connection with our types."""
+    connection = await connect()
+    await setup_connection_aio(connection)
+    return connection
 
 
 async def setup_connection_aio(connection: asyncpg.Connection) -> None:
@@ -146,7 +174,7 @@ async def open_database(bridge: Bridge, url: str) -> AsyncIterator[Database]:
     try:
         connect = partial(asyncpg.connect, url, timeout=CONNECT_TIMEOUT_S)
         async with open_pulse(bridge, (app, writer), connect) as pulse:
-            yield Database(bridge, app, writer, pulse)
+            yield Database(bridge, app, writer, pulse, connect)
     finally:
         await bridge.call(_close_pools_aio, (app, writer))
 

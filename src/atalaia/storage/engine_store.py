@@ -20,6 +20,7 @@ from atalaia.ports import (
     SeriesRow,
     StoreRefused,
     StoreUnavailable,
+    TenantGone,
     TenantImage,
     Waiting,
 )
@@ -53,9 +54,11 @@ class PostgresEngineStore:
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         async def work(connection: asyncpg.Connection) -> TenantImage:
-            tenant = await connection.fetchrow("SELECT tenant_uuid, lateness_us FROM tenants")
+            tenant = await connection.fetchrow(
+                "SELECT tenant_uuid, lateness_us FROM tenants WHERE erasing_at IS NULL"
+            )
             if tenant is None:
-                raise StoreRefused(f"tenant {tenant_no} is not registered")
+                raise TenantGone(f"tenant {tenant_no} is not registered (any more)")
             sensors, series = await load_register_aio(connection)
             rules = await load_rules_aio(connection)
             state = await load_state_aio(connection)
@@ -99,7 +102,8 @@ class PostgresEngineStore:
             rows = await connection.fetch(
                 "SELECT tenant_id,"
                 " (extract(epoch FROM now() - suspended_at) * 1000000)::int8 AS suspended_us"
-                " FROM tenants t WHERE EXISTS (SELECT FROM rules r WHERE r.tenant_id = t.tenant_id"
+                " FROM tenants t WHERE erasing_at IS NULL"
+                " AND EXISTS (SELECT FROM rules r WHERE r.tenant_id = t.tenant_id"
                 " AND waits AND enabled AND deleted_at IS NULL) ORDER BY tenant_id"
             )
             suspended = {row[0]: row[1] for row in rows if row[1] is not None}

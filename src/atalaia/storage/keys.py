@@ -92,20 +92,27 @@ async def rotate_key_aio(
     by: Actor,
 ) -> KeyView | None:
     """The new one may do what the old one may, and lives as long from now as that did from its
-    creation.
+    creation. Raises Conflict for one that was replaced before.
     """
     was = await connection.fetchrow(
-        "SELECT name, scopes, readings_per_s, now() + (expires_at - created_at) AS until"  # noqa: S608
+        "SELECT name, scopes, readings_per_s, replaced_at,"  # noqa: S608
+        " now() + (expires_at - created_at) AS until"
         f" FROM api_keys WHERE key_id = $1 AND {_LIVING} FOR UPDATE",
         key_id,
     )
     if was is None:
         return None
+    if was["replaced_at"] is not None:
+        raise Conflict(
+            "This key was rotated already: rotate the key that replaced it, or revoke that one and "
+            "make another.",
+            code="already_rotated",
+        )
     made = await _insert_aio(
         connection, tenant_no, key, was["name"], was["scopes"], was["until"], was["readings_per_s"]
     )
     await connection.execute(
-        "UPDATE api_keys SET expires_at ="
+        "UPDATE api_keys SET replaced_at = now(), expires_at ="
         " least(expires_at, now() + $2 * interval '1 second') WHERE key_id = $1",
         key_id,
         overlap_s,

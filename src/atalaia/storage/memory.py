@@ -27,6 +27,7 @@ from atalaia.ports import (
     SeriesRow,
     StoreRefused,
     StoreUnavailable,
+    TenantGone,
     TenantImage,
     Waiting,
 )
@@ -341,7 +342,7 @@ class MemoryEngineStore:
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
         tenant = self.database.tenants.get(tenant_no)
         if tenant is None:
-            raise StoreRefused(f"tenant {tenant_no} is not registered")
+            raise TenantGone(f"tenant {tenant_no} is not registered (any more)")
         rows = since_snapshot(tenant)
         newest: dict[SeriesNo, Micros] = {}
         judged: dict[SeriesNo, Micros] = {}

@@ -1,28 +1,35 @@
 """Users, sessions, keys, the audit and tenants in Postgres; each call is one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from uuid import UUID
 
 import attrs
 
 from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
+from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.model.people import (
     AuditFilter,
     KeyView,
     LoginRecord,
     NewLink,
     NewSession,
+    OfPeople,
     Rotation,
     SessionRecord,
     TenantView,
     UserView,
 )
 from atalaia.model.principal import Role
+from atalaia.model.repeats import Claim, Claimed
 from atalaia.security.api_keys import NewKey
-from atalaia.storage import audit, keys, sessions, tenants, users
+from atalaia.storage import audit, erasure, keys, mails, repeats, sessions, tenants, users
+from atalaia.storage.archive import archive
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
+from atalaia.storage.totals import total_aio
 
 
 @attrs.define(eq=False)
@@ -221,4 +228,76 @@ class PostgresPeople:
         return await self._database.as_tenant(
             NO_TENANT,
             lambda connection: tenants.suspend_aio(connection, tenant_id, suspended, by),
+        )
+
+    async def claim(self, tenant_no: TenantNo, wanted: Claim, *, lapses_s: int) -> Claimed | None:
+        return await self._database.as_tenant(
+            tenant_no,
+            lambda connection: repeats.claim_aio(connection, tenant_no, wanted, lapses_s),
+        )
+
+    async def keep_answer(self, tenant_no: TenantNo, held: Claim, answer: bytes) -> bool:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: repeats.keep_aio(connection, held, answer)
+        )
+
+    async def release(self, tenant_no: TenantNo, held: Claim) -> None:
+        await self._database.as_tenant(
+            tenant_no, lambda connection: repeats.release_aio(connection, held)
+        )
+
+    async def forget_answers(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, repeats.forget_aio)
+
+    async def total(self, tenant_no: TenantNo, of: OfPeople) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: total_aio(connection, of)
+        )
+
+    async def count_tenants(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, tenants.count_tenants_aio)
+
+    async def begin_erasure(self, tenant_id: UUID, name: str, by: Actor) -> Begun:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: erasure.begin_erasure_aio(connection, tenant_id, name, by),
+        )
+
+    async def erasure(self, tenant_id: UUID) -> ErasureView | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: erasure.erasure_aio(connection, tenant_id)
+        )
+
+    async def list_erasures(self) -> Sequence[ErasureView]:
+        return await self._database.as_tenant(NO_TENANT, erasure.list_erasures_aio)
+
+    async def erase_some(self, tenant_id: UUID) -> bool:
+        return await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: erasure.erase_some_aio(connection, tenant_id),
+            timeout_ms=erasure.STEP_TIMEOUT_MS,
+        )
+
+    async def archive(self, tenant_no: TenantNo, now: Micros) -> AsyncGenerator[bytes, None]:
+        async with (
+            self._database.snapshot(tenant_no) as snapshot,
+            aclosing(archive(snapshot, now)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+
+    async def expire_mails(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, mails.expire_mails_aio)
+
+    async def claim_mails(self, most: int, hold_s: int) -> Sequence[QueuedMail]:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: mails.claim_mails_aio(connection, most, hold_s)
+        )
+
+    async def end_mail_try(
+        self, mail: QueuedMail, end: MailEnd | None, *, wait_s: int = 0, error: str | None = None
+    ) -> None:
+        await self._database.as_tenant(
+            NO_TENANT,
+            lambda connection: mails.end_mail_try_aio(connection, mail, end, wait_s, error),
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from atalaia.model.audit import AuditEntry
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.errors import Conflict
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.views import Profile
@@ -35,10 +36,10 @@ async def save_profile_aio(
     profile: Profile,
     now: Micros,
     audit: AuditEntry,
+    only: Condition,
 ) -> Profile:
-    """Make or replace it. Raises Conflict for one too many."""
-    # One at a time per tenant, so that two of them cannot both use the last place.
-    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK, tenant_no)
+    """Make or replace it. Raises Conflict for one too many, PreconditionFailed."""
+    await _check_aio(connection, tenant_no, profile.name, only)
     others = await connection.fetchval(
         "SELECT count(*) FROM profiles WHERE name <> $1", profile.name
     )
@@ -64,10 +65,27 @@ async def save_profile_aio(
     return Profile(**dict(row))
 
 
+async def _check_aio(
+    connection: asyncpg.Connection, tenant_no: TenantNo, name: str, only: Condition
+) -> None:
+    """One at a time per tenant until the commit, so that neither can two use the last place, nor
+    two that have seen the same replace it. Raises PreconditionFailed.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", _LOCK, tenant_no)
+    if only != UNCONDITIONAL:
+        known = await profile_aio(connection, name)
+        only.check(None if known is None else known.tag)
+
+
 async def drop_profile_aio(
-    connection: asyncpg.Connection, tenant_no: TenantNo, name: str, audit: AuditEntry
+    connection: asyncpg.Connection,
+    tenant_no: TenantNo,
+    name: str,
+    audit: AuditEntry,
+    only: Condition,
 ) -> bool:
-    """Whether there was one."""
+    """Whether there was one. Raises PreconditionFailed."""
+    await _check_aio(connection, tenant_no, name, only)
     done = await connection.fetchval("DELETE FROM profiles WHERE name = $1 RETURNING true", name)
     if done:
         await write_entry_aio(connection, tenant_no, audit)

@@ -7,6 +7,7 @@ import asyncpg
 import attrs
 
 from atalaia.model.audit import AuditEntry
+from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
 from atalaia.model.rule import StoredRule
@@ -17,6 +18,7 @@ from atalaia.model.views import (
     DetailColumn,
     Details,
     KeyRecord,
+    Listed,
     OpeningView,
     Profile,
     SensorFilter,
@@ -54,6 +56,7 @@ from atalaia.storage.sensors import (
     tag_names_aio,
 )
 from atalaia.storage.state import sensor_state_aio
+from atalaia.storage.totals import total_aio
 
 _FIND_KEY = "SELECT * FROM find_credential($1) c CROSS JOIN LATERAL find_bounds(c.tenant_id, $1) b"
 
@@ -100,6 +103,11 @@ class PostgresQueries(ReadingQueries):
             return NO_QUOTA if row is None else Quota(**row)
 
         return await self._database.as_tenant(tenant_no, work)
+
+    async def total(self, tenant_no: TenantNo, of: Listed) -> int:
+        return await self._database.as_tenant(
+            tenant_no, lambda connection: total_aio(connection, of)
+        )
 
     async def ping(self) -> None:
         await self._database.as_tenant(NO_TENANT, lambda c: c.fetchval("SELECT 1"))
@@ -150,16 +158,27 @@ class PostgresQueries(ReadingQueries):
         )
 
     async def save_profile(
-        self, tenant_no: TenantNo, profile: Profile, now: Micros, audit: AuditEntry
+        self,
+        tenant_no: TenantNo,
+        profile: Profile,
+        now: Micros,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
     ) -> Profile:
         return await self._database.as_tenant(
             tenant_no,
-            lambda connection: save_profile_aio(connection, tenant_no, profile, now, audit),
+            lambda connection: save_profile_aio(connection, tenant_no, profile, now, audit, only),
         )
 
-    async def drop_profile(self, tenant_no: TenantNo, name: str, audit: AuditEntry) -> bool:
+    async def drop_profile(
+        self,
+        tenant_no: TenantNo,
+        name: str,
+        audit: AuditEntry,
+        only: Condition = UNCONDITIONAL,
+    ) -> bool:
         return await self._database.as_tenant(
-            tenant_no, lambda connection: drop_profile_aio(connection, tenant_no, name, audit)
+            tenant_no, lambda connection: drop_profile_aio(connection, tenant_no, name, audit, only)
         )
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:

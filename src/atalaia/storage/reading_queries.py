@@ -1,16 +1,19 @@
 """The faces' questions about readings: one base of `PostgresQueries`."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
 
 import asyncpg
 import attrs
+import numpy as np
 import trio
 
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
-from atalaia.model.stored import PackSpan, Rolled, Scan
+from atalaia.model.stored import NOTHING, Arrivals, Arrived, PackSpan, Rolled, Scan
 from atalaia.model.views import Point, SensorView, SeriesView
 from atalaia.ports import SeriesFilter
+from atalaia.storage.arrivals import SPANS_AT_ONCE, arrivals_aio, arrived_aio, each_once
 from atalaia.storage.database import Database
 from atalaia.storage.readings import (
     arrivals_before_aio,
@@ -138,3 +141,23 @@ class ReadingQueries:
         return await self._database.as_tenant(
             tenant_no, lambda connection: stored_of_aio(connection, received_at, series, ts)
         )
+
+    async def arrivals(
+        self, tenant_no: TenantNo, after: Micros, until: Micros, most_spans: int
+    ) -> Arrivals:
+        async with self._long:
+            return await self._database.as_tenant(
+                tenant_no, lambda connection: arrivals_aio(connection, after, until, most_spans)
+            )
+
+    async def arrived(self, tenant_no: TenantNo, spans: Arrivals) -> Arrived:
+        # Neighbours in time share a chunk, so that each query touches few partitions.
+        spans = spans.where(np.argsort(spans.oldest, kind="stable"))
+        parts = [NOTHING]
+        for start in range(0, len(spans), SPANS_AT_ONCE):
+            chunk = spans.where(slice(start, start + SPANS_AT_ONCE))
+
+            work = partial(arrived_aio, spans=chunk)
+            async with self._long:
+                parts.append(await self._database.as_tenant(tenant_no, work))
+        return each_once(parts)

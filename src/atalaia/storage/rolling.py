@@ -35,11 +35,12 @@ STEP_TIMEOUT_MS = 60_000
 _LOCK = 0x726F6C
 _DUE = (
     "SELECT t.tenant_id FROM tenants t LEFT JOIN rollup_marks m USING (tenant_id)"
-    " WHERE EXISTS (SELECT FROM rollup_notes n WHERE n.tenant_id = t.tenant_id)"
+    " WHERE erasing_at IS NULL AND"
+    " (EXISTS (SELECT FROM rollup_notes n WHERE n.tenant_id = t.tenant_id)"
     " OR coalesce(extract(epoch FROM m.until)::int8, 0) * 1000000 + 3600000000 <="
     " (SELECT max(s.received_at) FROM tenant_state s WHERE s.tenant_id = t.tenant_id)"
     " OR now() - (t.retention_days + 1) * interval '1 day'"
-    " > coalesce(m.complete_from, '-infinity')"
+    " > coalesce(m.complete_from, '-infinity'))"
     " ORDER BY t.tenant_id"
 )
 

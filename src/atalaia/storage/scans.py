@@ -5,6 +5,7 @@ No connection is held between two chunks, so that whoever takes them slowly keep
 
 from collections.abc import AsyncGenerator
 from functools import partial
+from typing import Protocol, TypeVar
 
 import attrs
 import numpy as np
@@ -13,16 +14,24 @@ import trio
 from atalaia.model.batch import Int32s, Int64s
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.stored import Scan
-from atalaia.storage.database import Database
+from atalaia.storage.database import Work
 from atalaia.storage.readings import scan_aio
+
+T = TypeVar("T")
 
 CHUNK_ROWS = 100_000  # some 5 MB as they come
 TOGETHER = 64
 SCAN_TIMEOUT_MS = 20_000
 
 
+class Reader(Protocol):
+    """The database as it goes on, or one moment of it."""
+
+    async def as_tenant(self, tenant_no: TenantNo, work: Work[T], *, timeout_ms: int) -> T: ...
+
+
 async def scan(
-    database: Database,
+    database: Reader,
     turns: trio.CapacityLimiter,
     tenant_no: TenantNo,
     series: Int32s,

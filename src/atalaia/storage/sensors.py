@@ -22,7 +22,11 @@ from atalaia.storage.state import newest_aio
 MAX_GROUPS = 1_000
 COLUMNS: tuple[DetailColumn, ...] = get_args(DetailColumn)
 
-_CHOSEN = (
+CHOSEN = (
+    "s.deleted_at IS NULL AND ($1::text IS NULL OR s.tags ->> 'group' = $1)"
+    " AND ($2::text IS NULL OR s.tags ->> 'profile' = $2)"
+)
+_LIVING = (
     "SELECT s.*, coalesce(s.expected_us, p.expected_us) AS pace_us FROM sensors s"
     " LEFT JOIN profiles p ON p.tenant_id = s.tenant_id AND p.name = s.tags ->> 'profile'"
     " WHERE s.deleted_at IS NULL"
@@ -35,11 +39,10 @@ async def sensors_aio(
     """Living sensors beyond the name `after`, by name (code points)."""
     return await _views_aio(
         connection,
-        " AND s.name > $1 AND ($2::text IS NULL OR s.tags ->> 'group' = $2)"
-        " AND ($3::text IS NULL OR s.tags ->> 'profile' = $3) ORDER BY s.name LIMIT $4",
-        after,
+        f" AND {CHOSEN} AND s.name > $3 ORDER BY s.name LIMIT $4",
         wanted.group,
         wanted.profile,
+        after,
         limit,
     )
 
@@ -62,7 +65,7 @@ async def _views_aio(
         "  WHERE (e.tenant_id, e.sensor_id) = (s.tenant_id, s.sensor_id)) AS metrics,"
         " (SELECT array_agg(series_id ORDER BY metric) FROM series e"
         "  WHERE (e.tenant_id, e.sensor_id) = (s.tenant_id, s.sensor_id)) AS series"
-        f" FROM ({_CHOSEN}{condition}) s ORDER BY s.name",
+        f" FROM ({_LIVING}{condition}) s ORDER BY s.name",
         *args,
     )
     newest = await newest_aio(connection, [n for row in rows for n in row["series"] or ()])

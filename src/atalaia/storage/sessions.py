@@ -90,7 +90,8 @@ async def begin_session_aio(
     )
     await _insert_token_aio(connection, login.tenant_no, session.session_id, session.token_hash)
     actor = Actor(f"user:{login.user_id}", login.email)
-    entry = AuditEntry(actor, "session.began", str(session.session_id))
+    detail = {"address": session.address}
+    entry = AuditEntry(actor, "session.began", str(session.session_id), detail)
     await write_entry_aio(connection, login.tenant_no, entry)
     return True
 

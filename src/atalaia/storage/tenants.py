@@ -15,20 +15,25 @@ from atalaia.storage.sessions import enter_tenant_aio
 from atalaia.storage.users import invite_aio
 
 
-async def _become_aio(connection: asyncpg.Connection, role: str) -> None:
+async def become_aio(connection: asyncpg.Connection, role: str) -> None:
     await connection.execute("SELECT set_config('role', $1, true)", role)
 
 
 async def list_tenants_aio(
     connection: asyncpg.Connection, after: int, limit: int
 ) -> Sequence[TenantView]:
-    await _become_aio(connection, "atalaia_platform")
+    await become_aio(connection, "atalaia_platform")
     rows = await connection.fetch("SELECT * FROM list_tenants($1, $2)", after, limit)
     return [TenantView(*row) for row in rows]
 
 
+async def count_tenants_aio(connection: asyncpg.Connection) -> int:
+    await become_aio(connection, "atalaia_platform")
+    return int(await connection.fetchval("SELECT count(*) FROM list_tenants(0, NULL)"))
+
+
 async def tenant_aio(connection: asyncpg.Connection, tenant_id: UUID) -> TenantView | None:
-    await _become_aio(connection, "atalaia_platform")
+    await become_aio(connection, "atalaia_platform")
     row = await connection.fetchrow("SELECT * FROM show_tenant($1)", tenant_id)
     return None if row is None else TenantView(*row)
 
@@ -42,10 +47,10 @@ async def create_tenant_aio(
     by: Actor,
 ) -> TenantView:
     """All of it or nothing. Raises Conflict when the address is taken."""
-    await _become_aio(connection, "atalaia_platform")
+    await become_aio(connection, "atalaia_platform")
     tenant_no = TenantNo(await connection.fetchval("SELECT make_tenant($1, $2)", tenant_id, name))
     made = await connection.fetchrow("SELECT * FROM show_tenant($1)", tenant_id)
-    await _become_aio(connection, "atalaia_app")
+    await become_aio(connection, "atalaia_app")
     await enter_tenant_aio(connection, tenant_no)
     entry = AuditEntry(by, "tenant.created", str(tenant_id), {"name": name})
     await write_entry_aio(connection, tenant_no, entry)
@@ -56,11 +61,11 @@ async def create_tenant_aio(
 async def suspend_aio(
     connection: asyncpg.Connection, tenant_id: UUID, suspended: bool, by: Actor
 ) -> TenantView | None:
-    await _become_aio(connection, "atalaia_platform")
+    await become_aio(connection, "atalaia_platform")
     changed = await connection.fetchval("SELECT suspend_tenant($1, $2)", tenant_id, suspended)
     found = await tenant_aio(connection, tenant_id)
     if changed is not None:
-        await _become_aio(connection, "atalaia_app")
+        await become_aio(connection, "atalaia_app")
         await enter_tenant_aio(connection, changed)
         action = "tenant.suspended" if suspended else "tenant.resumed"
         await write_entry_aio(connection, changed, AuditEntry(by, action, str(tenant_id)))

@@ -7,7 +7,7 @@ import asyncpg
 
 from atalaia.bridge import Bridge
 from atalaia.model.audit import COMMAND_LINE, Actor, AuditEntry
-from atalaia.model.errors import Conflict, NotFound
+from atalaia.model.errors import Busy, Conflict, NotFound
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.model.people import NewLink, UserView
 from atalaia.model.principal import Role
@@ -17,6 +17,7 @@ from atalaia.storage.database import setup_connection_aio
 from atalaia.storage.sessions import end_access_aio, put_link_aio
 
 MOST_USERS = 1_000
+MAILS_TO_ONE, MAILS_TO_ALL = 5, 200  # of a tenant in an hour
 
 _VIEW = (
     "user_id, email, role, platform, password_hash IS NOT NULL AS has_password, created_at,"
@@ -64,7 +65,7 @@ async def invite_aio(
     if row is None:
         raise Conflict("A user with this e-mail address exists.", code="email_taken")
     user = UserView(*row)
-    await put_link_aio(connection, tenant_no, user.user_id, email, link)
+    await _put_link_aio(connection, tenant_no, user.user_id, email, link)
     entry = AuditEntry(by, "user.invited", str(user.user_id), {"email": email, "role": role})
     await write_entry_aio(connection, tenant_no, entry)
     return user
@@ -77,10 +78,34 @@ async def send_link_aio(
     if user is None:
         return None
     await connection.execute("DELETE FROM user_links WHERE user_id = $1", user_id)
-    await put_link_aio(connection, tenant_no, user_id, user.email, link)
+    await connection.execute(
+        "UPDATE outbox_mails SET outcome = 'expired', ended_at = now(), params = '{}'"
+        " WHERE recipient = $1 AND outcome IS NULL",
+        user.email,
+    )
+    await _put_link_aio(connection, tenant_no, user_id, user.email, link)
     entry = AuditEntry(by, "user.link_sent", str(user_id), {"email": user.email})
     await write_entry_aio(connection, tenant_no, entry)
     return user
+
+
+async def _put_link_aio(
+    connection: asyncpg.Connection, tenant_no: TenantNo, user_id: UUID, email: str, link: NewLink
+) -> None:
+    """Raises Busy where a tenant has many mails sent: to one address, or at all."""
+    to_one, to_all = await connection.fetchrow(
+        "SELECT count(*) FILTER (WHERE recipient = $1), count(*) FROM outbox_mails"
+        " WHERE created_at > now() - interval '1 hour'",
+        email,
+    )
+    if to_one >= MAILS_TO_ONE or to_all >= MAILS_TO_ALL:
+        raise Busy(
+            f"A tenant may have {MAILS_TO_ONE} mails an hour sent to one address, and "
+            f"{MAILS_TO_ALL} in all.",
+            code="too_many_mails",
+            retry_after_s=600,
+        )
+    await put_link_aio(connection, tenant_no, user_id, email, link)
 
 
 async def change_user_aio(
@@ -147,17 +172,25 @@ async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
         await write_entry_aio(connection, row["tenant_id"], entry)
 
 
-async def _lock_admins_aio(connection: asyncpg.Connection) -> set[UUID]:
-    """Those who can sign in. Locked, or two could each take the other one's leave for granted."""
+async def _lock_admins_aio(connection: asyncpg.Connection) -> dict[UUID, bool]:
+    """Those who can sign in, and whether they look after all tenants. Locked, or two could each
+    take the other one's leave for granted.
+    """
     rows = await connection.fetch(
-        "SELECT user_id FROM users WHERE role = 'admin' AND disabled_at IS NULL"
+        "SELECT user_id, platform FROM users WHERE role = 'admin' AND disabled_at IS NULL"
         " AND password_hash IS NOT NULL ORDER BY user_id FOR UPDATE"
     )
-    return {row["user_id"] for row in rows}
+    return {row["user_id"]: row["platform"] for row in rows}
 
 
-def _check_not_last(admins: set[UUID], user: UserView) -> None:
-    if admins == {user.user_id}:
+def _check_not_last(admins: dict[UUID, bool], user: UserView) -> None:
+    others = {other: platform for other, platform in admins.items() if other != user.user_id}
+    if user.platform and user.user_id in admins and not any(others.values()):
+        raise Conflict(
+            "This is the last administrator who can look after all tenants: nobody could undo it.",
+            code="last_admin",
+        )
+    if user.user_id in admins and not others:
         raise Conflict(
             "This is the last administrator who can sign in; make another one first.",
             code="last_admin",

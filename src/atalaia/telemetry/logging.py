@@ -5,7 +5,6 @@ second: a driver that cannot connect says so with a traceback at every try.
 """
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
@@ -13,16 +12,14 @@ from typing import Any, Literal
 
 import structlog
 
+from atalaia.telemetry.secrets import redacted
+
 QUIET_S = 1.0
-_SECRET = re.compile(r"atl_[0-9a-f]{16}_[0-9a-f]+|://[^\s/@]+:[^\s/@]+@")
 
 
 def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """API keys and passwords in URLs never reach a log."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = _SECRET.sub("[redacted]", value)
-    return event
+    """No secret reaches a log."""
+    return {name: redacted(name, value) for name, value in event.items()}
 
 
 class Quiet:
@@ -84,14 +81,13 @@ def configure_logging(style: Literal["console", "json"]) -> None:
         )
     )
     quiet = [Quiet()] if style == "console" else []
-    tail = [structlog.processors.format_exc_info] if style == "json" else []
     structlog.configure(
         processors=[
             *quiet,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *tail,
+            structlog.processors.format_exc_info,  # before secrets are looked for
             _redact,
             renderer,
         ],

@@ -55,6 +55,18 @@ EXPIRED = Counter(
     "Readings deleted because their tenant keeps them no longer.",
     registry=REGISTRY,
 )
+ERASED = Counter(
+    "atalaia_rows_erased_total",
+    "Rows deleted because their tenant is being erased.",
+    registry=REGISTRY,
+)
+ERASURES = Gauge("atalaia_erasures_under_way", "Tenants that are being erased.", registry=REGISTRY)
+MAILS = Counter(
+    "atalaia_mails_total",
+    "Mails by what became of a try: sent, put off (tried again), dead (nobody takes it), expired.",
+    ["result"],
+    registry=REGISTRY,
+)
 STREAMS = Gauge("atalaia_streams", "Streams that clients follow.", registry=REGISTRY)
 DELIVERIES = Counter(
     "atalaia_deliveries_total",

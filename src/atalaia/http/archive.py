@@ -1,0 +1,99 @@
+"""All of a tenant as one file: for its own administrators, and for those who look after all.
+
+Made as it is taken, so that nothing of it is stored anywhere. That somebody took it is written into
+the tenant's audit before the first byte.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Protocol
+
+import structlog
+import trio
+from quart import Blueprint, Response, g, request
+
+from atalaia.engine.clock import WallClock
+from atalaia.engine.turns import Turns
+from atalaia.http import params, render
+from atalaia.model.audit import AuditEntry
+from atalaia.model.errors import Busy, NotFound
+from atalaia.model.ids import TenantNo
+from atalaia.people import Archives, Audit, Tenants
+
+log = structlog.get_logger()
+
+MOST_OF_ALL = 2  # each holds two connections and a moment of the database
+
+ZIP = "application/zip"
+
+
+class Archived(Archives, Audit, Tenants, Protocol):
+    """What these routes ask for."""
+
+
+def blueprint(people: Archived, clock: WallClock) -> Blueprint:
+    """`/v1/tenant/export` and `/v1/admin/tenants/{id}/export`."""
+    routes = Blueprint("archive", __name__)
+    turns = Turns(
+        1,
+        "An archive of this tenant is being taken already; try again when it is done.",
+        "too_many_archives",
+    )
+    all_turns = trio.CapacityLimiter(MOST_OF_ALL)
+
+    async def pieces(tenant_no: TenantNo) -> AsyncGenerator[bytes, None]:
+        holder = object()
+        with turns.one(tenant_no):
+            try:
+                all_turns.acquire_on_behalf_of_nowait(holder)
+            except trio.WouldBlock:
+                raise Busy(
+                    f"{MOST_OF_ALL} archives are being taken already; try again when one is done.",
+                    code="too_many_archives",
+                ) from None
+            try:
+                async with aclosing(people.archive(tenant_no, clock.now_us())) as archive:
+                    async for piece in archive:
+                        yield piece
+            finally:
+                all_turns.release_on_behalf_of(holder)
+
+    async def answer(tenant_no: TenantNo, tenant_id: str) -> Response:
+        if request.method == "HEAD":
+            return Response(b"", content_type=ZIP)
+        found = pieces(tenant_no)
+        head = await anext(found)  # whoever gets none is told why by a status
+        entry = AuditEntry(g.principal.actor, "tenant.exported", tenant_id)
+        await people.record(tenant_no, entry)
+        response = Response(_after(head, found), content_type=ZIP)
+        response.timeout = None  # Quart's own would cut the answer after a minute
+        name = f"atalaia-{tenant_id}-{(render.time(clock.now_us()) or '')[:10]}.zip"
+        response.headers["content-disposition"] = f'attachment; filename="{name}"'
+        response.headers["cache-control"] = "no-store"
+        return response
+
+    @routes.get("/v1/tenant/export")
+    async def export_own() -> Response:
+        return await answer(g.principal.tenant_no, str(g.principal.tenant_id))
+
+    @routes.get("/v1/admin/tenants/<tenant>/export")
+    async def export_any(tenant: str) -> Response:
+        tenant_id = params.identifier(tenant)
+        found = None if tenant_id is None else await people.tenant(tenant_id)
+        if found is None:
+            raise NotFound("There is no tenant with this id.")
+        return await answer(found.tenant_no, str(found.tenant_id))
+
+    return routes
+
+
+async def _after(head: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        yield head
+        try:
+            async for piece in pieces:
+                if piece:
+                    yield piece
+        except Exception as error:  # nobody else says it: the connection breaks, and that is all
+            log.error("archive_failed", error=repr(error))
+            raise

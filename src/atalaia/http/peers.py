@@ -1,0 +1,95 @@
+"""Who is at the other end of a connection, with proxies in front or without, and what may come.
+
+With N proxies of ours in front, each of which adds who spoke to it to X-Forwarded-For, the client
+is the N-th from the right: what stands further left is whatever the client wrote itself.
+"""
+
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+
+from atalaia.config.settings import ProxySettings
+from atalaia.http.rates import Rates, check
+from atalaia.model.errors import HttpsRequired, Unauthenticated
+from atalaia.model.principal import Principal
+
+Scope = dict[str, Any]
+
+
+@attrs.frozen(eq=False)
+class Peers:
+    """One per process."""
+
+    proxies: ProxySettings
+    rates: Rates
+
+    def see(self, scope: Scope) -> str:
+        """The client's address, which the scope then has for everybody."""
+        client = scope.get("client")
+        address = str(client[0]) if client else ""
+        if self.proxies.hops:
+            said = _nth(scope, b"x-forwarded-for", self.proxies.hops)
+            address = _address(said) or address
+            scope["client"] = address, 0
+        return address
+
+    def check_secure(self, scope: Scope) -> None:
+        """Raises HttpsRequired for what came in clear to the proxy, where TLS is wanted."""
+        public = self.proxies.public_url
+        if not self.proxies.hops or public is None or not public.startswith("https://"):
+            return
+        # A proxy may write over what the one before it wrote: then there are fewer.
+        said = _nth(scope, b"x-forwarded-proto", self.proxies.hops) or _nth(
+            scope, b"x-forwarded-proto", 1
+        )
+        if said is not None and said.lower() in ("http", "ws"):
+            raise HttpsRequired(
+                f"This came in clear, and whatever was in it may have been read: use {public}"
+            )
+
+    async def identify(
+        self, find: Callable[[Scope], Awaitable[Principal]], scope: Scope
+    ) -> Principal:
+        """Whom `find` finds. Raises what it raises; TooManyRequests where a network fails often."""
+        try:
+            return await find(scope)
+        except Unauthenticated:
+            self.count_stranger(scope, failed=True)
+            raise
+
+    def count_stranger(self, scope: Scope, *, failed: bool = False) -> None:
+        """Raises TooManyRequests. The scope's state has where its sender stands."""
+        client, now = scope.get("client"), trio.current_time()
+        standings = self.rates.stranger(str(client[0]) if client else "", now, failed=failed)
+        scope["state"]["standings"] = standings
+        check(standings)
+
+    def count(self, scope: Scope, principal: Principal) -> None:
+        """The same of somebody who is known."""
+        standings = self.rates.known(principal, trio.current_time())
+        scope["state"]["standings"] = standings
+        check(standings)
+
+
+def _nth(scope: Scope, field: bytes, hops: int) -> str | None:
+    """From the right, over all fields of the name; None where there are not so many."""
+    sent = b",".join(value for name, value in scope["headers"] if name == field)
+    values = sent.decode("latin-1").split(",")
+    return values[-hops].strip() if len(values) >= hops else None
+
+
+def _address(text: str | None) -> str | None:
+    """Without a port and brackets; None for what is none."""
+    if text is None:
+        return None
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

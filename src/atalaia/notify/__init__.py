@@ -1,0 +1,1 @@
+"""Telling people: mails from the outbox to a server that delivers them."""
