@@ -1,6 +1,7 @@
 """Fixtures for every suite: one embedded Postgres for the session, a database for each test."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from atalaia.rules.backtest import compile_tally
 from atalaia.rules.reorder import compile_reorder
 from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
@@ -80,10 +82,18 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def kernel() -> None:
-    """Compiled before the service runs, as `up` does: no request's deadline may pay for it."""
-    compile_kernel()
-    compile_reorder()
-    compile_scan()
+    """Compiled before the service runs, as `up` does: no request's deadline may pay for it.
+
+    By one of the processes that share out the tests; the others load what it compiled.
+    """
+    cache = Path(os.environ["NUMBA_CACHE_DIR"])
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "compiling").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        compile_kernel()
+        compile_tally()
+        compile_reorder()
+        compile_scan()
 
 
 @pytest.fixture

@@ -790,6 +790,12 @@ MUTANTS = (
         "tests/http/test_ingest_socket.py::test_a_flood_of_frames_that_say_nothing_is_cut_off",
     ),
     Mutant(
+        "pinged-when-gone", "4 apart", "http/frames.py",
+        "            self._pinging.cancel()",
+        "            pass",
+        "tests/http/test_ingest_socket.py::test_a_client_that_left_holds_up_no_end",
+    ),
+    Mutant(
         "frames-without-turns", "4 apart", "http/frames.py",
         "            if number % TURN_FRAMES == 0:\n", "            if False:\n",
         "tests/http/test_ingest_socket.py::test_frames_give_others_their_turn",

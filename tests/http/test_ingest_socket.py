@@ -12,7 +12,7 @@ from hypercorn.config import Config
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import Event, Ping, Pong, TextMessage
 
-from atalaia.http import app, auth, sockets
+from atalaia.http import app, auth, connection, sockets
 from atalaia.http.frames import Frames
 from tests.http.socket_client import Rejected, Socket, connect
 from tests.http.test_influx import stored
@@ -189,6 +189,20 @@ async def test_frames_give_others_their_turn() -> None:
         await stream._handle_events()
         nursery.cancel_scope.cancel()
     assert turns >= 20
+
+
+async def test_a_client_that_left_holds_up_no_end(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection is over when it leaves, not when it would have been asked for a sign of life:
+    the service waits for whoever is connected.
+    """
+    monkeypatch.setattr(app, "GRACEFUL_S", 600.0)
+    monkeypatch.setattr(app, "PING_S", 600.0)
+    monkeypatch.setattr(connection, "LEFT_S", 600.0)
+    with trio.fail_after(20):
+        async with open_stack(database_url) as stack, socket(stack):
+            pass
 
 
 async def test_messages_in_small_pieces_are_no_flood(stack: Stack) -> None:

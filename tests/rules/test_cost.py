@@ -9,6 +9,8 @@ from atalaia.rules.language import parse_rule, parse_rules
 from atalaia.rules.syntax import Selector, TagTest
 from tests.rules.streams import build
 
+pytestmark = pytest.mark.compiled
+
 SENSORS = 20
 
 

@@ -11,6 +11,8 @@ from atalaia.rules.language import parse_rule
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from tests.rules.streams import TENANT
 
+pytestmark = pytest.mark.compiled
+
 RULES = (
     "rule hot on sensors when avg(a, 5m) > 30 or max(a, 20m) > 40",
     'rule odd on sensors "s1*" when anomaly(a, 2m, season 10m) or stddev(b, 1h) > 5',

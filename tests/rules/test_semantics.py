@@ -129,6 +129,7 @@ def test_a_crash_anywhere_changes_no_bit(
     assert steps + feed(rebuilt, groups[cut:]) == whole
 
 
+@pytest.mark.compiled
 def test_a_crash_at_every_reading_changes_no_bit() -> None:
     """Rules that wait, open, rise and clear, crashed after each of 400 readings."""
     texts = [
@@ -200,6 +201,7 @@ def test_long_windows_grow_their_rings() -> None:
     assert len([step for step in steps if step.rule_no == 2]) == 2_999
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("lag_us", [0, 700_000, 7_000_000, 20_000_000, 29_000_000])
 def test_dense_windows_are_what_numpy_computes(lag_us: int) -> None:
     """Thousands of readings in a window, hundreds in a pane, also behind the sensor's clock."""
@@ -226,6 +228,7 @@ def test_dense_windows_are_what_numpy_computes(lag_us: int) -> None:
     assert checked > MANY // 8
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("lag_us", [0, 900_000])
 def test_scans_of_hundreds_of_readings_go_by_the_grid(lag_us: int) -> None:
     """Values are those of the oracle below and above 256 readings, also behind the clock."""
@@ -300,6 +303,7 @@ def test_seasonal_scores_are_those_of_the_oracle(lag_us: int) -> None:
     assert unknown > 10
 
 
+@pytest.mark.compiled
 def test_a_season_is_the_same_after_a_crash_and_in_any_batch() -> None:
     """Bit for bit, wherever it falls: in a batch, in a window that goes by the grid, in a gap."""
     texts = [

@@ -2,7 +2,8 @@
 
 A frame costs some 0.1 ms of the event loop, even an empty one, and Hypercorn takes as many as fit
 in 64 KiB one after the other: 11,000 of them kept everybody waiting for 0.8 s. Nor does it close
-the connection of a handshake that it refuses by itself.
+the connection of a handshake that it refuses by itself, and one whose client has left it keeps
+until the next ping is due, which holds up the end of the service.
 """
 
 import trio
@@ -24,12 +25,19 @@ class Frames(WSStream):
 
     _spare = float(FREE_FRAMES)
     _counted_at = 0.0
+    _pinging: trio.CancelScope | None = None
 
     async def handle(self, event: Event) -> None:
         was_closed = self.closed
         await super().handle(event)
+        if self.closed and self._pinging is not None:
+            self._pinging.cancel()
         if self.closed and not was_closed and not isinstance(event, StreamClosed):
             await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _send_pings(self) -> None:
+        with trio.CancelScope() as self._pinging:
+            await super()._send_pings()
 
     async def _handle_events(self) -> None:
         for number, event in enumerate(self.connection.events(), start=1):
