@@ -56,7 +56,7 @@ GATEWAYS = 16
 ROWS = 20
 CALM_S = 5.0
 KNOWN_S = 2.0  # a request that began later must be refused at once
-TMPFS = "size=700m"
+TMPFS = "size=3g"
 START_MS = 1_000 * (int(time.time()) // 86_400 * 86_400 - 2 * 86_400)
 
 

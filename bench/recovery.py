@@ -43,7 +43,8 @@ import trio
 sys.path.insert(0, str(Path(__file__).parent))
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
-from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.engine import open_engine
+from atalaia.engine.gate import Gate
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.recover import recover

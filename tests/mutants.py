@@ -180,7 +180,7 @@ MUTANTS = (
         "tests/engine/test_parts.py::test_many_alerts_are_cleared_and_closed_in_parts",
     ),
     Mutant(
-        "refused-at-the-gate-is-silence", RESTART, "engine/engine.py",
+        "refused-at-the-gate-is-silence", RESTART, "engine/gate.py",
         "            self._listening.of(tenant_no).refuse(batch.sensors)\n", "",
         "tests/engine/test_silence.py::test_who_is_refused_at_the_gate_is_not_silent",
     ),
@@ -229,7 +229,7 @@ MUTANTS = (
         ENGINE + "test_many_that_crash_together_do_not_come_back_together",
     ),
     Mutant(
-        "quarantine-of-all", "4 apart", "engine/engine.py",
+        "quarantine-of-all", "4 apart", "engine/gate.py",
         "        quarantine = None if supervisor is None else supervisor.quarantine\n",
         "        quarantine = next((s.quarantine for s in self._tenants.values()), None)\n",
         ENGINE + "test_a_crashing_actor_is_rebuilt_then_quarantined_alone",
@@ -256,7 +256,7 @@ MUTANTS = (
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
     ),
     Mutant(
-        "an-outage-lets-in", "5 bounded", "engine/engine.py",
+        "an-outage-lets-in", "5 bounded", "engine/gate.py",
         "self._outage.admit()", "",
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
     ),
@@ -376,12 +376,12 @@ MUTANTS = (
         SILENCE + "test_silence_goes_on_where_every_commit_is_slow",
     ),
     Mutant(
-        "those-who-gave-up-wait-for-a-minute", RESTART, "engine/engine.py",
+        "those-who-gave-up-wait-for-a-minute", RESTART, "engine/gate.py",
         "                self._lost.set()\n", "                pass\n",
         SILENCE + "test_after_an_outage_idle_tenants_wake_within_seconds",
     ),
     Mutant(
-        "an-outage-counts-as-silence", RESTART, "engine/engine.py",
+        "an-outage-counts-as-silence", RESTART, "engine/gate.py",
         "            self._listening.unanswered()\n", "",
         SILENCE + "test_who_is_turned_away_before_us_is_not_silent",
     ),
@@ -1185,9 +1185,19 @@ MUTANTS = (
         STALLS + "test_whoever_reads_nothing_is_cut_off",
     ),
     Mutant(
-        "a-client-that-reads-nothing-holds-the-end-up", "5 bounded", "http/app.py",
+        "a-client-that-reads-nothing-holds-the-end-up", "5 bounded", "http/server.py",
         "            patience.hurry()\n", "            pass\n",
         "tests/process/test_leaving.py::test_nobody_connected_holds_up_the_end",
+    ),
+    Mutant(
+        "a-file-goes-on-without-its-key", "9 people", "http/downloads.py",
+        "                    await _ask(ask)\n", "                    pass\n",
+        "tests/http/test_downloads.py::test_it_breaks_off_when_its_key_no_longer_may",
+    ),
+    Mutant(
+        "a-file-by-drops-keeps-its-place", "5 bounded", "http/downloads.py",
+        "size < waited_s * LEAST_BYTES_PER_S", "size < 0",
+        "tests/http/test_downloads.py::test_whoever_takes_it_by_drops_gives_its_place_back",
     ),
     Mutant(
         "a-broken-connection-stays", "5 bounded", "http/connection.py",
@@ -1464,7 +1474,7 @@ MUTANTS = (
         ERASURE + "test_what_is_on_its_way_is_not_stored",
     ),
     Mutant(
-        "an-actor-outlives-its-tenant", "9 people", "engine/engine.py",
+        "an-actor-outlives-its-tenant", "9 people", "engine/gate.py",
         "            supervisor.abandon()\n", "            pass\n",
         ERASURE + "test_memory_forgets_too",
     ),

@@ -13,10 +13,12 @@ import trio
 from atalaia.bridge import Bridge, open_bridge
 from atalaia.config.settings import JwtSettings, ProxySettings, RateSettings
 from atalaia.engine.clock import SystemClock, WallClock
-from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.engine import open_engine
+from atalaia.engine.gate import Gate
 from atalaia.engine.limits import EngineLimits
-from atalaia.http.app import NO_PROXIES, create_app, listen, run_server
+from atalaia.http.app import NO_PROXIES, create_app
 from atalaia.http.asgi import Front
+from atalaia.http.server import listen, run_server
 from atalaia.http.sessions import Sessions
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.security.api_keys import new_key, parse_key

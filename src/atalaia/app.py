@@ -31,8 +31,9 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.engine.rolling import rolling_up
 from atalaia.first_start import open_credentials
-from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
+from atalaia.http.app import MAX_BODY_BYTES, create_app
 from atalaia.http.browsers import Browsers
+from atalaia.http.server import listen, run_server
 from atalaia.http.sessions import Sessions
 from atalaia.http.upkeep import run_upkeep
 from atalaia.model.errors import StartupRefused

@@ -9,7 +9,7 @@ import trio
 
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.messages import CreateRule
 from atalaia.model.errors import AtalaiaError, Conflict

@@ -31,7 +31,8 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
-from atalaia.http.app import MAX_BODY_BYTES, create_app, listen, run_server
+from atalaia.http.app import MAX_BODY_BYTES, create_app
+from atalaia.http.server import listen, run_server
 from atalaia.model.quota import NO_QUOTA
 from tests.broker import Node
 from tests.stack import Stack

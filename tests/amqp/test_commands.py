@@ -131,6 +131,9 @@ async def test_letters_are_listed_shown_and_dropped(command: Commands) -> None:
     assert code == 0, said
     for letter in found:
         assert letter.message.message_id in said
+    assert "more than" not in said
+    code, said = await command("dlq", "list", "--limit", 2)
+    assert (code, said.count("Z "), "there are more than 2" in said) == (0, 2, True)
     for reason in ("bad_json", "future_timestamp", "bad_routing_key"):
         code, said = await command("dlq", "list", "--reason", reason)
         assert said.count("Z ") == 1, said

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.errors import Conflict, NotFound

@@ -10,7 +10,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.engine import open_engine
+from atalaia.engine.gate import Gate
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.engine.series_table import SeriesTable

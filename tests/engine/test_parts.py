@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from atalaia.engine.engine import Gate, open_engine
+from atalaia.engine.engine import open_engine
+from atalaia.engine.gate import Gate
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule
 from atalaia.model.errors import AtalaiaError

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from atalaia.engine import recover
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.messages import CreateRule
 from atalaia.engine.threads import AT_ONCE, LONG_NS, Threads
 from atalaia.model.batch import Batch, SeriesName

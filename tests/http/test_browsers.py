@@ -72,7 +72,9 @@ async def test_only_our_pages_may_read_answers(stack: Stack, origin: str, allowe
     assert answer.headers.get("access-control-allow-origin") == (OURS if allowed else None)
     if allowed:
         sent = answer.headers["access-control-allow-headers"].split(", ")
-        assert {"authorization", "x-api-key", "if-match", "idempotency-key"} <= set(sent)
+        assert {"authorization", "x-api-key", "x-tenant-id", "if-match", "idempotency-key"} <= set(
+            sent
+        )
 
 
 async def test_a_preflight_with_a_body_wedges_nothing(stack: Stack) -> None:

@@ -141,7 +141,7 @@ async def test_an_idle_connection_is_closed(
     database_url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     """After the keep-alive time, whichever route answered last."""
-    monkeypatch.setattr("atalaia.http.app.KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("atalaia.http.server.KEEP_ALIVE_S", 0.1)
     async with open_stack(database_url) as stack:
         assert (await raw(stack, (sent, b"(closed)"))).endswith(b"(closed)")
 

@@ -12,7 +12,7 @@ from hypercorn.config import Config
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import Event, Ping, Pong, TextMessage
 
-from atalaia.http import app, auth, connection, sockets
+from atalaia.http import auth, connection, server, sockets
 from atalaia.http.frames import Frames
 from tests.http.socket_client import Rejected, Socket, connect
 from tests.http.test_influx import stored
@@ -197,8 +197,8 @@ async def test_a_client_that_left_holds_up_no_end(
     """Its connection is over when it leaves, not when it would have been asked for a sign of life:
     the service waits for whoever is connected.
     """
-    monkeypatch.setattr(app, "GRACEFUL_S", 600.0)
-    monkeypatch.setattr(app, "PING_S", 600.0)
+    monkeypatch.setattr(server, "GRACEFUL_S", 600.0)
+    monkeypatch.setattr(server, "PING_S", 600.0)
     monkeypatch.setattr(connection, "LEFT_S", 600.0)
     with trio.fail_after(20):
         async with open_stack(database_url) as stack, socket(stack):
@@ -332,7 +332,7 @@ async def test_the_server_pings_and_says_that_it_leaves(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1001 after the last answers."""
-    monkeypatch.setattr(app, "PING_S", 0.1)
+    monkeypatch.setattr(server, "PING_S", 0.1)
     left = trio.Event()
     async with trio.open_nursery() as nursery:
 

@@ -193,7 +193,7 @@ async def test_slow_headers_end_with_the_idle_time(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A byte now and then keeps no connection."""
-    monkeypatch.setattr("atalaia.http.app.KEEP_ALIVE_S", 0.5)
+    monkeypatch.setattr("atalaia.http.server.KEEP_ALIVE_S", 0.5)
     async with (
         open_stack(database_url) as stack,
         await connect(stack) as stream,

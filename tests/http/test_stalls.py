@@ -33,7 +33,7 @@ async def test_whoever_reads_nothing_is_cut_off(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much it has asked for, and although it stays."""
-    monkeypatch.setattr("atalaia.http.app.STALL_S", 0.5)
+    monkeypatch.setattr("atalaia.http.server.STALL_S", 0.5)
     async with open_stack(database_url) as stack:
         before = sockets(stack)
         async with await connect(stack) as stream, trio.open_nursery() as nursery:
@@ -59,7 +59,7 @@ async def test_whoever_reads_slowly_gets_everything(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes longer than a stall may, and is never cut off."""
-    monkeypatch.setattr("atalaia.http.app.STALL_S", 2.0)
+    monkeypatch.setattr("atalaia.http.server.STALL_S", 2.0)
     async with open_stack(database_url) as stack, await connect(stack) as stream:
         page = len((await stack.client.get("/metrics")).content)
         count = 2_500_000 // page

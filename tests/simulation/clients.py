@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import trio
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.ingest import COMMIT_IS_SLOW
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.engine.receipt import ANSWER_DEADLINE_S, EDIT_IS_SLOW, Receipt

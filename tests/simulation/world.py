@@ -13,7 +13,7 @@ from uuid import UUID
 import attrs
 import trio
 
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.receipt import Answer
 from atalaia.model.batch import Batch, SeriesName
 from atalaia.model.ids import HOUR_US, Micros, SeriesNo, TenantNo

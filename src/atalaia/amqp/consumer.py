@@ -23,7 +23,7 @@ from atalaia.amqp.tenants import Tenants
 from atalaia.amqp.topology import DEAD
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()

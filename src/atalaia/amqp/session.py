@@ -31,7 +31,7 @@ from atalaia.amqp.turn import wait_for_turn
 from atalaia.amqp.watch import watch_queues
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import TenantNo
 from atalaia.ports import StoreRefused, StoreUnavailable

@@ -15,7 +15,7 @@ def verify(*, data_dir: DataDir = None) -> int:
     """Find the first row of each tenant's audit that was changed, taken out or moved.
 
     Prints where each sound chain ends: kept elsewhere, that tells later whether a chain was made
-    anew from the first row on. Exits with 1 when a chain is broken.
+    anew from the first row on. Exits with 1 when a chain is broken, with 2 when it could not look.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def verify(*, data_dir: DataDir = None) -> int:
     try:
         sound, faults = with_bridge(verify_audit, database_url(data_dir))
     except AtalaiaError as error:
-        return failed(error)
+        failed(error)
+        return 2
     for head in sound:
         print(f"ok  {head.tenant_id}  {head.seq} rows  {head.hash.hex()}")
     for fault in faults:

@@ -65,12 +65,15 @@ def list_letters(
         if limit < 1:
             raise Invalid("--limit is 1 or more.")
         chosen = which.selection()
-        found = crossing(list_aio, broker.address(), chosen, limit)
+        found = crossing(list_aio, broker.address(), chosen, limit + 1)
+        shown = found[:limit]
         head = ("id", "first seen", "tenant", "reason", "stage", "tries", "bytes", "detail")
-        lines = [head, *(_cells(letter) for letter in found)]
+        lines = [head, *(_cells(letter) for letter in shown)]
         widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
         for line in lines:
             print("  ".join(map(str.ljust, line, widths)).rstrip())
+        if len(found) > limit:
+            print(f"atalaia: there are more than {limit}; --limit shows more.", file=sys.stderr)
         return 0
 
     return reported(run)

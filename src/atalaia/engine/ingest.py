@@ -6,7 +6,7 @@ import attrs
 import trio
 
 from atalaia.engine.edits import Edits
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.receipt import Answer
 from atalaia.model.batch import Batch
 from atalaia.model.ids import TenantNo

@@ -1,14 +1,10 @@
-"""The Quart application and the server: routes, problem details, one canonical log line each."""
+"""The Quart application: routes, problem details, one canonical log line each."""
 
-import errno
-import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve
 from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
@@ -16,7 +12,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from atalaia.config.settings import ProxySettings, RateSettings
 from atalaia.engine.asking import Asking
 from atalaia.engine.edits import NoEngine
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.http import (
     alerts,
     api_keys,
@@ -47,20 +43,18 @@ from atalaia.http.access import check_access
 from atalaia.http.asgi import Front
 from atalaia.http.auth import Authenticator
 from atalaia.http.browsers import Browsers
-from atalaia.http.connection import use_connection
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
 from atalaia.http.ingest import ROUTES, IngestRoute, Take, find_face, into
 from atalaia.http.once import Once
 from atalaia.http.ops import Checks
-from atalaia.http.patience import Patience
 from atalaia.http.peers import Peers
 from atalaia.http.rates import Rates
 from atalaia.http.room import BodyRoom
 from atalaia.http.rule_checks import Aside, RuleChecks
 from atalaia.http.sessions import Sessions
-from atalaia.http.sockets import MAX_MESSAGE_BYTES, Sockets
+from atalaia.http.sockets import Sockets
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import AtalaiaError, NotFound, StartupRefused, UnsupportedEncoding
+from atalaia.model.errors import AtalaiaError, NotFound, UnsupportedEncoding
 from atalaia.model.principal import Principal
 from atalaia.model.standing import Standing
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
@@ -70,13 +64,6 @@ from atalaia.telemetry.metrics import REQUEST_SECONDS
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 8 * 1024 * 1024  # inflated too
-GRACEFUL_S = 10.0
-NOTICE_S = 1.0  # from the signal to end until idle connections are closed
-STALL_S, LAST_STALL_S = 30.0, 5.0
-KEEP_ALIVE_S = 75.0  # above the 60 s of common proxies, so that they close first
-BACKLOG = 1024
-PING_S = 20.0  # of sockets: below the idle time of common proxies
-REQUESTS_PER_CONNECTION = 100_000  # a gateway keeps one connection for days
 NO_PROXIES, NO_MORE_THAN = ProxySettings(), RateSettings()
 
 
@@ -141,10 +128,11 @@ def create_app(
     asking = Asking(queries)
     app.register_blueprint(sensors.blueprint(gate, queries, sessions.clock, asking))
     app.register_blueprint(series.blueprint(queries, asking))
-    app.register_blueprint(export.blueprint(queries))
     streams = stream.Streams()
     authenticator = Authenticator(queries, sessions)
-    app.register_blueprint(stream.blueprint(gate, queries, streams, authenticator.principal))
+    check = authenticator.principal
+    app.register_blueprint(export.blueprint(queries, check))
+    app.register_blueprint(stream.blueprint(gate, queries, streams, check))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
@@ -162,7 +150,7 @@ def create_app(
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
     app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
-    app.register_blueprint(archive.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(archive.blueprint(sessions.people, sessions.clock, check))
     leaving = trio.Event()
     app.register_blueprint(docs.blueprint())
     app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
@@ -239,66 +227,3 @@ def _problem(status: int, body: dict[str, Any], extra: list[tuple[str, str]]) ->
     for name, value in extra:
         response.headers[name] = value
     return response
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Take the address now, before anything slow starts; port 0 takes any free one.
-
-    Raises StartupRefused when it is taken, unknown, no address at all, or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as error:
-        listener.close()
-        advice = (
-            f"Port {port} on {host} is taken. Choose another with --port, or stop what uses it."
-            if getattr(error, "errno", None) == errno.EADDRINUSE
-            else f"Cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}. "
-            "Check --host, and --port (0 to 65535)."
-        )
-        raise StartupRefused(advice) from error
-    listener.setblocking(False)
-    return listener
-
-
-async def run_server(
-    front: Browsers,
-    listener: socket.socket,
-    *,
-    shutdown: trio.Event,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve on the listener until `shutdown` is set and the open requests are answered.
-
-    For NOTICE_S more, while anybody is connected, whoever asks is told that this is the end.
-    Closes the listener. task_status reports when connections are accepted.
-    """
-    patience = Patience(STALL_S, LAST_STALL_S)
-    crowd = use_connection(patience, proxied=front.app.peers.proxies.hops > 0)
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = GRACEFUL_S
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.keep_alive_max_requests = REQUESTS_PER_CONNECTION
-    config.backlog = BACKLOG
-    config.include_server_header = False
-    config.accesslog = None
-    config.errorlog = None
-    config.websocket_max_message_size = MAX_MESSAGE_BYTES
-    config.websocket_ping_interval = PING_S
-
-    async def leave() -> None:
-        try:
-            await shutdown.wait()
-        finally:
-            patience.hurry()
-        front.app.close()
-        with trio.move_on_after(NOTICE_S):
-            await crowd.emptied()
-
-    serving: Any = serve  # its own types know only one kind of ASGI callable
-    await serving(front, config, shutdown_trigger=leave, mode="asgi", task_status=task_status)

@@ -8,19 +8,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
-import structlog
 import trio
 from quart import Blueprint, Response, g, request
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
+from atalaia.http.downloads import Check, asking_again, download
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Busy, NotFound
 from atalaia.model.ids import TenantNo
 from atalaia.people import Archives, Audit, Tenants
-
-log = structlog.get_logger()
 
 MOST_OF_ALL = 2  # each holds two connections and a moment of the database
 
@@ -31,8 +29,10 @@ class Archived(Archives, Audit, Tenants, Protocol):
     """What these routes ask for."""
 
 
-def blueprint(people: Archived, clock: WallClock) -> Blueprint:
-    """`/v1/tenant/export` and `/v1/admin/tenants/{id}/export`."""
+def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
+    """`/v1/tenant/export` and `/v1/admin/tenants/{id}/export`. check: whether a request's
+    credential is good, asked again and again.
+    """
     routes = Blueprint("archive", __name__)
     turns = Turns(
         1,
@@ -65,7 +65,7 @@ def blueprint(people: Archived, clock: WallClock) -> Blueprint:
         head = await anext(found)  # whoever gets none is told why by a status
         entry = AuditEntry(g.principal.actor, "tenant.exported", tenant_id)
         await people.record(tenant_no, entry)
-        response = Response(_after(head, found), content_type=ZIP)
+        response = Response(download(head, found, asking_again(check)), content_type=ZIP)
         response.timeout = None  # Quart's own would cut the answer after a minute
         name = f"atalaia-{tenant_id}-{(render.time(clock.now_us()) or '')[:10]}.zip"
         response.headers["content-disposition"] = f'attachment; filename="{name}"'
@@ -85,15 +85,3 @@ def blueprint(people: Archived, clock: WallClock) -> Blueprint:
         return await answer(found.tenant_no, str(found.tenant_id))
 
     return routes
-
-
-async def _after(head: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pieces):
-        yield head
-        try:
-            async for piece in pieces:
-                if piece:
-                    yield piece
-        except Exception as error:  # nobody else says it: the connection breaks, and that is all
-            log.error("archive_failed", error=repr(error))
-            raise

@@ -28,7 +28,7 @@ ALWAYS = (
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
 SENT = (
     b"authorization, content-encoding, content-type, idempotency-key, if-match, if-none-match, "
-    b"last-event-id, x-api-key"
+    b"last-event-id, x-api-key, x-tenant-id"
 )
 SHOWN = (
     b"etag, idempotency-replayed, link, location, ratelimit, ratelimit-policy, retry-after, "

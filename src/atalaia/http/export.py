@@ -16,6 +16,7 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.turns import Turns
 from atalaia.http import params
+from atalaia.http.downloads import Check, asking_again, download
 from atalaia.http.formats import FORMATS, Format
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.stored import Scan
@@ -28,8 +29,8 @@ MOST_SERIES = 1_000_000
 PIECE_ROWS = 50_000
 
 
-def blueprint(queries: Queries) -> Blueprint:
-    """`/v1/export`."""
+def blueprint(queries: Queries, check: Check) -> Blueprint:
+    """`/v1/export`. check: whether a request's credential is good, asked again and again."""
     routes = Blueprint("export", __name__)
     turns = Turns(
         MOST_AT_ONCE,
@@ -69,7 +70,9 @@ def blueprint(queries: Queries) -> Blueprint:
         )
         pieces = _pieces(turns, tenant_no, file, series, scan, threads)
         head = await anext(pieces)  # whoever is one too many is told so by a status
-        response = Response(_after(head, pieces), content_type=file.content_type)
+        response = Response(
+            download(head, pieces, asking_again(check)), content_type=file.content_type
+        )
         response.timeout = None  # Quart's own would cut the answer after a minute
         response.headers["content-disposition"] = f'attachment; filename="readings.{kind}"'
         return response
@@ -100,13 +103,6 @@ async def _pieces(
             whole = _joined(held)
             yield await trio.to_thread.run_sync(partial(file.rows, series, whole), limiter=threads)
         yield await trio.to_thread.run_sync(file.tail, limiter=threads)
-
-
-async def _after(head: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pieces):
-        yield head
-        async for piece in pieces:
-            yield piece
 
 
 def _joined(parts: Sequence[Scan]) -> Scan:

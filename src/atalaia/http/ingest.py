@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from atalaia.engine.clock import WallClock
-from atalaia.engine.engine import Gate
+from atalaia.engine.gate import Gate
 from atalaia.engine.ingest import Body, ingest
 from atalaia.engine.receipt import Answer
 from atalaia.http.access import check_access

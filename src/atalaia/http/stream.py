@@ -19,13 +19,12 @@ from atalaia.engine.broadcast import Follower
 from atalaia.engine.edits import Edits
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
-from atalaia.http.auth import require
+from atalaia.http.downloads import Check, asking_again
 from atalaia.http.missed import LookingBack
 from atalaia.http.places import LAST_ORDINAL, Place, Told, last_event, parse_place
 from atalaia.http.streamed_readings import TURN_S, StreamedReadings
 from atalaia.model.errors import Forbidden, Unauthenticated
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.model.principal import Principal
 from atalaia.model.views import StreamedStep
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import STREAMS
@@ -37,8 +36,6 @@ CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten sec
 RETRY_MS = 2_000
 CONTENT_TYPE = "text/event-stream"
 KINDS = ("alerts", "readings")
-
-Check = Callable[[Any], Awaitable[Principal]]
 
 
 @attrs.define(eq=False)
@@ -87,13 +84,10 @@ def blueprint(gate: Edits, queries: Queries, streams: Streams, check: Check) -> 
         place = parse_place(request.headers.get("last-event-id"))
         if request.method == "HEAD":
             return Response(b"", content_type=CONTENT_TYPE)
-        scope = request.scope
-
-        async def check_again() -> None:
-            require(await check(scope), "read")
-
         tenant_no = g.principal.tenant_no
-        events = _Stream(gate, queries, streams, tenant_no, wanted, place, check_again).events()
+        events = _Stream(
+            gate, queries, streams, tenant_no, wanted, place, asking_again(check)
+        ).events()
         hello = await anext(events)  # one too many is told so by a status
         response = Response(_after(hello, events), content_type=CONTENT_TYPE)
         response.timeout = None

@@ -1,0 +1,78 @@
+"""Files that are made while they are taken: for whoever may still have them, at a fair pace.
+
+Each holds a place of few, and connections of the database with it. Whoever takes it by drops would
+keep that from everybody else, and a credential that was revoked would go on bringing readings for
+as long as its file is.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+import trio
+from quart import request
+
+from atalaia.http.access import check_access
+from atalaia.model.errors import Forbidden, Unauthenticated
+from atalaia.model.principal import Principal
+
+log = structlog.get_logger()
+
+CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
+FREE_S = 60.0  # of waiting for the client: a start is slow
+LEAST_BYTES_PER_S = 16 * 1024  # a poor mobile link
+
+Check = Callable[[Any], Awaitable[Principal]]
+"""Who a request's scope speaks for, now. Raises Unauthenticated."""
+
+
+class TakenTooSlowly(Exception):
+    """The client takes less than a poor link could bring."""
+
+
+def asking_again(check: Check) -> Callable[[], Awaitable[None]]:
+    """Whether the present request would still be answered. Raises Unauthenticated, Forbidden."""
+    scope, method = request.scope, request.method
+    route = request.url_rule.rule if request.url_rule is not None else ""
+
+    async def ask() -> None:
+        check_access(await check(scope), method, route)
+
+    return ask
+
+
+async def download(
+    head: bytes, pieces: AsyncGenerator[bytes, None], ask: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[bytes, None]:
+    """head, then pieces. What goes wrong breaks the connection, and half a file is none."""
+    size, waited_s, asked_at = 0, 0.0, trio.current_time()
+    async with aclosing(pieces):
+        piece = head
+        try:
+            while True:
+                if piece:
+                    began = trio.current_time()
+                    yield piece
+                    size += len(piece)
+                    waited_s += trio.current_time() - began
+                    if waited_s > FREE_S and size < waited_s * LEAST_BYTES_PER_S:
+                        raise TakenTooSlowly(f"{size} bytes in {waited_s:.0f} s")
+                if trio.current_time() - asked_at > CHECK_S:
+                    asked_at = trio.current_time()
+                    await _ask(ask)
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except Exception as error:  # nobody else says it: the connection breaks, and that is all
+            log.error("download_failed", route=request.path, error=repr(error))
+            raise
+
+
+async def _ask(ask: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await ask()
+    except (Unauthenticated, Forbidden):
+        raise
+    except Exception as error:
+        log.warning("key_not_checked", error=str(error))  # the database is away
