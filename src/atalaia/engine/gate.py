@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import attrs
-import structlog
 import trio
 
 from atalaia.engine.broadcast import Broadcast
@@ -51,8 +50,6 @@ from atalaia.ports import EngineStore, StoreUnavailable
 from atalaia.rules.language import parse_rule
 from atalaia.rules.syntax import RuleSpec
 from atalaia.telemetry.metrics import ACTORS, UNSETTLED_ROWS
-
-log = structlog.get_logger()
 
 
 @attrs.define(eq=False)
