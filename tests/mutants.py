@@ -791,9 +791,14 @@ MUTANTS = (
     ),
     Mutant(
         "pinged-when-gone", "4 apart", "http/frames.py",
-        "            self._pinging.cancel()",
-        "            pass",
+        "                scope.cancel()",
+        "                pass",
         "tests/http/test_ingest_socket.py::test_a_client_that_left_holds_up_no_end",
+    ),
+    Mutant(
+        "told-to-leave-and-stays", "5 bounded", "http/frames.py",
+        "                    self.task_group.spawn(self._let_go)\n", "",
+        "tests/http/test_ingest_socket.py::test_who_is_told_to_leave_does_not_stay",
     ),
     Mutant(
         "frames-without-turns", "4 apart", "http/frames.py",
@@ -1195,6 +1200,55 @@ MUTANTS = (
         "tests/http/test_downloads.py::test_it_breaks_off_when_its_key_no_longer_may",
     ),
     Mutant(
+        "a-file-ends-with-its-token", "9 people", "http/sessions.py",
+        "claims = self.keys.read(token, now_s=self._now_s(), begun=begun)",
+        "claims = self.keys.read(token, now_s=self._now_s())",
+        "tests/http/test_downloads.py::test_it_lasts_as_long_as_the_session_and_not_the_token",
+    ),
+    Mutant(
+        "a-visit-is-many", "9 people", "http/auth.py",
+        "wanted, None if begun else scope)", "wanted, scope)",
+        "tests/http/test_downloads.py::test_a_visit_is_one_however_long_it_lasts",
+    ),
+    Mutant(
+        "a-new-key-without-bounds", "9 people", "storage/keys.py",
+        """quota = was["readings_per_s"], was["bytes_per_s"]""",
+        """quota = was["readings_per_s"], None""",
+        "tests/http/test_api_keys.py::test_a_key_is_replaced_without_a_gap",
+    ),
+    Mutant(
+        "an-invitation-is-revived", "9 people", "storage/sessions.py",
+        " or login.password_hash is None:", ":",
+        "tests/http/test_passwords.py::test_an_invitation_that_ended_is_not_revived",
+    ),
+    Mutant(
+        "our-fault-counts-as-a-guess", "9 people", "http/sessions.py",
+        "            self.throttle.not_tried(email, address)\n", "",
+        "tests/http/test_throttle.py::test_what_we_could_not_look_at_does_not_count",
+    ),
+    Mutant(
+        "a-name-brings-headers", "9 people", "notify/letters.py",
+        """subject.replace("=?", "= ?")""", "subject",
+        "tests/notify/test_smtp.py::test_a_tenants_name_is_words_and_nothing_else",
+    ),
+    Mutant(
+        "who-is-out-gets-a-link", "9 people", "storage/sessions.py",
+        """ AND outcome IS NULL",
+        user_id,
+    )
+""", """ AND false",
+        user_id,
+    )
+""",
+        "tests/http/test_users.py::test_who_is_out_gets_no_link",
+    ),
+    Mutant(
+        "an-export-looks-before-its-turn", "5 bounded", "http/export.py",
+        "    with turns.one(tenant_no):\n        series, scan = await look()\n",
+        "    series, scan = await look()\n    with turns.one(tenant_no):\n",
+        "tests/http/test_export.py::test_a_tenant_has_few_exports_under_way",
+    ),
+    Mutant(
         "a-file-by-drops-keeps-its-place", "5 bounded", "http/downloads.py",
         "size < waited_s * LEAST_BYTES_PER_S", "size < 0",
         "tests/http/test_downloads.py::test_whoever_takes_it_by_drops_gives_its_place_back",
@@ -1428,8 +1482,8 @@ MUTANTS = (
     ),
     Mutant(
         "archives-without-end-at-once", "5 bounded", "http/archive.py",
-        "all_turns.acquire_on_behalf_of_nowait(holder)", "all_turns.total_tokens += 1; "
-        "all_turns.acquire_on_behalf_of_nowait(holder)",
+        "places.acquire_on_behalf_of_nowait(holder)",
+        "places.total_tokens += 1; places.acquire_on_behalf_of_nowait(holder)",
         ARCHIVE + "test_few_are_taken_at_once",
     ),
     Mutant(

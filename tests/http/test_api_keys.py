@@ -84,9 +84,13 @@ async def test_a_key_ends(stack: Stack) -> None:
 async def test_a_key_is_replaced_without_a_gap(stack: Stack) -> None:
     """Both hold while the new one is brought to where the old one is; then the new one alone."""
     old = await create(stack, scopes=["read", "rules"], expires_in="30d")
+    await stack.sql(
+        "UPDATE api_keys SET readings_per_s = 7, bytes_per_s = 700 WHERE key_id = $1", old["id"]
+    )
     response = await stack.client.post(f"/v1/api-keys/{old['id']}/rotate", json={"overlap": "1h"})
     new = response.json()
     assert response.status_code == 201
+    assert (new["readings_per_s"], new["bytes_per_s"]) == (7, 700)
     assert (new["name"], new["scopes"]) == (old["name"], old["scopes"])
     assert new["expires_at"] is not None
     assert new["key"] != old["key"]

@@ -2,17 +2,23 @@
 
 from collections.abc import AsyncGenerator
 
+import attrs
 import httpx
 import pytest
 import trio
 
 from atalaia.http import downloads
 from atalaia.ports import StoreUnavailable
+from atalaia.security.tokens import LEEWAY_S
+from tests.events import follow
+from tests.people import add_user, bearer, client, tokens
 from tests.stack import START_MS, Stack, row
+from tests.tenants import NAME
+from tests.tenants import fill as fill_tenant
 
 pytestmark = pytest.mark.postgres
 
-EXPORT = f"/v1/export?format=ndjson&from={START_MS - 86_400_000}"
+EXPORT = "/v1/export?format=ndjson&from=0"
 PATHS = [EXPORT, "/v1/tenant/export"]
 ROWS = 400_000
 """More than the sockets between hold without a reader, whichever file."""
@@ -60,11 +66,67 @@ async def test_it_breaks_off_when_its_key_no_longer_may(
 
 
 @pytest.mark.parametrize("path", PATHS)
+async def test_it_lasts_as_long_as_the_session_and_not_the_token(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A person's access token is for minutes, a large file takes hours; but who signs out, or is
+    told to go, gets no more.
+    """
+    monkeypatch.setattr(downloads, "CHECK_S", 0.0)
+    monkeypatch.setattr("atalaia.http.sessions.KEEP_S", 0.0)
+    await fill(stack)
+    await add_user(stack, "m@example.org")
+    stack.sessions.settings = attrs.evolve(stack.sessions.settings, access_s=1)
+    whole = await take(stack, path)
+    async with client(stack, bearer(await tokens(stack, "m@example.org"))) as person:
+        async with person.stream("GET", path) as response:
+            assert response.status_code == 200
+            await trio.sleep(1 + LEEWAY_S + 1.1)
+            size = sum([len(part) async for part in response.aiter_raw()])
+        assert (await person.get("/v1/me")).status_code == 401
+    assert abs(size - whole) < whole / 10
+    async with (
+        client(stack, bearer(await tokens(stack, "m@example.org"))) as person,
+        person.stream("GET", path) as response,
+    ):
+        parts = response.aiter_raw(1 << 10)
+        await anext(parts)
+        await stack.sql("UPDATE sessions SET revoked_at = now()")
+        with pytest.raises(httpx.RemoteProtocolError):
+            async for _ in parts:
+                pass
+
+
+async def test_a_visit_is_one_however_long_it_lasts(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks after all tenants is asked again and again, and written down once; when the
+    tenant is to be erased it is over.
+    """
+    monkeypatch.setattr("atalaia.http.stream.CHECK_S", 0.0)
+    monkeypatch.setattr("atalaia.http.stream.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("atalaia.http.sessions.KEEP_S", 0.0)
+    full = await fill_tenant(stack)
+    await add_user(stack, "p@example.org", platform=True)
+    headers = bearer(await tokens(stack, "p@example.org")) | {"x-tenant-id": str(full.tenant_id)}
+    async with follow(stack, **headers) as events:
+        await trio.sleep(0.5)
+        visits = "SELECT count(*) AS n FROM audit WHERE action = 'tenant.visited'"
+        assert (await stack.sql(visits))[0]["n"] == 1
+        async with client(stack, headers) as person:
+            del person.headers["x-tenant-id"]
+            await person.post(f"/v1/admin/tenants/{full.tenant_id}/suspend")
+            path = f"/v1/admin/tenants/{full.tenant_id}/erase"
+            assert (await person.post(path, json={"name": NAME})).status_code == 202
+        assert await events.of_kind("unauthenticated")
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_whoever_takes_it_by_drops_gives_its_place_back(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """There are few, and others wait for one. Who takes it as fast as it comes is never cut off."""
-    monkeypatch.setattr(downloads, "FREE_S", 0.2)
+    monkeypatch.setattr(downloads, "WINDOW_S", 0.2)
     monkeypatch.setattr(downloads, "LEAST_BYTES_PER_S", 10**9)
     await fill(stack)
     with pytest.raises(httpx.RemoteProtocolError):

@@ -175,11 +175,20 @@ async def test_a_tenant_has_few_exports_under_way(
             await asyncio.sleep(0.01)
         return await real(*args, **options)
 
+    looks, real_look = 0, type(stack.queries).find_series
+
+    async def look(*args: Any, **options: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await real_look(*args, **options)
+
     monkeypatch.setattr(scans, "scan_aio", held)
+    monkeypatch.setattr(type(stack.queries), "find_series", look)
     key = {"X-API-Key": stack.api_key}
     async with ask(stack.url, URL, **key), ask(stack.url, URL, **key):
         response = await stack.client.get(URL)
         assert (response.status_code, response.json()["code"]) == (429, "too_many_exports")
+        assert looks == 2, "and nothing was looked for"
         hold.set()
     with trio.fail_after(10):
         while (await stack.client.get(URL)).status_code != 200:

@@ -139,6 +139,19 @@ async def test_a_message_beyond_the_size_is_refused_and_not_held(stack: Stack) -
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 60_000
 
 
+async def test_who_is_told_to_leave_does_not_stay(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that lost its power after too long a message would keep one of few places."""
+    monkeypatch.setattr("atalaia.http.frames.LET_GO_S", 0.3)
+    async with socket(stack) as opened:
+        await opened.send("x\n" + " " * sockets.MAX_MESSAGE_BYTES)
+        with trio.fail_after(10):
+            received = b"."
+            while received:
+                received = await opened.stream.receive_some()
+
+
 @pytest.mark.parametrize("kind", ["pongs", "pings", "fragments"])
 async def test_a_flood_of_frames_that_say_nothing_is_cut_off(stack: Stack, kind: str) -> None:
     """And keeps nobody waiting until it is: the loop goes on in between."""

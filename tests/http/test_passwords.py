@@ -119,6 +119,14 @@ async def test_to_ask_for_a_link_says_nothing(stack: Stack) -> None:
     assert len(await mailed(stack)) == 1
 
 
+async def test_an_invitation_that_ended_is_not_revived(stack: Stack, quick_answers: None) -> None:
+    """Whoever was invited asks for a new password: that is for those who have one."""
+    await add_user(stack, EMAIL)
+    await stack.sql("UPDATE users SET password_hash = NULL WHERE email = $1", EMAIL)
+    assert (await post(stack, "/v1/auth/password/forgot", {"email": EMAIL})).status_code == 202
+    assert await mailed(stack) == []
+
+
 async def test_links_end_and_are_few(stack: Stack, quick_answers: None) -> None:
     """Who asks again and again neither floods a mailbox nor takes away the link that came first."""
     await add_user(stack, EMAIL)

@@ -13,6 +13,7 @@ from atalaia.http.throttle import (
     network_of,
 )
 from atalaia.model.errors import Throttled
+from atalaia.ports import StoreUnavailable
 from tests.people import PASSWORD, add_user, login
 from tests.stack import Stack
 
@@ -97,6 +98,22 @@ def test_a_network_is_what_one_subscriber_has() -> None:
 
 
 @pytest.mark.postgres
+async def test_what_we_could_not_look_at_does_not_count(stack: Stack) -> None:
+    """A database that is away, or too many who sign in: whoever comes again as told gets in."""
+    await add_user(stack, "m@example.org")
+    people = stack.sessions.people
+
+    class Away:
+        async def find_login(self, email: str) -> None:
+            raise StoreUnavailable
+
+    stack.sessions.people = Away()  # type: ignore[assignment]
+    for _ in range(3 * FREE_TRIES):
+        assert (await login(stack, "m@example.org", PASSWORD)).status_code == 503
+    stack.sessions.people = people
+    assert (await login(stack, "m@example.org", PASSWORD)).status_code == 200
+
+
 async def test_a_throttled_login_is_told_when_to_come_back(stack: Stack) -> None:
     """For an account that exists and for one that does not alike; then the right one opens."""
     await add_user(stack, "m@example.org")

@@ -34,6 +34,9 @@ async def test_who_is_invited_chooses_a_password(stack: Stack) -> None:
         made = await invite(admin, " New@Example.org", "operator")
         assert (made["email"], made["role"], made["state"]) == (NEW, "operator", "invited")
         assert (await login(stack, NEW, CHOSEN)).status_code == 401
+        outbox = "SELECT kind, recipient, params->>'token' AS token FROM outbox_mails"
+        (mail,) = await stack.sql(outbox)
+        assert tuple(mail.values()) == ("invitation", NEW, made["link"]["token"])
         chosen = {"token": made["link"]["token"], "password": CHOSEN}
         assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 204
         assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 404
@@ -44,8 +47,22 @@ async def test_who_is_invited_chooses_a_password(stack: Stack) -> None:
         emails = [user["email"] for user in listed]
         assert emails == sorted(emails)
         assert {ADMIN, NEW} < set(emails)
-    (mail,) = await stack.sql("SELECT kind, recipient, params->>'token' AS token FROM outbox_mails")
-    assert tuple(mail.values()) == ("invitation", NEW, made["link"]["token"])
+    assert (await stack.sql("SELECT outcome FROM outbox_mails"))[0]["outcome"] == "expired"
+
+
+@pytest.mark.parametrize("how", ["deleted", "disabled"])
+async def test_who_is_out_gets_no_link(stack: Stack, how: str) -> None:
+    """What waits to be sent to them is wiped."""
+    await add_user(stack, ADMIN)
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        made = await invite(admin, NEW, "operator")
+        path = f"/v1/users/{made['id']}"
+        if how == "deleted":
+            assert (await admin.delete(path)).status_code == 204
+        else:
+            assert (await admin.patch(path, json={"disabled": True})).status_code == 200
+    (mail,) = await stack.sql("SELECT outcome, params FROM outbox_mails")
+    assert tuple(mail.values()) == ("expired", "{}")
 
 
 async def test_an_address_belongs_to_one_user(stack: Stack) -> None:
@@ -156,7 +173,7 @@ async def test_mails_to_an_address_are_few(stack: Stack) -> None:
         "SELECT recipient, params->>'token' IS NOT NULL AS there FROM outbox_mails"
         " WHERE outcome IS NULL ORDER BY mail_id"
     )
-    assert [tuple(row.values()) for row in waiting] == [(NEW, True), ("other@example.org", True)]
+    assert [tuple(row.values()) for row in waiting] == [("other@example.org", True)]
 
 
 async def test_who_looks_after_all_is_not_taken_over(stack: Stack) -> None:

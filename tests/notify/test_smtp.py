@@ -200,7 +200,15 @@ async def test_an_address_brings_nothing_but_an_address(recipient: str, tmp_path
 
 @pytest.mark.parametrize(
     "tenant",
-    ["Zé\r\nBcc: all@x.example", "<script>alert(1)</script>", "{token}", "x" * 5_000, "=?"],
+    [
+        "Zé\r\nBcc: all@x.example",
+        "<script>alert(1)</script>",
+        "{token}",
+        "x" * 5_000,
+        "=?",
+        "=?utf-8?q?a=0D=0ABcc:=20all=40x.example?=",
+        "=?utf-8?q?=0D=0A=0D=0AOh?=",
+    ],
 )
 async def test_a_tenants_name_is_words_and_nothing_else(tenant: str, tmp_path: Path) -> None:
     """In the subject as in the text: no header, no markup, no place to be filled in."""
@@ -209,6 +217,7 @@ async def test_a_tenants_name_is_words_and_nothing_else(tenant: str, tmp_path: P
     ((envelope, message),) = server.inbox.got
     assert envelope.rcpt_tos == ["ze@padaria.example"]
     assert message["Bcc"] is None
+    assert message["MIME-Version"] == "1.0"
     assert len(message["Subject"]) <= 120
     page = message.get_body(("html",))
     assert page is not None

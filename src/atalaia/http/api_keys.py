@@ -148,6 +148,7 @@ def _render(key: KeyView) -> dict[str, Any]:
         "name": key.name,
         "scopes": list(key.scopes),
         "readings_per_s": key.readings_per_s,
+        "bytes_per_s": key.bytes_per_s,
         "created_at": render.time(key.created_at),
         "expires_at": render.time(key.expires_at),
         "last_used_at": render.time(key.last_used_at),

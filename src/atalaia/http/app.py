@@ -130,7 +130,7 @@ def create_app(
     app.register_blueprint(series.blueprint(queries, asking))
     streams = stream.Streams()
     authenticator = Authenticator(queries, sessions)
-    check = authenticator.principal
+    check = authenticator.still
     app.register_blueprint(export.blueprint(queries, check))
     app.register_blueprint(stream.blueprint(gate, queries, streams, check))
     app.register_blueprint(settings.blueprint(gate, queries))

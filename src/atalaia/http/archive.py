@@ -20,7 +20,7 @@ from atalaia.model.errors import Busy, NotFound
 from atalaia.model.ids import TenantNo
 from atalaia.people import Archives, Audit, Tenants
 
-MOST_OF_ALL = 2  # each holds two connections and a moment of the database
+MOST_OF_ALL = 2  # each holds two connections and a moment of the database; and one for us
 
 ZIP = "application/zip"
 
@@ -39,16 +39,19 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
         "An archive of this tenant is being taken already; try again when it is done.",
         "too_many_archives",
     )
-    all_turns = trio.CapacityLimiter(MOST_OF_ALL)
+    own, ours = trio.CapacityLimiter(MOST_OF_ALL), trio.CapacityLimiter(1)
 
-    async def pieces(tenant_no: TenantNo) -> AsyncGenerator[bytes, None]:
+    async def pieces(
+        tenant_no: TenantNo, places: trio.CapacityLimiter
+    ) -> AsyncGenerator[bytes, None]:
         holder = object()
         with turns.one(tenant_no):
             try:
-                all_turns.acquire_on_behalf_of_nowait(holder)
+                places.acquire_on_behalf_of_nowait(holder)
             except trio.WouldBlock:
                 raise Busy(
-                    f"{MOST_OF_ALL} archives are being taken already; try again when one is done.",
+                    f"{places.total_tokens} of these archives are being taken already; try again "
+                    "when one is done.",
                     code="too_many_archives",
                 ) from None
             try:
@@ -56,12 +59,12 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
                     async for piece in archive:
                         yield piece
             finally:
-                all_turns.release_on_behalf_of(holder)
+                places.release_on_behalf_of(holder)
 
-    async def answer(tenant_no: TenantNo, tenant_id: str) -> Response:
+    async def answer(tenant_no: TenantNo, tenant_id: str, places: trio.CapacityLimiter) -> Response:
         if request.method == "HEAD":
             return Response(b"", content_type=ZIP)
-        found = pieces(tenant_no)
+        found = pieces(tenant_no, places)
         head = await anext(found)  # whoever gets none is told why by a status
         entry = AuditEntry(g.principal.actor, "tenant.exported", tenant_id)
         await people.record(tenant_no, entry)
@@ -74,7 +77,7 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
 
     @routes.get("/v1/tenant/export")
     async def export_own() -> Response:
-        return await answer(g.principal.tenant_no, str(g.principal.tenant_id))
+        return await answer(g.principal.tenant_no, str(g.principal.tenant_id), own)
 
     @routes.get("/v1/admin/tenants/<tenant>/export")
     async def export_any(tenant: str) -> Response:
@@ -82,6 +85,6 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
         found = None if tenant_id is None else await people.tenant(tenant_id)
         if found is None:
             raise NotFound("There is no tenant with this id.")
-        return await answer(found.tenant_no, str(found.tenant_id))
+        return await answer(found.tenant_no, str(found.tenant_id), ours)
 
     return routes

@@ -42,8 +42,17 @@ class Authenticator:
 
     async def principal(self, scope: dict[str, Any]) -> Principal:
         """Raises Unauthenticated, the same for a malformed, unknown or revoked credential;
-        Suspended; Forbidden or NotFound for another tenant than one's own.
+        Suspended; Forbidden, NotFound or Conflict for another tenant than one's own.
         """
+        return await self._principal(scope, begun=False)
+
+    async def still(self, scope: dict[str, Any]) -> Principal:
+        """The same of a request that was let in and goes on: its token may have run out since, but
+        not its session, and its visit is written down already.
+        """
+        return await self._principal(scope, begun=True)
+
+    async def _principal(self, scope: dict[str, Any], *, begun: bool) -> Principal:
         fields = header_fields(scope)
         presented = _presented(fields)
         if presented is None:
@@ -51,12 +60,12 @@ class Authenticator:
         if isinstance(presented, str):
             if self.sessions is None:
                 raise Unauthenticated
-            principal = await self.sessions.principal(presented)
+            principal = await self.sessions.principal(presented, begun=begun)
         else:
             principal = await self._holder(presented)
         wanted = fields.get(b"x-tenant-id")
         if wanted is not None and wanted != str(principal.tenant_id):
-            principal = await self._visit(principal, wanted, scope)
+            principal = await self._visit(principal, wanted, None if begun else scope)
         structlog.contextvars.bind_contextvars(tenant_no=principal.tenant_no)
         return principal
 
@@ -76,8 +85,12 @@ class Authenticator:
             key_name=record.name,
         )
 
-    async def _visit(self, principal: Principal, wanted: str, scope: dict[str, Any]) -> Principal:
-        """Another tenant, for those who look after all; it finds in its audit what they did."""
+    async def _visit(
+        self, principal: Principal, wanted: str, noted: dict[str, Any] | None
+    ) -> Principal:
+        """Another tenant, for those who look after all. noted: the scope that it finds in its
+        audit.
+        """
         person = principal.person
         if person is None or not person.platform or self.sessions is None:
             raise Forbidden("X-Tenant-Id is for those who look after all tenants.")
@@ -88,9 +101,10 @@ class Authenticator:
         if await self.sessions.people.erasure(tenant_id) is not None:
             raise Conflict("This tenant is being erased.", code="erasing")
         quota = await self._queries.tenant_quota(tenant_no)
-        asked = {"method": scope.get("method", scope["type"]), "path": redact(scope["path"])}
-        entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
-        await self.sessions.people.record(tenant_no, entry)
+        if noted is not None:
+            asked = {"method": noted.get("method", noted["type"]), "path": redact(noted["path"])}
+            entry = AuditEntry(principal.actor, "tenant.visited", str(tenant_id), asked)
+            await self.sessions.people.record(tenant_no, entry)
         return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)
 
     async def _find(self, key_id: str) -> KeyRecord | None:

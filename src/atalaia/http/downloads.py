@@ -14,17 +14,19 @@ import trio
 from quart import request
 
 from atalaia.http.access import check_access
-from atalaia.model.errors import Forbidden, Unauthenticated
+from atalaia.model.errors import Unavailable
 from atalaia.model.principal import Principal
+from atalaia.ports import StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()
 
 CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
-FREE_S = 60.0  # of waiting for the client: a start is slow
-LEAST_BYTES_PER_S = 16 * 1024  # a poor mobile link
+WINDOW_S = 60.0  # of waiting for the client
+LEAST_BYTES_PER_S = 64 * 1024  # a poor line
+SLICE_BYTES = 256 * 1024  # sent without a look at the clock
 
 Check = Callable[[Any], Awaitable[Principal]]
-"""Who a request's scope speaks for, now. Raises Unauthenticated."""
+"""Who a request's scope still speaks for. Raises Unauthenticated, Suspended, NotFound, Conflict."""
 
 
 class TakenTooSlowly(Exception):
@@ -32,7 +34,7 @@ class TakenTooSlowly(Exception):
 
 
 def asking_again(check: Check) -> Callable[[], Awaitable[None]]:
-    """Whether the present request would still be answered. Raises Unauthenticated, Forbidden."""
+    """Whether the present request may still be answered. Raises what `check` does, Forbidden."""
     scope, method = request.scope, request.method
     route = request.url_rule.rule if request.url_rule is not None else ""
 
@@ -51,16 +53,18 @@ async def download(
         piece = head
         try:
             while True:
-                if piece:
-                    began = trio.current_time()
-                    yield piece
-                    size += len(piece)
-                    waited_s += trio.current_time() - began
-                    if waited_s > FREE_S and size < waited_s * LEAST_BYTES_PER_S:
-                        raise TakenTooSlowly(f"{size} bytes in {waited_s:.0f} s")
-                if trio.current_time() - asked_at > CHECK_S:
-                    asked_at = trio.current_time()
-                    await _ask(ask)
+                for start in range(0, len(piece), SLICE_BYTES):
+                    part, began = piece[start : start + SLICE_BYTES], trio.current_time()
+                    yield part
+                    now = trio.current_time()
+                    size, waited_s = size + len(part), waited_s + now - began
+                    if waited_s > WINDOW_S:
+                        if size < waited_s * LEAST_BYTES_PER_S:
+                            raise TakenTooSlowly(f"{size} bytes in {waited_s:.0f} s")
+                        size, waited_s = 0, 0.0
+                    if now - asked_at > CHECK_S:
+                        asked_at = now
+                        await _ask(ask)
                 piece = await anext(pieces)
         except StopAsyncIteration:
             return
@@ -72,7 +76,5 @@ async def download(
 async def _ask(ask: Callable[[], Awaitable[None]]) -> None:
     try:
         await ask()
-    except (Unauthenticated, Forbidden):
-        raise
-    except Exception as error:
+    except (StoreUnavailable, StoreRefused, Unavailable) as error:
         log.warning("key_not_checked", error=str(error))  # the database is away

@@ -6,7 +6,7 @@ open. A chunk is in memory at a time, and the next is read when the client has t
 wrong on the way breaks the connection, so that half a file is not taken for a whole.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -27,6 +27,8 @@ from atalaia.rules.language import parse_selector
 MOST_AT_ONCE = 2  # of one tenant
 MOST_SERIES = 1_000_000
 PIECE_ROWS = 50_000
+
+Look = Callable[[], Awaitable[tuple[Sequence[SeriesView], AsyncGenerator[Scan, None]]]]
 
 
 def blueprint(queries: Queries, check: Check) -> Blueprint:
@@ -55,20 +57,24 @@ def blueprint(queries: Queries, check: Check) -> Blueprint:
         file = FORMATS[kind]()
         if request.method == "HEAD":
             return Response(b"", content_type=file.content_type)
-        arrived = await queries.last_received(tenant_no)
-        series = await queries.find_series(tenant_no, wanted, MOST_SERIES)
-        series = [one for one in series if one.newest is not None and one.newest >= since]
-        last = max((one.newest or 0 for one in series), default=0)
-        high = Micros(last if until is None else min(until, last))
-        scan = queries.scan(
-            tenant_no,
-            np.array([one.series_no for one in series], np.int32),
-            np.full(len(series), since - 1, np.int64),
-            np.full(len(series), high, np.int64),
-            arrived=arrived,
-            ordered=True,
-        )
-        pieces = _pieces(turns, tenant_no, file, series, scan, threads)
+
+        async def look() -> tuple[Sequence[SeriesView], AsyncGenerator[Scan, None]]:
+            arrived = await queries.last_received(tenant_no)
+            series = await queries.find_series(tenant_no, wanted, MOST_SERIES)
+            series = [one for one in series if one.newest is not None and one.newest >= since]
+            last = max((one.newest or 0 for one in series), default=0)
+            high = Micros(last if until is None else min(until, last))
+            scan = queries.scan(
+                tenant_no,
+                np.array([one.series_no for one in series], np.int32),
+                np.full(len(series), since - 1, np.int64),
+                np.full(len(series), high, np.int64),
+                arrived=arrived,
+                ordered=True,
+            )
+            return series, scan
+
+        pieces = _pieces(turns, tenant_no, file, look, threads)
         head = await anext(pieces)  # whoever is one too many is told so by a status
         response = Response(
             download(head, pieces, asking_again(check)), content_type=file.content_type
@@ -84,11 +90,11 @@ async def _pieces(
     turns: Turns,
     tenant_no: TenantNo,
     file: Format,
-    series: Sequence[SeriesView],
-    scan: AsyncGenerator[Scan, None],
+    look: Look,
     threads: trio.CapacityLimiter,
 ) -> AsyncGenerator[bytes, None]:
     with turns.one(tenant_no):
+        series, scan = await look()
         yield file.head()
         held: list[Scan] = []
         async with aclosing(scan):

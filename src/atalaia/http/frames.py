@@ -18,6 +18,7 @@ FREE_FRAMES = 1_000  # at once, that end no message: pings, pongs, tiny fragment
 FRAMES_PER_S = 100.0
 LEAST_BYTES = 32  # of a part of a message that is none of them, however its sender's network cut it
 TURN_FRAMES = 32
+LET_GO_S = 5.0  # for a client to hear why it is told to leave, and to do so
 
 
 class Frames(WSStream):
@@ -25,19 +26,32 @@ class Frames(WSStream):
 
     _spare = float(FREE_FRAMES)
     _counted_at = 0.0
-    _pinging: trio.CancelScope | None = None
+    _waiting: tuple[trio.CancelScope, ...] = ()
+    _told_to_leave = False
 
     async def handle(self, event: Event) -> None:
         was_closed = self.closed
         await super().handle(event)
-        if self.closed and self._pinging is not None:
-            self._pinging.cancel()
+        if self.closed:
+            for scope in self._waiting:
+                scope.cancel()
         if self.closed and not was_closed and not isinstance(event, StreamClosed):
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _send_pings(self) -> None:
-        with trio.CancelScope() as self._pinging:
+        with self._until_closed():
             await super()._send_pings()
+
+    async def _let_go(self) -> None:
+        """Of a client that was told to leave: not at once, or it would not hear why."""
+        with self._until_closed():
+            await trio.sleep(LET_GO_S)
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    def _until_closed(self) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._waiting = (*self._waiting, scope)
+        return scope
 
     async def _handle_events(self) -> None:
         for number, event in enumerate(self.connection.events(), start=1):
@@ -50,12 +64,16 @@ class Frames(WSStream):
                 await self.send(StreamClosed(stream_id=self.stream_id))
                 return
             if isinstance(event, Message):
+                if self._told_to_leave:
+                    continue
                 try:
                     self.buffer.extend(event)
                 except FrameTooLargeError:
                     close = CloseConnection(code=CloseReason.MESSAGE_TOO_BIG)
                     await self._send_wsproto_event(close)
-                    return
+                    self._told_to_leave = True
+                    self.task_group.spawn(self._let_go)
+                    continue
                 if event.message_finished and self.app_put is not None:
                     await self.app_put(self.buffer.to_message())
                     self.buffer.clear()

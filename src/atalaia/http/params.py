@@ -47,6 +47,8 @@ def whole(text: str, name: str, lowest: int, highest: int) -> int:
 def names(args: MultiDict[str, str], name: str) -> list[str]:
     """What is given once or more, or with commas between; each once, in order."""
     texts = [text for given in args.getlist(name) for text in given.split(",")]
+    for text in texts:
+        _check_text(name, text)
     return list(dict.fromkeys(texts))
 
 
@@ -98,9 +100,14 @@ def choice(args: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str 
 def text(args: Mapping[str, str], name: str) -> str | None:
     """Any that Postgres can hold."""
     value = args.get(name)
-    if value is not None and "\0" in value:
-        raise bad(name, "a NUL character is in no text here.")
+    if value is not None:
+        _check_text(name, value)
     return value
+
+
+def _check_text(name: str, value: str) -> None:
+    if "\0" in value:
+        raise bad(name, "a NUL character is in no text here.")
 
 
 def flag(args: Mapping[str, str], name: str) -> bool:

@@ -14,10 +14,11 @@ from atalaia.config.settings import JwtSettings
 from atalaia.engine.clock import WallClock
 from atalaia.http.hashing import Hashing
 from atalaia.http.throttle import Throttle
-from atalaia.model.errors import Suspended, Unauthenticated
+from atalaia.model.errors import Suspended, Unauthenticated, Unavailable
 from atalaia.model.people import LoginRecord, NewSession, Rotation, SessionRecord
 from atalaia.model.principal import Principal
 from atalaia.people import People
+from atalaia.ports import StoreUnavailable
 from atalaia.security.api_keys import hash_secret
 from atalaia.security.passwords import hash_password, needs_rehash, password_matches
 from atalaia.security.tokens import AccessClaims, TokenKeys, new_refresh
@@ -56,9 +57,11 @@ class Sessions:
     """By e-mail address, since they were written down last."""
     _kept: dict[UUID, tuple[float, SessionRecord | None]] = attrs.field(factory=dict)
 
-    async def principal(self, token: str) -> Principal:
-        """Raises Unauthenticated, Suspended."""
-        claims = self.keys.read(token, now_s=self._now_s())
+    async def principal(self, token: str, *, begun: bool = False) -> Principal:
+        """begun: for a request that was let in and goes on, as long as the session does, and not
+        the token. Raises Unauthenticated, Suspended.
+        """
+        claims = self.keys.read(token, now_s=self._now_s(), begun=begun)
         if claims is None:
             raise Unauthenticated(EXPIRED)
         record = await self._find(claims.session_id)
@@ -109,9 +112,13 @@ class Sessions:
     async def check_password(self, email: str, password: str, address: str) -> LoginRecord:
         """Raises Throttled, Unavailable, Unauthenticated."""
         self.throttle.check(email, address)
-        login = await self.people.find_login(email) if is_email(email) else None
-        stored = None if login is None else login.password_hash
-        right = await self.hashing.run(password_matches, password, stored)
+        try:
+            login = await self.people.find_login(email) if is_email(email) else None
+            stored = None if login is None else login.password_hash
+            right = await self.hashing.run(password_matches, password, stored)
+        except (Unavailable, StoreUnavailable):
+            self.throttle.not_tried(email, address)
+            raise
         if login is None or not right:
             if is_email(email) and len(self.failures) < MOST_NOTED:
                 self.failures[email] = self.failures.get(email, 0) + 1

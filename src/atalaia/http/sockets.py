@@ -28,7 +28,9 @@ from atalaia.http.room import BodyRoom
 from atalaia.model.errors import (
     AtalaiaError,
     Busy,
+    Conflict,
     Forbidden,
+    NotFound,
     Overloaded,
     QuotaUsedUp,
     Unauthenticated,
@@ -276,11 +278,11 @@ class Conversation:
         while True:
             await trio.sleep(RECHECK_S)
             try:
-                principal = await self.sockets.authenticator.principal(self.scope)
+                principal = await self.sockets.authenticator.still(self.scope)
                 require(principal, "ingest")
             except Unauthenticated as error:
                 self._end(KEY_REVOKED, error.code)
-            except Forbidden as error:
+            except (Forbidden, NotFound, Conflict) as error:
                 self._end(SCOPE_LOST, error.code)
             except Exception as error:
                 log.warning("key_not_checked", error=str(error))  # the database is away

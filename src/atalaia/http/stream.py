@@ -23,7 +23,7 @@ from atalaia.http.downloads import Check, asking_again
 from atalaia.http.missed import LookingBack
 from atalaia.http.places import LAST_ORDINAL, Place, Told, last_event, parse_place
 from atalaia.http.streamed_readings import TURN_S, StreamedReadings
-from atalaia.model.errors import Forbidden, Unauthenticated
+from atalaia.model.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.views import StreamedStep
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
@@ -173,7 +173,7 @@ class _Stream:
                     async with aclosing(readings.committed(part, follower)) as events:
                         async for event in events:
                             yield event
-            except (Unauthenticated, Forbidden) as error:
+            except (Unauthenticated, Forbidden, NotFound, Conflict) as error:
                 yield last_event("unauthenticated", error.detail)
                 return
             except (StoreUnavailable, StoreRefused):

@@ -50,15 +50,26 @@ class Throttle:
         """Raises Throttled. Counts the try as a failure until `passed` takes it back: else many at
         once would pass together.
         """
-        now, network, account = trio.current_time(), network_of(address), _account(email)
-        keys: list[tuple[Key, int]] = [((account, network), FREE_TRIES)]
-        if (account, network) not in self._used:
-            keys += [((network,), FREE_NETWORK), ((account,), FREE_ACCOUNT)]
+        now, keys = trio.current_time(), self._counted(email, address)
         waits = [self._failures[key].wait_s(n, now) for key, n in keys if key in self._failures]
         if (wait := max(waits, default=0.0)) > 0:
             raise Throttled(retry_after_s=math.ceil(wait))
         for key, _ in keys:
             self._count(key, now)
+
+    def _counted(self, email: str, address: str) -> list[tuple[Key, int]]:
+        """What a try counts for, and how many of each are free."""
+        network, account = network_of(address), _account(email)
+        keys: list[tuple[Key, int]] = [((account, network), FREE_TRIES)]
+        if (account, network) not in self._used:
+            keys += [((network,), FREE_NETWORK), ((account,), FREE_ACCOUNT)]
+        return keys
+
+    def not_tried(self, email: str, address: str) -> None:
+        """We could not look whether the password was right: it does not count."""
+        for key, _ in self._counted(email, address):
+            if (found := self._failures.get(key)) is not None:
+                found.count -= 1
 
     def passed(self, email: str, address: str) -> None:
         """The password was right, or was chosen anew by a link from a mail."""

@@ -88,6 +88,7 @@ class KeyView:
     name: str
     scopes: tuple[str, ...]
     readings_per_s: int | None
+    bytes_per_s: int | None
     created_at: Micros
     expires_at: Micros | None
     last_used_at: Micros | None

@@ -95,7 +95,8 @@ def write_mail(mail: QueuedMail, sender: Address, page: str | None, now: datetim
         message["To"] = Address(addr_spec=mail.recipient)
         tenant = " ".join(mail.tenant_name.split())
         subject = _PT[mail.kind].subject.format(tenant=tenant)
-        message["Subject"] = subject[:MOST_SUBJECT_CHARS]
+        # The standard library decodes what is encoded in it, line breaks too.
+        message["Subject"] = subject.replace("=?", "= ?")[:MOST_SUBJECT_CHARS]
     except (ValueError, IndexError, MessageError) as error:
         raise Unfit("the recipient's address is none") from error
     message["Date"] = format_datetime(now)

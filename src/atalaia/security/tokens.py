@@ -77,15 +77,17 @@ class TokenKeys:
         }
         return jwt.encode(key.header, payload, key.jwk, [ALGORITHM])
 
-    def read(self, token: str, *, now_s: int) -> AccessClaims | None:
-        """None for whatever is not a token of ours that holds now."""
+    def read(self, token: str, *, now_s: int, begun: bool = False) -> AccessClaims | None:
+        """None for whatever is not a token of ours that holds now. begun: or may have held, when a
+        request was let in with it that goes on.
+        """
         key = self._by_header.get(token.partition(".")[0])
         if key is None or len(token) > MAX_TOKEN_CHARS:
             return None
         must: jwt.ClaimsOption = {"essential": True}
         registry = jwt.JWTClaimsRegistry(
             now=now_s,
-            leeway=LEEWAY_S,
+            leeway=now_s if begun else LEEWAY_S,
             iss={"essential": True, "value": ISSUER},
             aud={"essential": True, "value": AUDIENCE},
             sub=must,

@@ -138,7 +138,7 @@ TABLES = (
         "buried_at, reason, rows, encode(payload, 'base64') AS payload",
         "letter_id",
         left_out={"letter_id": _INNER},
-        at_once=5,  # each may hold a body of 50,000 rows
+        at_once=2,  # each may hold a body of 8 MiB
     ),
 )  # fmt: skip
 

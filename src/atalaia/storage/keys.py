@@ -13,7 +13,7 @@ from atalaia.storage.audit import write_entry_aio
 
 MOST_KEYS = 200
 
-_VIEW = "key_id, name, scopes, readings_per_s, created_at, expires_at, last_used_at"
+_VIEW = "key_id, name, scopes, readings_per_s, bytes_per_s, created_at, expires_at, last_used_at"
 _LIVING = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
@@ -51,7 +51,7 @@ async def create_key_aio(
     expires_at: Micros | None,
     by: Actor,
 ) -> KeyView:
-    made = await _insert_aio(connection, tenant_no, key, name, scopes, expires_at, None)
+    made = await _insert_aio(connection, tenant_no, key, name, scopes, expires_at, (None, None))
     detail = {"name": name, "scopes": list(scopes), "expires_at": expires_at}
     await write_entry_aio(connection, tenant_no, AuditEntry(by, "key.created", key.key_id, detail))
     return made
@@ -64,21 +64,22 @@ async def _insert_aio(
     name: str,
     scopes: Sequence[str],
     expires_at: Micros | None,
-    readings_per_s: int | None,
+    quota: tuple[int | None, int | None],
 ) -> KeyView:
+    """quota: readings and bytes a second."""
     living = await connection.fetchval(f"SELECT count(*) FROM api_keys WHERE {_LIVING}")  # noqa: S608
     if living >= MOST_KEYS:
         raise Conflict(f"A tenant may have {MOST_KEYS} keys.", code="too_many_keys")
     row = await connection.fetchrow(
         "INSERT INTO api_keys (tenant_id, key_id, hash, name, scopes, expires_at,"  # noqa: S608
-        f" readings_per_s) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_VIEW}",
+        f" readings_per_s, bytes_per_s) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {_VIEW}",
         tenant_no,
         key.key_id,
         key.hash,
         name,
         list(scopes),
         expires_at,
-        readings_per_s,
+        *quota,
     )
     return _view(row)
 
@@ -95,7 +96,7 @@ async def rotate_key_aio(
     creation. Raises Conflict for one that was replaced before.
     """
     was = await connection.fetchrow(
-        "SELECT name, scopes, readings_per_s, replaced_at,"  # noqa: S608
+        "SELECT name, scopes, readings_per_s, bytes_per_s, replaced_at,"  # noqa: S608
         " now() + (expires_at - created_at) AS until"
         f" FROM api_keys WHERE key_id = $1 AND {_LIVING} FOR UPDATE",
         key_id,
@@ -108,8 +109,9 @@ async def rotate_key_aio(
             "make another.",
             code="already_rotated",
         )
+    quota = was["readings_per_s"], was["bytes_per_s"]
     made = await _insert_aio(
-        connection, tenant_no, key, was["name"], was["scopes"], was["until"], was["readings_per_s"]
+        connection, tenant_no, key, was["name"], was["scopes"], was["until"], quota
     )
     await connection.execute(
         "UPDATE api_keys SET replaced_at = now(), expires_at ="

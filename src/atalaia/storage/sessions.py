@@ -186,8 +186,9 @@ async def end_session_aio(connection: asyncpg.Connection, token_hash: bytes) -> 
 
 
 async def ask_reset_aio(connection: asyncpg.Connection, email: str, link: NewLink) -> None:
+    """For whoever has one; who was invited and has none may be invited again."""
     login = await find_login_aio(connection, email)
-    if login is None or login.suspended:
+    if login is None or login.suspended or login.password_hash is None:
         return
     await enter_tenant_aio(connection, login.tenant_no)
     await connection.execute("DELETE FROM user_links WHERE expires_at < now()")
@@ -284,11 +285,21 @@ async def set_password_aio(
 
 
 async def end_access_aio(connection: asyncpg.Connection, user_id: UUID) -> None:
-    """Revoke every session of a user and take every link away."""
+    """Revoke every session of a user and take every link away, those in mails not sent yet too."""
     await connection.execute(
         "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL", user_id
     )
+    await take_links_aio(connection, user_id)
+
+
+async def take_links_aio(connection: asyncpg.Connection, user_id: UUID) -> None:
+    """None of a user holds any more, and none is sent any more."""
     await connection.execute("DELETE FROM user_links WHERE user_id = $1", user_id)
+    await connection.execute(
+        "UPDATE outbox_mails SET outcome = 'expired', ended_at = now(), params = '{}'"
+        " WHERE recipient = (SELECT email FROM users WHERE user_id = $1) AND outcome IS NULL",
+        user_id,
+    )
 
 
 async def note_failures_aio(connection: asyncpg.Connection, emails: Mapping[str, int]) -> None:

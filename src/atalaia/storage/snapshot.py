@@ -27,7 +27,7 @@ Lend = Callable[[asyncpg.Connection], AbstractContextManager[None]]
 LONGEST_S = 6 * 3_600.0
 """No moment is held for longer: what others delete cannot be cleaned up meanwhile."""
 
-IDLE_MS = 120_000  # between two chunks: whoever takes them more slowly loses the moment
+IDLE_MS = 300_000  # between two chunks, which may have 16 MiB: whoever takes them at 64 KiB/s
 TIMEOUT_MS = 60_000
 CLOSE_S = 5.0
 

@@ -14,7 +14,7 @@ from atalaia.model.principal import Role
 from atalaia.storage.accounts import transaction_aio
 from atalaia.storage.audit import write_entry_aio
 from atalaia.storage.database import setup_connection_aio
-from atalaia.storage.sessions import end_access_aio, put_link_aio
+from atalaia.storage.sessions import end_access_aio, put_link_aio, take_links_aio
 
 MOST_USERS = 1_000
 MAILS_TO_ONE, MAILS_TO_ALL = 5, 200  # of a tenant in an hour
@@ -77,12 +77,7 @@ async def send_link_aio(
     user = await user_aio(connection, user_id)
     if user is None:
         return None
-    await connection.execute("DELETE FROM user_links WHERE user_id = $1", user_id)
-    await connection.execute(
-        "UPDATE outbox_mails SET outcome = 'expired', ended_at = now(), params = '{}'"
-        " WHERE recipient = $1 AND outcome IS NULL",
-        user.email,
-    )
+    await take_links_aio(connection, user_id)
     await _put_link_aio(connection, tenant_no, user_id, user.email, link)
     entry = AuditEntry(by, "user.link_sent", str(user_id), {"email": user.email})
     await write_entry_aio(connection, tenant_no, entry)
@@ -148,6 +143,7 @@ async def delete_user_aio(
     if user is None:
         return False
     _check_not_last(admins, user)
+    await take_links_aio(connection, user_id)
     await connection.execute("DELETE FROM users WHERE user_id = $1", user_id)
     entry = AuditEntry(by, "user.deleted", str(user_id), {"email": user.email, "role": user.role})
     await write_entry_aio(connection, tenant_no, entry)

@@ -94,19 +94,20 @@ def filters() -> Iterator[Case]:
     for line in [
         "GET /v1/alerts?state=ajar", "GET /v1/alerts?severity=mild", "GET /v1/alerts?rule=hot", "GET /v1/alerts?sensor=%00",
         "GET /v1/alerts?sensor=a%20b", "GET /v1/audit?actor=%00", "GET /v1/audit?action=a%0ab", f"GET /v1/audit?actor={'x' * 500}",
-        readings, f"{readings}?metric=t&limit=10001", f"{readings}?metric=t&cursor={forged([2**63, 1])}",
+        readings, f"{readings}?metric=%00", f"{readings}?metric=t&limit=10001", f"{readings}?metric=t&cursor={forged([2**63, 1])}",
         f"{readings}?metric=t&cursor={forged([1])}", f"{readings}?metric=t&bucket=", f"{readings}?metric=t&bucket=0s",
         f"{readings}?metric=t&bucket=-1m", f"{readings}?metric=t&bucket=99999d", f"{readings}?metric=t&bucket={'9' * 5_000}s",
         f"{readings}?metric=t&bucket=1m&agg=system", f"{readings}?metric=t&bucket=1m&fill=magic", f"{readings}?metric=t&bucket=1d&tz=../../etc/passwd",
         f"{readings}?metric=t&bucket=1m&tz=America/Sao_Paulo", f"{readings}?metric=t&bucket=1d&tz=%00", f"{readings}?metric=t&points=2",
         f"{readings}?metric=t&points=10001", f"{readings}?metric=t&points=x", f"{readings}?metric=t&points=9&bucket=1m", f"{readings}?metric=t&points=9&agg=avg",
         f"{readings}?metric=t&agg=avg", f"{readings}?metric=t&bucket=1m&from=2&to=1", "GET /v1/export", "GET /v1/export?from=0&format=xlsx",
-        "GET /v1/stream?kind=everything", "GET /v1/stream?kind=", "GET /v1/rules/{rule}/explain", "GET /v1/admin/tenants?cursor=x", "GET /v1/admin/tenants?limit=0",
+        "GET /v1/stream?kind=everything", "GET /v1/stream?kind=", "GET /v1/stream?sensor=%00", "GET /v1/stream?metric=a,%00",
+        "GET /v1/export?from=0&sensor=%00", "GET /v1/export?from=0&metric=a%00", "GET /v1/export?from=0&sensor=a&sensor=%00", "GET /v1/rules/{rule}/explain", "GET /v1/admin/tenants?cursor=x", "GET /v1/admin/tenants?limit=0",
     ]:  # fmt: skip
         caller = "person" if "admin" in line else "key"
         shown = line if len(line) < 120 else line[:60]
         yield case(f"question: {shown}", line, to=PARAMETER, caller=caller)  # type: ignore[arg-type]
-    for metric in ("none", "%00", target(HOSTILE["SQL"])):
+    for metric in ("none", target(HOSTILE["SQL"])):
         yield case(f"question: no metric {metric}", f"{readings}?metric={metric}", to=NOT_FOUND)
     yield case("explain: sensor of NUL", "GET /v1/rules/{rule}/explain?sensor=%00", to=NOT_FOUND)
     selector = (400, "bad_selector")

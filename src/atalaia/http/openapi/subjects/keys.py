@@ -29,6 +29,7 @@ class Key(msgspec.Struct):
     name: str
     scopes: list[Scope]
     readings_per_s: Annotated[int | None, said("Its quota; null: that of the tenant alone.")]
+    bytes_per_s: Annotated[int | None, said("Its quota; null: that of the tenant alone.")]
     created_at: Time
     expires_at: Time | None
     last_used_at: Annotated[Time | None, said("To within a few seconds.")]

@@ -59,7 +59,7 @@ TAKEN = (
     "Everything of the tenant as it is at one moment, without secrets; `README.txt` in it says "
     "what each file is. What goes wrong on the way breaks the connection."
 )
-TURNS = "`too_many_archives`: one of a tenant and two of all are taken at a time."
+TURNS = "`too_many_archives`: one of a tenant, two by tenants and one by you are taken at a time."
 LEAVING = {"tenant": LEAVING_ID}
 
 TENANTS = Subject(
