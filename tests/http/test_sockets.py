@@ -41,7 +41,9 @@ async def busy(stack: Stack) -> AsyncIterator[None]:
     await stack.bridge.call(holder.execute, "BEGIN; UPDATE engine_lease SET taken_at = now()")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stack.send, [row(START_MS, 1)])
-        await trio.sleep(0.2)
+        with trio.fail_after(10):
+            while not stack.gate._budget.rows:
+                await trio.sleep(0.01)
         try:
             yield
         finally:

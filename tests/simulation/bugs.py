@@ -77,7 +77,7 @@ BUGS = (
         "        state.rules.listen_from(self.hearing.since)\n", ""),
     Bug("a tenant overtakes itself", "atalaia.engine.group",
         "line.works.popleft()", "line.works.pop()"),
-    Bug("room is not given back", "atalaia.engine.engine",
+    Bug("room is not given back", "atalaia.engine.gate",
         "            release()\n            self._outage", "            self._outage"),
 )  # fmt: skip
 
