@@ -246,6 +246,16 @@ async def test_bad_rule_bodies_are_named(stack: Stack, body: bytes, code: str) -
     assert (await stack.client.get("/v1/rules")).json()["data"] == []
 
 
+@pytest.mark.parametrize("question", ["check", "backtest"])
+async def test_a_question_is_no_rule(stack: Stack, question: str) -> None:
+    """What may be done there is told without what could be done to a rule of that id."""
+    path = f"/v1/rules/{question}"
+    told = await stack.client.options(path)
+    refused = await stack.client.get(path)
+    assert (told.status_code, refused.status_code) == (200, 405)
+    assert told.headers["allow"] == refused.headers["allow"] == "OPTIONS, POST"
+
+
 async def test_silence_of_a_sensor_opens_and_clears(stack: Stack) -> None:
     """By the real clock, through the real database; the tenant is one that waits."""
     await stack.rule('rule silent on sensor "s" when no data for 1s severity info')

@@ -118,6 +118,8 @@ def create_app(
             status=response.status_code,
             took_ms=round(1e3 * took_s, 1),
         )
+        if request.path in rules.QUESTIONS and "allow" in response.headers:
+            response.headers["allow"] = "OPTIONS, POST"  # as an id of a rule it could be more
         response.headers["x-request-id"] = g.request_id
         if (following := render.link()) is not None:
             response.headers["link"] = following
