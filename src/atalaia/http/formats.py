@@ -5,7 +5,6 @@ is written after an apostrophe, which no name has: so nothing is run when the fi
 the name can be had back.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from atalaia.http import render
 from atalaia.model.errors import NotInstalled
 from atalaia.model.stored import Scan
 from atalaia.model.views import SeriesView
+from atalaia.wire.drain import Drain
 
 COLUMNS = ("sensor", "metric", "ts", "value", "received_at", "late")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -89,29 +89,6 @@ class Ndjson:
         return b""
 
 
-class _Drain(io.RawIOBase):
-    """A file of which only what was written since the last look is kept."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        self._size += len(self._parts[-1])
-        return len(self._parts[-1])
-
-    def tell(self) -> int:
-        return self._size
-
-    def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
 class Parquet:
     """One row group per piece. Raises NotInstalled without pyarrow."""
 
@@ -131,7 +108,7 @@ class Parquet:
         moment = pa.timestamp("us", tz="UTC")
         kinds = (name, name, moment, pa.float64(), moment, pa.bool_())
         self._schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
-        self._drain = _Drain()
+        self._drain = Drain()
         self._writer = pq.ParquetWriter(self._drain, self._schema, compression="zstd")
 
     def head(self) -> bytes:

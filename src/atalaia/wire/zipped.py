@@ -6,12 +6,13 @@ whoever makes it says what time it is.
 """
 
 import hashlib
-import io
 import zipfile
 from datetime import datetime
 from typing import IO, Any
 
 import attrs
+
+from atalaia.wire.drain import Drain
 
 LEVEL = 6
 
@@ -26,36 +27,13 @@ class ZippedFile:
     sha256: str
 
 
-class _Drain(io.RawIOBase):
-    """A file of which only what was written since the last look is kept."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._parts.append(bytes(data))
-        self._size += len(self._parts[-1])
-        return len(self._parts[-1])
-
-    def tell(self) -> int:
-        return self._size
-
-    def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
 @attrs.define(eq=False)
 class Zipper:
     """One file after the other: begin, write, end; at last `finish`. at: the time of all files."""
 
     at: datetime
     files: list[ZippedFile] = attrs.field(factory=list)
-    _drain: _Drain = attrs.field(factory=_Drain)
+    _drain: Drain = attrs.field(factory=Drain)
     _zip: zipfile.ZipFile = attrs.field(init=False)
     _open: IO[bytes] | None = None
     _name: str = ""
