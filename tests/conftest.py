@@ -12,13 +12,10 @@ from typing import Any
 import hypothesis
 import pytest
 
-from atalaia.rules.backtest import compile_tally
-from atalaia.rules.reorder import compile_reorder
-from atalaia.rules.tenant_state import compile_kernel
+from atalaia.engine.kernels import compile_all
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
-from atalaia.wire.line_kernel import compile_scan
 from tests.broker import Node, open_node, reason_to_skip
 from tests.groups import CASES, report
 from tests.places import for_databases
@@ -90,10 +87,7 @@ def kernel() -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "compiling").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        compile_kernel()
-        compile_tally()
-        compile_reorder()
-        compile_scan()
+        compile_all()
 
 
 @pytest.fixture

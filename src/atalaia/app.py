@@ -27,6 +27,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
 from atalaia.engine.erasing import erasing
+from atalaia.engine.kernels import compile_all
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
 from atalaia.engine.rolling import rolling_up
@@ -39,9 +40,6 @@ from atalaia.http.upkeep import run_upkeep
 from atalaia.model.errors import StartupRefused
 from atalaia.model.ids import DAY_US
 from atalaia.notify.delivery import delivering
-from atalaia.rules.backtest import compile_tally
-from atalaia.rules.reorder import compile_reorder
-from atalaia.rules.tenant_state import compile_kernel
 from atalaia.security.tokens import MIN_SECRET_BYTES, TokenKeys, is_weak
 from atalaia.storage.database import open_database
 from atalaia.storage.embedded import open_embedded
@@ -49,7 +47,6 @@ from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
 from atalaia.storage.rolling import PostgresRollups
-from atalaia.wire.line_kernel import compile_scan
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
 
@@ -78,10 +75,7 @@ async def run(
         base_url = _base_url(settings.host, listener.getsockname()[1])
         async with AsyncExitStack() as stack:
             progress("compiling the rule kernel (some seconds the first time)")
-            await trio.to_thread.run_sync(compile_kernel)
-            await trio.to_thread.run_sync(compile_tally)
-            await trio.to_thread.run_sync(compile_reorder)
-            await trio.to_thread.run_sync(compile_scan)
+            await trio.to_thread.run_sync(compile_all)
             progress("starting Postgres" if settings.database_url is None else "asking Postgres")
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())

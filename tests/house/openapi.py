@@ -15,13 +15,11 @@ from pathlib import Path
 import msgspec
 import trio
 
+from atalaia.engine.kernels import compile_all
 from atalaia.http.openapi.document import build
-from atalaia.rules.reorder import compile_reorder
-from atalaia.rules.tenant_state import compile_kernel
 from atalaia.storage.cluster import Cluster, locate
 from atalaia.storage.database import prepare_aio
 from atalaia.storage.embedded import query, start, stop
-from atalaia.wire.line_kernel import compile_scan
 from tests.http.openapi.world import examples, open_world
 from tests.places import for_databases
 from tests.stack import open_stack
@@ -52,9 +50,7 @@ async def record(database_url: str) -> dict[str, dict[str, object]]:
 
 
 def main() -> None:
-    compile_kernel()
-    compile_reorder()
-    compile_scan()
+    compile_all()
     directory = Path(tempfile.mkdtemp(prefix="atl-", dir=for_databases()))
     directory.chmod(0o755)
     cluster: Cluster = locate(directory)
