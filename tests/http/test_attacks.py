@@ -132,7 +132,7 @@ async def test_a_person_who_is_disabled_is_cut_off(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From what they opened before as well: a socket, and a stream."""
-    monkeypatch.setattr(sockets, "RECHECK_S", 0.05)
+    monkeypatch.setattr(sockets, "CHECK_S", 0.05)
     monkeypatch.setattr(streams, "CHECK_S", 0.05)
     monkeypatch.setattr(streams, "HEARTBEAT_S", 0.05)
     await add_user(stack, EMAIL, "operator")

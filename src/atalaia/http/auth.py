@@ -22,6 +22,7 @@ from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
 from atalaia.telemetry.secrets import redact
 
 KEEP_S = 5.0
+CHECK_S = 4.0  # whoever goes on is asked again: with KEEP_S a revocation takes less than ten
 KEEP_KEYS = 20_000  # and as many misses
 
 

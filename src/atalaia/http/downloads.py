@@ -14,13 +14,13 @@ import trio
 from quart import request
 
 from atalaia.http.access import check_access
+from atalaia.http.auth import CHECK_S
 from atalaia.model.errors import Unavailable
 from atalaia.model.principal import Principal
 from atalaia.ports import StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()
 
-CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
 WINDOW_S = 60.0  # of waiting for the client
 LEAST_BYTES_PER_S = 64 * 1024  # a poor line
 SLICE_BYTES = 256 * 1024  # sent without a look at the clock

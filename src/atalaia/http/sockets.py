@@ -18,7 +18,7 @@ import trio
 
 from atalaia.engine.clock import WallClock
 from atalaia.engine.ingest import Body
-from atalaia.http.auth import Authenticator, require
+from atalaia.http.auth import CHECK_S, Authenticator, require
 from atalaia.http.errors import as_error, encode, problem, status_of
 from atalaia.http.faces import Scope, account
 from atalaia.http.handshake import options_of, protocol_of, refuse
@@ -48,7 +48,6 @@ MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = MIB
 CREDIT_MESSAGES, CREDIT_BYTES = 32, 4 * MIB
 MOST_PER_TENANT = 16
-RECHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
 LAST_ANSWERS_S = 12.0  # more than an answer may take
 
 NORMAL, LEAVING = 1000, 1001
@@ -276,7 +275,7 @@ class Conversation:
     async def _watch_key(self) -> None:
         """Ends the conversation when its key no longer may; takes on a quota that was changed."""
         while True:
-            await trio.sleep(RECHECK_S)
+            await trio.sleep(CHECK_S)
             try:
                 principal = await self.sockets.authenticator.still(self.scope)
                 require(principal, "ingest")

@@ -19,6 +19,7 @@ from atalaia.engine.broadcast import Follower
 from atalaia.engine.edits import Edits
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
+from atalaia.http.auth import CHECK_S
 from atalaia.http.downloads import Check, asking_again
 from atalaia.http.missed import LookingBack
 from atalaia.http.places import LAST_ORDINAL, Place, Told, last_event, parse_place
@@ -32,7 +33,6 @@ from atalaia.telemetry.metrics import STREAMS
 MOST_STREAMS = 20  # of one tenant
 STEPS = 500
 HEARTBEAT_S = 15.0
-CHECK_S = 4.0  # with what is kept of a key a revocation takes less than ten seconds
 RETRY_MS = 2_000
 CONTENT_TYPE = "text/event-stream"
 KINDS = ("alerts", "readings")
