@@ -94,17 +94,21 @@ def create_app(
     app.url_map.merge_slashes = False  # it would answer with a redirect as HTML
 
     @app.before_request
-    async def identify() -> None:
+    async def identify() -> Response | None:
         g.began = trio.current_time()
         g.request_id = request.scope["state"]["request_id"]
         g.principal = request.scope["state"].get("principal")
-        if request.path in rules.QUESTIONS and request.method not in ("POST", "OPTIONS"):
-            raise MethodNotAllowed(["OPTIONS", "POST"])
+        if request.path in rules.QUESTIONS and request.method != "POST":
+            allowed = ["OPTIONS", "POST"]  # the router would take it for the id of a rule
+            if request.method != "OPTIONS":
+                raise MethodNotAllowed(allowed)
+            return Response(b"", headers={"allow": ", ".join(allowed)})
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
             packed = request.headers.get("content-encoding", "identity").lower() != "identity"
             if packed and request.method not in ("GET", "HEAD"):
                 raise UnsupportedEncoding("Send this body as it is, without a content-encoding.")
+        return None
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -118,8 +122,6 @@ def create_app(
             status=response.status_code,
             took_ms=round(1e3 * took_s, 1),
         )
-        if request.path in rules.QUESTIONS and "allow" in response.headers:
-            response.headers["allow"] = "OPTIONS, POST"  # as an id of a rule it could be more
         response.headers["x-request-id"] = g.request_id
         if (following := render.link()) is not None:
             response.headers["link"] = following
