@@ -1,6 +1,6 @@
 """Files that are made while they are taken, and who is cut off from them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 
 import attrs
 import httpx
@@ -47,6 +47,16 @@ async def take(stack: Stack, path: str, *, wait_s: float = 0.0) -> int:
     return size
 
 
+async def breaks_off(response: httpx.Response, cut: Awaitable[object]) -> None:
+    """It had begun, and ends before its end once this is done."""
+    parts = response.aiter_raw(1 << 10)
+    await anext(parts)
+    await cut
+    with pytest.raises(httpx.RemoteProtocolError):
+        async for _ in parts:
+            pass
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_it_breaks_off_when_its_key_no_longer_may(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, path: str
@@ -57,12 +67,7 @@ async def test_it_breaks_off_when_its_key_no_longer_may(
     await fill(stack)
     assert await take(stack, path) > 1_000_000
     async with stack.client.stream("GET", path) as response:
-        parts = response.aiter_raw(1 << 10)
-        await anext(parts)
-        await stack.sql("UPDATE api_keys SET revoked_at = now()")
-        with pytest.raises(httpx.RemoteProtocolError):
-            async for _ in parts:
-                pass
+        await breaks_off(response, stack.sql("UPDATE api_keys SET revoked_at = now()"))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -89,12 +94,7 @@ async def test_it_lasts_as_long_as_the_session_and_not_the_token(
         client(stack, bearer(await tokens(stack, "m@example.org"))) as person,
         person.stream("GET", path) as response,
     ):
-        parts = response.aiter_raw(1 << 10)
-        await anext(parts)
-        await stack.sql("UPDATE sessions SET revoked_at = now()")
-        with pytest.raises(httpx.RemoteProtocolError):
-            async for _ in parts:
-                pass
+        await breaks_off(response, stack.sql("UPDATE sessions SET revoked_at = now()"))
 
 
 async def test_a_visit_is_one_however_long_it_lasts(
