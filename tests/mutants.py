@@ -1217,9 +1217,20 @@ MUTANTS = (
         "tests/http/test_api_keys.py::test_a_key_is_replaced_without_a_gap",
     ),
     Mutant(
-        "an-invitation-is-revived", "9 people", "storage/sessions.py",
-        " or login.password_hash is None:", ":",
+        "an-invitation-is-revived", "9 people", "storage/migrations/0027_addresses.expand.sql",
+        " AND u.password_hash IS NOT NULL AND", " AND",
         "tests/http/test_passwords.py::test_an_invitation_that_ended_is_not_revived",
+    ),
+    Mutant(
+        "an-invitation-keeps-an-address", "9 people",
+        "storage/migrations/0027_addresses.expand.sql",
+        "(email) WHERE password_hash IS NOT NULL", "(email)",
+        "tests/http/test_users.py::test_an_address_stands_for_who_chose_a_password",
+    ),
+    Mutant(
+        "a-mailed-link-is-shown", "9 people", "http/users.py",
+        """{} if mailed else {"token": link.text}""", """{"token": link.text}""",
+        "tests/http/test_users.py::test_links_that_are_mailed_are_not_shown",
     ),
     Mutant(
         "our-fault-counts-as-a-guess", "9 people", "http/sessions.py",

@@ -122,6 +122,7 @@ async def open_stack(
     origins: Iterable[str] = (),
     rates: RateSettings = MANY,
     proxies: ProxySettings = NO_PROXIES,
+    mailed: bool = False,
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
@@ -146,6 +147,7 @@ async def open_stack(
                     origins=origins,
                     rates=rates,
                     proxies=proxies,
+                    mailed=mailed,
                 )
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}

@@ -115,6 +115,7 @@ async def run(
                     origins=settings.origins,
                     rates=settings.rates,
                     proxies=settings.proxies,
+                    mailed=settings.mail is not None,
                 )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
@@ -158,6 +159,7 @@ async def _queue_face(
             origins=settings.origins,
             rates=settings.rates,
             proxies=settings.proxies,
+            mailed=settings.mail is not None,
         )
 
 

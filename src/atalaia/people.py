@@ -69,7 +69,10 @@ class Logins(Protocol):
         ...
 
     async def use_link(self, link_hash: bytes, password_hash: str) -> bool:
-        """Give the link's user this password and end all sessions; False: it does not hold."""
+        """Give the link's user this password and end all sessions; False: it does not hold.
+
+        Raises Conflict where the address signs in to another tenant.
+        """
         ...
 
     async def note_failures(self, emails: Mapping[str, int]) -> None:
@@ -103,7 +106,7 @@ class Users(Totals, Protocol):
     async def invite(
         self, tenant_no: TenantNo, email: str, role: Role, link: NewLink, by: Actor
     ) -> UserView:
-        """Raises Conflict when the address is taken, or for one user too many."""
+        """Raises Conflict when the tenant has this address, or for one user too many."""
         ...
 
     async def send_link(

@@ -8,7 +8,7 @@ import pytest
 
 from atalaia.http import sessions as sessions_module
 from tests.people import PASSWORD, add_key, add_user, bearer, client, login, post, tokens
-from tests.stack import Stack, make_tenant
+from tests.stack import Stack, make_tenant, open_stack
 
 pytestmark = pytest.mark.postgres
 
@@ -65,14 +65,45 @@ async def test_who_is_out_gets_no_link(stack: Stack, how: str) -> None:
     assert tuple(mail.values()) == ("expired", "{}")
 
 
-async def test_an_address_belongs_to_one_user(stack: Stack) -> None:
-    """In all tenants, since it alone says who signs in."""
+async def test_an_address_stands_for_who_chose_a_password(stack: Stack) -> None:
+    """Whoever invites it learns of their own tenant alone, and takes it from nobody."""
     await add_user(stack, ADMIN)
     other = await make_tenant(stack.bridge, stack.database_url)
-    for key in (stack.api_key, other):
-        async with client(stack, {"x-api-key": key}) as asking:
-            response = await asking.post("/v1/users", json={"email": ADMIN})
-            assert (response.status_code, response.json()["code"]) == (409, "email_taken")
+    async with client(stack, {"x-api-key": other}) as rival:
+        squatted = await invite(rival, ADMIN)
+        first = await invite(rival, NEW)
+        again = await rival.post("/v1/users", json={"email": NEW})
+        assert (again.status_code, again.json()["code"]) == (409, "email_taken")
+    async with client(stack, {"x-api-key": stack.api_key}) as own:
+        assert (await own.post("/v1/users", json={"email": ADMIN})).status_code == 409
+        second = await invite(own, NEW)
+    for made, status in ((squatted, 409), (second, 204), (first, 409), (first, 409)):
+        body = {"token": made["link"]["token"], "password": CHOSEN}
+        assert (await post(stack, "/v1/auth/password/reset", body)).status_code == status
+    assert (await login(stack, ADMIN, CHOSEN)).status_code == 401
+    assert (await login(stack, ADMIN, PASSWORD)).status_code == 200
+    async with client(stack, bearer(await tokens(stack, NEW, CHOSEN))) as new:
+        async with client(stack, {"x-api-key": stack.api_key}) as own:
+            mine = (await own.get("/v1/me")).json()["tenant_id"]
+        assert (await new.get("/v1/me")).json()["tenant_id"] == mine
+
+
+async def test_links_that_are_mailed_are_not_shown(database_url: str) -> None:
+    """Who uses one has the mails of that address."""
+    async with open_stack(database_url, mailed=True) as stack:
+        await add_user(stack, ADMIN, platform=True)
+        async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+            made = await invite(admin)
+            sent = await admin.post(f"/v1/users/{made['id']}/link")
+            body = {"name": "x", "admin_email": "ze@example.org"}
+            tenant = await admin.post("/v1/admin/tenants", json=body)
+            for said in (made, sent.json(), tenant.json()):
+                assert list(said["link"]) == ["expires_in"]
+        mails = await stack.sql("SELECT params->>'token' AS token FROM outbox_mails")
+        sent_of = [mail["token"] for mail in mails if mail["token"] is not None]
+        assert len(sent_of) == 2  # and the first invitation was taken back
+        chosen = {"token": sent_of[0], "password": CHOSEN}
+        assert (await post(stack, "/v1/auth/password/reset", chosen)).status_code == 204
 
 
 @pytest.mark.parametrize(

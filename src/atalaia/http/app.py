@@ -77,12 +77,14 @@ def create_app(
     origins: Iterable[str] = (),
     rates: RateSettings = NO_MORE_THAN,
     proxies: ProxySettings = NO_PROXIES,
+    mailed: bool = False,
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
     sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
     origins: whose pages may call from browsers. rates: of requests. proxies: that are in front.
+    mailed: whether links for passwords are sent as mails, and so not shown.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -150,10 +152,10 @@ def create_app(
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(status.blueprint(gate))
     app.register_blueprint(login.blueprint(sessions))
-    app.register_blueprint(users.blueprint(sessions.people))
+    app.register_blueprint(users.blueprint(sessions.people, mailed=mailed))
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
-    app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock))
+    app.register_blueprint(tenants.blueprint(sessions.people, sessions.clock, mailed=mailed))
     app.register_blueprint(archive.blueprint(sessions.people, sessions.clock, check))
     leaving = trio.Event()
     app.register_blueprint(docs.blueprint())

@@ -100,7 +100,7 @@ class Sessions:
         if login.suspended:
             raise Suspended
         rehashed = None
-        if needs_rehash(login.password_hash or ""):
+        if needs_rehash(login.password_hash):
             rehashed = await self.hashing.run(hash_password, password)
         refresh = new_refresh()
         session = NewSession(uuid4(), hash_secret(refresh), self.settings.refresh_s, address)

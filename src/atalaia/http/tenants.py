@@ -39,8 +39,8 @@ class Administered(Tenants, Erasures, Protocol):
     """What these routes ask for."""
 
 
-def blueprint(tenants: Administered, clock: WallClock) -> Blueprint:
-    """`/v1/admin/tenants` and below."""
+def blueprint(tenants: Administered, clock: WallClock, *, mailed: bool) -> Blueprint:
+    """`/v1/admin/tenants` and below. mailed: see `with_link`."""
     routes = Blueprint("tenants", __name__, url_prefix="/v1/admin/tenants")
 
     async def switch(tenant: str, *, suspended: bool) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def blueprint(tenants: Administered, clock: WallClock) -> Blueprint:
         made = await tenants.create_tenant(
             uuid7(clock.now_us()), name, email, link, g.principal.actor
         )
-        return with_link(_render(made) | {"admin_email": email}, link, 201)
+        return with_link(_render(made) | {"admin_email": email}, link, 201, mailed=mailed)
 
     @routes.get("/<tenant>")
     async def read_tenant(tenant: str) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class UserBody:
     disabled: bool | None = None
 
 
-def blueprint(users: Users) -> Blueprint:
-    """`/v1/users` and below."""
+def blueprint(users: Users, *, mailed: bool) -> Blueprint:
+    """`/v1/users` and below. mailed: see `with_link`."""
     routes = Blueprint("users", __name__, url_prefix="/v1/users")
 
     async def find(user: str, *, to_change: bool) -> UserView:
@@ -63,7 +63,7 @@ def blueprint(users: Users) -> Blueprint:
         user = await users.invite(
             g.principal.tenant_no, email, _role(body.role), link, g.principal.actor
         )
-        return with_link(_render(user), link, 201)
+        return with_link(_render(user), link, 201, mailed=mailed)
 
     @routes.get("/<user>")
     async def read_user(user: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def blueprint(users: Users) -> Blueprint:
         sent = await users.send_link(g.principal.tenant_no, known.user_id, link, g.principal.actor)
         if sent is None:
             raise _nobody()
-        return with_link(_render(sent), link, 200)
+        return with_link(_render(sent), link, 200, mailed=mailed)
 
     return routes
 
@@ -112,9 +112,12 @@ def check_email(text: str) -> str:
     return email
 
 
-def with_link(said: dict[str, Any], link: NewLink, status: int) -> Response:
-    """Whoever may ask for a link also sees it: a mail is not the only way to hand it over."""
-    body = said | {"link": {"token": link.text, "expires_in": link.lives_s}}
+def with_link(said: dict[str, Any], link: NewLink, status: int, *, mailed: bool) -> Response:
+    """mailed: whether mails are sent. Then only the mail has the link, so that whoever uses it gets
+    the mails of that address; else whoever may ask for it sees it, and hands it over.
+    """
+    shown: dict[str, Any] = {} if mailed else {"token": link.text}
+    body = said | {"link": shown | {"expires_in": link.lives_s}}
     response = Response(encode(body), status, content_type="application/json")
     return response
 

@@ -14,12 +14,12 @@ LinkPurpose = Literal["invitation", "reset"]
 
 @attrs.frozen
 class LoginRecord:
-    """Whom an e-mail address stands for. password_hash: None for who has not chosen one yet."""
+    """Whom an e-mail address stands for: who chose a password, and is not disabled."""
 
     tenant_no: TenantNo
     user_id: UUID
     email: str
-    password_hash: str | None = attrs.field(repr=False)
+    password_hash: str = attrs.field(repr=False)
     version: int
     suspended: bool
 

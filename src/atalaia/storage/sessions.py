@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from atalaia.model.audit import Actor, AuditEntry
-from atalaia.model.errors import Suspended
+from atalaia.model.errors import Conflict, Suspended
 from atalaia.model.ids import TenantNo, uuid7
 from atalaia.model.people import LoginRecord, NewLink, NewSession, Rotation, SessionRecord
 from atalaia.model.principal import Person
@@ -23,6 +23,9 @@ GRACE_S = 10
 """So long a refresh token may be shown again, if what came of it was never used: an answer that was
 lost must not make its client look like a thief."""
 
+ELSEWHERE = (
+    "This e-mail address signs in to another tenant already. Ask for an invitation to another one."
+)
 MOST_LINKS = 3
 """Living ones of a user. Whoever asks for more gets no mail, and takes none of these away."""
 
@@ -188,7 +191,7 @@ async def end_session_aio(connection: asyncpg.Connection, token_hash: bytes) -> 
 async def ask_reset_aio(connection: asyncpg.Connection, email: str, link: NewLink) -> None:
     """For whoever has one; who was invited and has none may be invited again."""
     login = await find_login_aio(connection, email)
-    if login is None or login.suspended or login.password_hash is None:
+    if login is None or login.suspended:
         return
     await enter_tenant_aio(connection, login.tenant_no)
     await connection.execute("DELETE FROM user_links WHERE expires_at < now()")
@@ -257,9 +260,12 @@ async def use_link_aio(
         return False
     email = await connection.fetchval("SELECT email FROM users WHERE user_id = $1", used["user_id"])
     actor = Actor(f"user:{used['user_id']}", email)
-    await set_password_aio(
-        connection, tenant_no, used["user_id"], password_hash, actor, by_link=used["purpose"]
-    )
+    try:
+        await set_password_aio(
+            connection, tenant_no, used["user_id"], password_hash, actor, by_link=used["purpose"]
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(ELSEWHERE, code="email_taken") from error
     return True
 
 

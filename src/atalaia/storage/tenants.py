@@ -8,10 +8,11 @@ from uuid import UUID
 import asyncpg
 
 from atalaia.model.audit import Actor, AuditEntry
+from atalaia.model.errors import Conflict
 from atalaia.model.ids import TenantNo
 from atalaia.model.people import NewLink, TenantView
 from atalaia.storage.audit import write_entry_aio
-from atalaia.storage.sessions import enter_tenant_aio
+from atalaia.storage.sessions import ELSEWHERE, enter_tenant_aio, find_login_aio
 from atalaia.storage.users import invite_aio
 
 
@@ -46,11 +47,13 @@ async def create_tenant_aio(
     link: NewLink,
     by: Actor,
 ) -> TenantView:
-    """All of it or nothing. Raises Conflict when the address is taken."""
+    """All of it or nothing. Raises Conflict when the address signs in to another tenant."""
     await become_aio(connection, "atalaia_platform")
     tenant_no = TenantNo(await connection.fetchval("SELECT make_tenant($1, $2)", tenant_id, name))
     made = await connection.fetchrow("SELECT * FROM show_tenant($1)", tenant_id)
     await become_aio(connection, "atalaia_app")
+    if await find_login_aio(connection, admin_email) is not None:
+        raise Conflict(ELSEWHERE, code="email_taken")
     await enter_tenant_aio(connection, tenant_no)
     entry = AuditEntry(by, "tenant.created", str(tenant_id), {"name": name})
     await write_entry_aio(connection, tenant_no, entry)

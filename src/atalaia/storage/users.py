@@ -56,14 +56,14 @@ async def invite_aio(
         raise Conflict(f"A tenant may have {MOST_USERS} users.", code="too_many_users")
     row = await connection.fetchrow(
         "INSERT INTO users (tenant_id, user_id, email, role) VALUES ($1, $2, $3, $4)"  # noqa: S608
-        f" ON CONFLICT (email) DO NOTHING RETURNING {_VIEW}",
+        f" ON CONFLICT (tenant_id, email) DO NOTHING RETURNING {_VIEW}",
         tenant_no,
         uuid7(await connection.fetchval("SELECT now()")),
         email,
         role,
     )
     if row is None:
-        raise Conflict("A user with this e-mail address exists.", code="email_taken")
+        raise Conflict("This tenant has a user with this e-mail address.", code="email_taken")
     user = UserView(*row)
     await _put_link_aio(connection, tenant_no, user.user_id, email, link)
     entry = AuditEntry(by, "user.invited", str(user.user_id), {"email": email, "role": role})
@@ -151,18 +151,29 @@ async def delete_user_aio(
 
 
 async def link_for(bridge: Bridge, url: str, email: str, link: NewLink) -> None:
-    """A link for a user of any tenant, by the powerful role. Raises NotFound, StartupRefused."""
+    """A link for a user of any tenant, by the powerful role.
+
+    Raises NotFound, StartupRefused; Conflict where it is not clear which tenant is meant.
+    """
     await bridge.call(_link_for_aio, url, email, link)
 
 
 async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
     async with transaction_aio(url, "atalaia_migrate") as connection:
         await setup_connection_aio(connection)
-        row = await connection.fetchrow(
-            "SELECT tenant_id, user_id FROM users WHERE email = $1", email
+        rows = await connection.fetch(
+            "SELECT tenant_id, user_id, password_hash IS NULL AS invited FROM users"
+            " WHERE email = $1 ORDER BY invited LIMIT 2",
+            email,
         )
-        if row is None:
+        if not rows:
             raise NotFound(f"The database knows no user {email}.")
+        row = rows[0]
+        if row["invited"] and len(rows) > 1:
+            raise Conflict(
+                f"Several tenants have invited {email}, and none has been joined: "
+                "an administrator of the one that is meant sends another link."
+            )
         await put_link_aio(connection, row["tenant_id"], row["user_id"], email, link)
         entry = AuditEntry(COMMAND_LINE, "user.link_sent", str(row["user_id"]), {"email": email})
         await write_entry_aio(connection, row["tenant_id"], entry)

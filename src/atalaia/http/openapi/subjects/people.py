@@ -73,8 +73,14 @@ class User(msgspec.Struct):
 class Link(msgspec.Struct):
     """What is in the mail that goes out."""
 
-    token: Annotated[str, said("For `POST /v1/auth/password/reset`.")]
     expires_in: Annotated[int, said("Seconds that it holds.")]
+    token: (
+        Annotated[
+            str,
+            said("For `POST /v1/auth/password/reset`. Where mails are sent, in the mail alone."),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 class LinkedUser(User):
@@ -149,7 +155,11 @@ SIGNING_IN = Subject(
                 login.ResetBody, {"token": {"description": "Of the link."}, "password": PASSWORD}
             ),
             answers={204: DONE},
-            errors={400: "`weak_password`, or no such body.", 404: "The link does not hold."},
+            errors={
+                400: "`weak_password`, or no such body.",
+                404: "The link does not hold.",
+                409: "`email_taken`: the address signs in to another tenant.",
+            },
             examples=[
                 Example(
                     "reset", "With a link", body={"token": LINK_TOKEN, "password": TOLD_PASSWORD}
@@ -200,10 +210,10 @@ USERS = Subject(
         "POST /v1/users": Operation(
             "inviteUser",
             "Invite somebody",
-            "A mail with a link goes out, and the answer has the link too.",
+            "A mail with a link goes out, which the answer has where none are sent.",
             body=Body.of(users.InviteBody, {"email": EMAIL, "role": one_of(*ROLES)}),
             answers={201: Answer("Invited.", LinkedUser)},
-            errors={409: "`email_taken`, `too_many_users`."},
+            errors={409: "`email_taken` in this tenant, `too_many_users`."},
             examples=[
                 Example(
                     "invite",

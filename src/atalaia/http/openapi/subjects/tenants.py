@@ -84,7 +84,8 @@ TENANTS = Subject(
         "POST /v1/admin/tenants": Operation(
             "createTenant",
             "Make a tenant",
-            "Its first administrator gets a mail with a link; the answer has it too.",
+            "Its first administrator gets a mail with a link, which the answer has where none are"
+            " sent.",
             body=Body.of(
                 tenants.TenantBody,
                 {
@@ -93,7 +94,7 @@ TENANTS = Subject(
                 },
             ),
             answers={201: Answer("Made.", NewTenant)},
-            errors={409: "`email_taken`."},
+            errors={409: "`email_taken`: the address signs in to another tenant."},
             examples=[
                 Example(
                     "bakery",
