@@ -1222,6 +1222,11 @@ MUTANTS = (
         "tests/http/test_passwords.py::test_an_invitation_that_ended_is_not_revived",
     ),
     Mutant(
+        "a-guess-costs-a-query", "9 people", "http/auth.py",
+        "            self.may_look(asking)\n", "            pass\n",
+        RATES + "test_guesses_cost_few_queries",
+    ),
+    Mutant(
         "an-invitation-keeps-an-address", "9 people",
         "storage/migrations/0027_addresses.expand.sql",
         "(email) WHERE password_hash IS NOT NULL", "(email)",

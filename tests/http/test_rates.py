@@ -17,6 +17,9 @@ from atalaia.http.rates import Rate, Rates, check, fields
 from atalaia.model.errors import TooManyRequests
 from atalaia.model.ids import TenantNo
 from atalaia.model.principal import Person, Principal
+from atalaia.model.views import KeyRecord
+from atalaia.security.api_keys import new_key
+from atalaia.storage.queries import PostgresQueries
 from tests.people import add_key, add_user, bearer, client, login, tokens
 from tests.stack import START_MS, Stack, make_tenant, open_stack, row
 
@@ -199,6 +202,34 @@ async def test_strangers_are_held_to_the_rate_of_their_network(database_url: str
         for _ in range(10):
             assert (await stranger.get("/health/live")).status_code == 200
             assert (await stranger.get("/metrics")).status_code == 200
+
+
+@pytest.mark.postgres
+async def test_guesses_cost_few_queries(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network that guesses; a neighbour's good key is found all the same, and one that is
+    kept is not held up.
+    """
+    monkeypatch.setattr(rates, "LOOKUPS_PER_S", 1)
+    looked: list[str] = []
+    find = PostgresQueries.find_key
+
+    async def counted(queries: PostgresQueries, key_id: str) -> KeyRecord | None:
+        looked.append(key_id)
+        return await find(queries, key_id)
+
+    async with strict(database_url) as stack, client(stack) as stranger:
+        assert (await stack.client.get("/v1/me")).status_code == 200
+        monkeypatch.setattr(PostgresQueries, "find_key", counted)
+        neighbour, began = await add_key(stack, "ingest"), trio.current_time()
+        for n in range(40):
+            answer = await stranger.get("/v1/me", headers={"x-api-key": new_key().text})
+            assert answer.status_code == (401 if n < 3 else 429)
+        assert len(looked) <= 3 + 1 + 1 + (trio.current_time() - began)
+        assert (await stack.client.get("/v1/me")).status_code == 200
+        await trio.sleep(1.0)
+        body = [row(START_MS, 1)]
+        sent = await stranger.post("/v1/readings", json=body, headers={"x-api-key": neighbour})
+        assert sent.status_code == 200
 
 
 @pytest.mark.postgres

@@ -135,7 +135,8 @@ def create_app(
     app.register_blueprint(sensors.blueprint(gate, queries, sessions.clock, asking))
     app.register_blueprint(series.blueprint(queries, asking))
     streams = stream.Streams()
-    authenticator = Authenticator(queries, sessions)
+    peers = Peers(proxies, Rates(rates))
+    authenticator = Authenticator(queries, sessions, peers.check_lookup)
     check = authenticator.still
     app.register_blueprint(export.blueprint(queries, check))
     app.register_blueprint(stream.blueprint(gate, queries, streams, check))
@@ -174,7 +175,7 @@ def create_app(
         tenant_no, quota = principal.tenant_no, principal.quota
         return gate.quotas.standings(tenant_no, quota, trio.current_time())
 
-    room, peers = BodyRoom(), Peers(proxies, Rates(rates))
+    room = BodyRoom()
     sockets = Sockets(take, admit, authenticator, sessions.clock, room, peers, leaving)
 
     def close() -> None:

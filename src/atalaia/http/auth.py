@@ -5,6 +5,7 @@ Answers of the store are kept for a short while, misses too, so that neither a f
 guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S.
 """
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class Authenticator:
     _queries: Queries
     sessions: Sessions | None = None
     """Of people; without it only keys open anything."""
+    may_look: Callable[[dict[str, Any]], None] | None = None
+    """Asked before a key that is not kept is looked up. Raises TooManyRequests."""
     used: dict[str, float] = attrs.field(factory=dict)
     """Keys by when they were used last, in trio's time, since that was written down last."""
     _known: dict[str, tuple[float, KeyRecord | None]] = attrs.field(factory=dict)
@@ -63,15 +66,15 @@ class Authenticator:
                 raise Unauthenticated
             principal = await self.sessions.principal(presented, begun=begun)
         else:
-            principal = await self._holder(presented)
+            principal = await self._holder(presented, None if begun else scope)
         wanted = fields.get(b"x-tenant-id")
         if wanted is not None and wanted != str(principal.tenant_id):
             principal = await self._visit(principal, wanted, None if begun else scope)
         structlog.contextvars.bind_contextvars(tenant_no=principal.tenant_no)
         return principal
 
-    async def _holder(self, presented: PresentedKey) -> Principal:
-        record = await self._find(presented.key_id)
+    async def _holder(self, presented: PresentedKey, asking: dict[str, Any] | None) -> Principal:
+        record = await self._find(presented.key_id, asking)
         if record is None or not presented.matches(record.hash):
             raise Unauthenticated
         if record.suspended:
@@ -108,12 +111,14 @@ class Authenticator:
             await self.sessions.people.record(tenant_no, entry)
         return attrs.evolve(principal, tenant_no=tenant_no, tenant_id=tenant_id, quota=quota)
 
-    async def _find(self, key_id: str) -> KeyRecord | None:
+    async def _find(self, key_id: str, asking: dict[str, Any] | None) -> KeyRecord | None:
         now = trio.current_time()
         for cache in (self._known, self._unknown):
             kept = cache.get(key_id)
             if kept is not None and kept[0] > now:
                 return kept[1]
+        if asking is not None and self.may_look is not None:
+            self.may_look(asking)
         record = await self._queries.find_key(key_id)
         cache = self._unknown if record is None else self._known
         if len(cache) >= KEEP_KEYS:

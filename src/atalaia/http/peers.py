@@ -28,8 +28,7 @@ class Peers:
 
     def see(self, scope: Scope) -> str:
         """The client's address, which the scope then has for everybody."""
-        client = scope.get("client")
-        address = str(client[0]) if client else ""
+        address = _of(scope)
         if self.proxies.hops:
             said = _nth(scope, b"x-forwarded-for", self.proxies.hops)
             address = _address(said) or address
@@ -60,10 +59,16 @@ class Peers:
             self.count_stranger(scope, failed=True)
             raise
 
+    def check_lookup(self, scope: Scope) -> None:
+        """Before a credential is looked up. Raises TooManyRequests for a network that guesses."""
+        standings = self.rates.lookup(_of(scope), trio.current_time())
+        if standings:
+            scope["state"]["standings"] = standings
+            check(standings)
+
     def count_stranger(self, scope: Scope, *, failed: bool = False) -> None:
         """Raises TooManyRequests. The scope's state has where its sender stands."""
-        client, now = scope.get("client"), trio.current_time()
-        standings = self.rates.stranger(str(client[0]) if client else "", now, failed=failed)
+        standings = self.rates.stranger(_of(scope), trio.current_time(), failed=failed)
         scope["state"]["standings"] = standings
         check(standings)
 
@@ -72,6 +77,11 @@ class Peers:
         standings = self.rates.known(principal, trio.current_time())
         scope["state"]["standings"] = standings
         check(standings)
+
+
+def _of(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _nth(scope: Scope, field: bytes, hops: int) -> str | None:

@@ -17,6 +17,7 @@ from atalaia.model.errors import TooManyRequests
 from atalaia.model.principal import Principal
 from atalaia.model.standing import BucketName, Standing
 
+LOOKUPS_PER_S = 100  # of keys that are not kept, of a network from which too many failed
 MOST_KEPT = 50_000  # of each kind; 10 MB
 ROUNDING_S = 1e-6  # so that whoever waits just as long as told is let in
 
@@ -71,6 +72,7 @@ class Rates:
     settings: RateSettings
     _open: Rate = attrs.field(init=False)
     _failed: Rate = attrs.field(init=False)
+    _looked: Rate = attrs.field(init=False)
     _key: Rate = attrs.field(init=False)
     _account: Rate = attrs.field(init=False)
     _tenant: Rate = attrs.field(init=False)
@@ -79,6 +81,7 @@ class Rates:
         ours = self.settings
         self._open = Rate("ip", ours.per_address, ours.window_s)
         self._failed = Rate("ip", ours.per_address, ours.window_s)
+        self._looked = Rate("ip", LOOKUPS_PER_S, 1.0)
         self._key = Rate("key", ours.per_key, ours.window_s)
         self._account = Rate("account", ours.per_account, ours.window_s)
         self._tenant = Rate("tenant", ours.per_tenant, ours.window_s)
@@ -88,6 +91,18 @@ class Rates:
         that has to wait is not counted.
         """
         return _count([(self._failed if failed else self._open, network_of(address))], now)
+
+    def lookup(self, address: str, now: float) -> Sequence[Standing]:
+        """Count a credential that is looked up, where those of its network fail too often already:
+        guesses must not cost a query each, and an honest neighbour's key must still be found.
+
+        What has to be waited for, if there is anything.
+        """
+        network = network_of(address)
+        failing = self._failed.look(network, now)
+        if failing.wait_s and _count([(self._looked, network)], now)[0].wait_s:
+            return [failing]
+        return ()
 
     def known(self, principal: Principal, now: float) -> Sequence[Standing]:
         """Count a request of somebody who is."""
