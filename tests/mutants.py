@@ -1227,6 +1227,11 @@ MUTANTS = (
         RATES + "test_guesses_cost_few_queries",
     ),
     Mutant(
+        "a-lost-grant-buries-readings", "1 ack = commit", "storage/database.py",
+        "(_AS_WRITER,), work, DATA)", "(_AS_WRITER,), work)",
+        "tests/storage/test_outage.py::test_what_is_no_reading_s_fault_buries_none",
+    ),
+    Mutant(
         "an-invitation-keeps-an-address", "9 people",
         "storage/migrations/0027_addresses.expand.sql",
         "(email) WHERE password_hash IS NOT NULL", "(email)",

@@ -4,7 +4,9 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import httpx
@@ -24,12 +26,13 @@ from atalaia.model.ids import TenantNo, uuid7
 from atalaia.security.api_keys import new_key, parse_key
 from atalaia.security.tokens import TokenKeys
 from atalaia.storage.accounts import NewTenant, create_tenant
-from atalaia.storage.cluster import Cluster
+from atalaia.storage.cluster import SOCKET_NAME, Cluster
 from atalaia.storage.database import Database, open_database
 from atalaia.storage.embedded import query
 from atalaia.storage.engine_store import PostgresEngineStore, open_engine_store
 from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
+from tests.wire_to import Wire, open_wire
 
 NOW_MS = SystemClock().now_us() // 1000
 TEST_SECRET = b"a secret of the tests, and of nobody else"
@@ -157,3 +160,17 @@ async def open_stack(
                         sessions, front.app,
                     )  # fmt: skip
                 shutdown.set()
+
+
+@asynccontextmanager
+async def wired_stack(database_url: str) -> AsyncIterator[tuple[Stack, Wire]]:
+    """The service, whose database is reached over a wire; whole again at the end."""
+    parts = urlsplit(database_url)
+    sockets = Path(parse_qs(parts.query)["host"][0])
+    with open_wire(sockets / SOCKET_NAME) as wire:
+        url = f"postgresql://postgres@127.0.0.1:{wire.port}{parts.path}"
+        async with open_stack(url) as stack:
+            try:
+                yield stack, wire
+            finally:
+                wire.mend()

@@ -17,10 +17,12 @@ from atalaia.amqp.messages import Delivery
 from atalaia.amqp.topology import MIB, READINGS, TURN, Topology, queue_key
 from atalaia.amqp.wiring import incoming
 from atalaia.engine.limits import EngineLimits
+from atalaia.http import auth
 from atalaia.ports import StoreUnavailable
+from atalaia.security.api_keys import new_key
 from tests.amqp.stack import QUICK, SMALL, Road, plain, ready, until
 from tests.broker import Node
-from tests.stack import START_MS, make_tenant, open_stack, row
+from tests.stack import START_MS, make_tenant, open_stack, row, wired_stack
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
 
@@ -60,6 +62,29 @@ class Outage:
             return await commit(*args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(type(road.stack.store), "commit_group", lambda _, *a: commit_group(*a))
+
+
+async def test_readings_are_taken_while_the_database_is_away(
+    database_url: str, amqp_url: str, broker: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a face of the role `http`, of keys that were good; they are stored when it is back."""
+    monkeypatch.setattr(auth, "KEEP_S", 0.0)
+    async with wired_stack(database_url) as (stack, wire):
+        road = Road(stack, amqp_url, broker)
+        await road.setup()
+        async with road.face() as (face, publisher):
+            await ready(publisher)
+            assert (await face.post("/v1/readings", json=[row(START_MS, 0)])).status_code == 202
+            wire.cut()
+            for n in range(1, 4):
+                answer = await face.post("/v1/readings", json=[row(START_MS + n, n)])
+                assert (answer.status_code, n) == (202, n)
+            stranger = {"x-api-key": new_key().text}
+            refused = await face.post("/v1/readings", json=[row(START_MS, 9)], headers=stranger)
+            assert refused.status_code == 503
+            wire.mend()
+        async with road.consumer():
+            await road.holds(4)
 
 
 async def test_a_consumer_killed_before_the_commit_gets_its_messages_again(road: Road) -> None:

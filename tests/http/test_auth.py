@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from atalaia.http import auth, sessions
-from atalaia.http.auth import KEEP_S, Authenticator, require
+from atalaia.http.auth import BELIEVE_S, KEEP_S, Authenticator, require
 from atalaia.model.errors import Unauthenticated
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import KeyRecord
-from atalaia.ports import Queries
+from atalaia.ports import Queries, StoreUnavailable
 from atalaia.security.api_keys import NewKey, new_key
 
 
@@ -22,6 +22,7 @@ class Keys:
 
     known: dict[str, KeyRecord] = attrs.field(factory=dict)
     asked: int = 0
+    away: bool = False
 
     def add(self) -> NewKey:
         key = new_key()
@@ -32,6 +33,8 @@ class Keys:
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         self.asked += 1
+        if self.away:
+            raise StoreUnavailable
         return self.known.get(key_id)
 
 
@@ -70,6 +73,37 @@ async def test_a_revoked_key_stops_and_a_new_one_starts(
     for _ in range(5):
         await authenticator.principal(scope(key))
     assert keys.asked == 3
+
+
+async def test_a_good_key_is_believed_while_the_database_is_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """For an hour; nobody else's is, nor one that was revoked before."""
+    keys = Keys()
+    authenticator = Authenticator(cast("Queries", keys))
+    key, revoked = keys.add(), keys.add()
+    for known in (key, revoked):
+        await authenticator.principal(scope(known))
+    keys.known.pop(revoked.key_id)
+    await trio.sleep(KEEP_S)
+    with pytest.raises(Unauthenticated):
+        await authenticator.principal(scope(revoked))
+    keys.away = True
+    for _ in range(2):
+        authenticator.drop_stale()
+        assert (await authenticator.principal(scope(key))).key_id == key.key_id
+        await trio.sleep(BELIEVE_S - KEEP_S - 1)
+        for stranger in (revoked, new_key()):
+            with pytest.raises(StoreUnavailable):
+                await authenticator.principal(scope(stranger))
+        keys.away = False
+        await authenticator.principal(scope(key))
+        keys.away = True
+    await trio.sleep(KEEP_S + BELIEVE_S)
+    with pytest.raises(StoreUnavailable):
+        await authenticator.principal(scope(key))
+    authenticator.drop_stale()
+    assert authenticator._known == {}
 
 
 def test_what_is_kept_is_kept_for_less_than_ten_seconds() -> None:

@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 import trio
 from structlog.testing import capture_logs
 
-from atalaia.storage.cluster import SOCKET_NAME
+from atalaia.ports import StoreRefused, StoreSlow, StoreUnavailable
 from atalaia.storage.commit import commit_group_aio
+from atalaia.storage.database import CODE, DATA, translate
 from atalaia.storage.pulse import open_pulse
-from tests.stack import START_MS, Stack, open_stack, row
-from tests.wire_to import Wire, open_wire
+from tests.stack import START_MS, Stack, row, wired_stack
+from tests.wire_to import Wire
 
 pytestmark = pytest.mark.postgres
 
@@ -24,15 +23,8 @@ AT_ONCE_S = 3.0  # a second, and what a busy machine adds
 @pytest.fixture
 async def wired(database_url: str) -> AsyncIterator[tuple[Stack, Wire]]:
     """The service, whose database is reached over a wire."""
-    parts = urlsplit(database_url)
-    sockets = Path(parse_qs(parts.query)["host"][0])
-    with open_wire(sockets / SOCKET_NAME) as wire:
-        url = f"postgresql://postgres@127.0.0.1:{wire.port}{parts.path}"
-        async with open_stack(url) as stack:
-            try:
-                yield stack, wire
-            finally:
-                wire.mend()
+    async with wired_stack(database_url) as both:
+        yield both
 
 
 async def until_ready(stack: Stack, status: int) -> None:
@@ -104,6 +96,66 @@ async def test_a_commit_that_keeps_failing_lets_nobody_in_and_keeps_nobody_waiti
     answer = await stack.send([row(START_MS + 1000, 2)])
     assert answer.status_code == 200
     assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended"),
+    [
+        (
+            "REVOKE INSERT ON commit_groups FROM atalaia_writer",
+            "GRANT INSERT ON commit_groups TO atalaia_writer",
+        ),
+        ("ALTER TABLE commit_groups RENAME TO gone", "ALTER TABLE gone RENAME TO commit_groups"),
+    ],
+)
+async def test_what_is_no_reading_s_fault_buries_none(
+    stack: Stack, broken: str, mended: str
+) -> None:
+    """A grant that is lost, a table that is away: 503 until it is mended, and no dead letters."""
+    assert (await stack.send([row(START_MS, 1)])).status_code == 200
+    await stack.sql(broken)
+    for n in range(3):
+        with trio.fail_after(AT_ONCE_S):
+            answer = await stack.send([row(START_MS + 1000, 2)])
+        assert (answer.status_code, n) == (503, n)
+    await stack.sql(mended)
+    await until_ready(stack, 200)
+    answer = await stack.send([row(START_MS + 1000, 2)])
+    assert answer.json()["accepted"] + answer.json()["duplicates"] == 1
+    assert await stack.sql("SELECT FROM dead_letters") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "written"),
+    [
+        (asyncpg.UniqueViolationError, StoreRefused, StoreRefused),
+        (asyncpg.CharacterNotInRepertoireError, StoreRefused, StoreRefused),
+        (asyncpg.RaiseError, StoreRefused, StoreRefused),
+        (asyncpg.exceptions._base.DataError, StoreRefused, StoreRefused),
+        (asyncpg.UndefinedColumnError, StoreRefused, StoreUnavailable),
+        (asyncpg.InsufficientPrivilegeError, StoreRefused, StoreUnavailable),
+        (asyncpg.LockNotAvailableError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.IndexCorruptedError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.InternalServerError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.PostgresIOError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.ReadOnlySQLTransactionError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.DiskFullError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.ConnectionDoesNotExistError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.InterfaceError, StoreUnavailable, StoreUnavailable),
+        (ConnectionResetError, StoreUnavailable, StoreUnavailable),
+        (asyncpg.QueryCanceledError, StoreSlow, StoreSlow),
+    ],
+)
+def test_who_is_to_blame(
+    error: type[Exception], asked: type[Exception], written: type[Exception]
+) -> None:
+    """Only what comes again however often it is tried is the data's; of statements a question is
+    told, since the fault is in it.
+    """
+    for refusals, port_error in ((DATA | CODE, asked), (DATA, written)):
+        with pytest.raises(port_error) as told:
+            translate(error("x"), refusals)
+        assert type(told.value) is port_error
 
 
 async def test_a_busy_thread_of_ours_is_no_outage(stack: Stack) -> None:

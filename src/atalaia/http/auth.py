@@ -2,7 +2,9 @@
 person's access token in Authorization: Bearer. A key begins with `atl_`, and no token does.
 
 Answers of the store are kept for a short while, misses too, so that neither a fast sensor nor a
-guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S.
+guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S. While
+the database is away a key that was good is believed on: readings go to RabbitMQ then, and to revoke
+a key takes the database as well.
 """
 
 from collections.abc import Callable
@@ -18,12 +20,13 @@ from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Forbidden, NotFound, Suspended, Unauthenticated
 from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.views import KeyRecord
-from atalaia.ports import Queries
+from atalaia.ports import Queries, StoreUnavailable
 from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
 from atalaia.telemetry.secrets import redact
 
 KEEP_S = 5.0
 CHECK_S = 4.0  # whoever goes on is asked again: with KEEP_S a revocation takes less than ten
+BELIEVE_S = 3_600.0  # an outage's sensors; who sends less often is not known when one begins
 KEEP_KEYS = 20_000  # and as many misses
 
 
@@ -119,7 +122,14 @@ class Authenticator:
                 return kept[1]
         if asking is not None and self.may_look is not None:
             self.may_look(asking)
-        record = await self._queries.find_key(key_id)
+        try:
+            record = await self._queries.find_key(key_id)
+        except StoreUnavailable:
+            kept = self._known.get(key_id)
+            if kept is None or kept[0] + BELIEVE_S <= now:
+                raise
+            return kept[1]
+        self._known.pop(key_id, None)
         cache = self._unknown if record is None else self._known
         if len(cache) >= KEEP_KEYS:
             cache.clear()  # rarer and cheaper than keeping order
@@ -129,8 +139,8 @@ class Authenticator:
     def drop_stale(self) -> None:
         """Nothing is kept of a key that nobody uses, nor of a tenant that is gone."""
         now = trio.current_time()
-        for cache in (self._known, self._unknown):
-            for key_id in [key_id for key_id, (until, _) in cache.items() if until <= now]:
+        for cache, more_s in ((self._known, BELIEVE_S), (self._unknown, 0.0)):
+            for key_id in [one for one, (until, _) in cache.items() if until + more_s <= now]:
                 del cache[key_id]
 
 

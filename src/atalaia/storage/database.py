@@ -6,7 +6,7 @@ transaction-locally, which holds behind a pooler too. Times are int µs on both 
 driver. Functions ending in `_aio` run on the asyncio thread and are called through the bridge.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -49,37 +49,36 @@ _AS_WRITER = (
     " set_config('role', 'atalaia_writer', true)"
 )
 
-_DOWN = (
-    OSError,  # TimeoutError is one of them
-    asyncpg.InternalClientError,  # its protocol, when a connection breaks within a query
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
-    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
-    asyncpg.exceptions.InsufficientResourcesError,  # disk full, too many connections
-    asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation
-    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, while it takes over
-)
-
+DATA = {"21", "22", "23", "44", "54", "P0"}
+"""Classes of SQLSTATE that say: what was sent cannot be stored, now or later. Values, constraints,
+limits of a row, and whoever raises something in a trigger.
+"""
+CODE = {"26", "34", "3F", "42"}
+"""A statement that fits neither schema nor grants: for who asks a fault of ours. The writer's are
+always the same: there it is the schema that is not as it should be, and no reading's fault.
+"""
 
 _DRIVER_ERRORS = (
     OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
 )  # fmt: skip
 
 
-def translate(error: Exception) -> NoReturn:
+def translate(error: Exception, refusals: Set[str] = DATA | CODE) -> NoReturn:
     """Raise the port's error for a driver's one, with its cause, but without the row that Postgres
     repeats in its detail: what is in rows is the tenants'.
+
+    refusals: classes of SQLSTATE that come again however often it is tried. All else passes: the
+    server is away, full, read-only, broken, or somebody else's lock is in the way.
     """
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None
-    if isinstance(error, asyncpg.QueryCanceledError):
-        raise StoreSlow(str(error)) from error
-    if isinstance(error, _DOWN):
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
-    if isinstance(error, asyncpg.PostgresError):
-        raise StoreRefused(f"{error.sqlstate} {type(error).__name__}: {error}") from error
-    raise error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise StoreSlow(str(error)) from error
+        if str(error.sqlstate)[:2] in refusals:
+            raise StoreRefused(f"{error.sqlstate} {type(error).__name__}: {error}") from error
+    elif isinstance(error, ValueError):  # the driver could not write an argument down
+        raise StoreRefused(f"{type(error).__name__}: {error}") from error
+    raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
 @attrs.define(eq=False)
@@ -117,15 +116,23 @@ class Database:
         return await self._call(self._app, (_AS_TENANT, str(tenant_no), str(timeout_ms)), work)
 
     async def as_writer(self, work: Work[T]) -> T:
-        """Run `work(connection)` in one transaction as atalaia_writer. Raises as `as_tenant`."""
-        return await self._call(self._writer, (_AS_WRITER,), work)
+        """Run `work(connection)` in one transaction as atalaia_writer. Raises StoreRefused for what
+        the data alone is to blame for, else StoreUnavailable.
+        """
+        return await self._call(self._writer, (_AS_WRITER,), work, DATA)
 
-    async def _call(self, pool: asyncpg.Pool, role: Sequence[str], work: Work[T]) -> T:
+    async def _call(
+        self,
+        pool: asyncpg.Pool,
+        role: Sequence[str],
+        work: Work[T],
+        refusals: Set[str] = DATA | CODE,
+    ) -> T:
         try:
             with self._pulse.watched():
                 return await self._bridge.call(_transact_aio, pool, self._pulse, role, work)
         except _DRIVER_ERRORS as error:
-            translate(error)
+            translate(error, refusals)
 
 
 async def _transact_aio(pool: asyncpg.Pool, pulse: Pulse, role: Sequence[str], work: Work[T]) -> T:
