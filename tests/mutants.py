@@ -1232,6 +1232,11 @@ MUTANTS = (
         "tests/storage/test_outage.py::test_what_is_no_reading_s_fault_buries_none",
     ),
     Mutant(
+        "deleting-leaves-no-trace", "9 people", "storage/settings.py",
+        "    await write_entry_aio(connection, tenant_no, entry)\n", "    del entry\n",
+        "tests/http/test_audit.py::test_each_change_is_written_down_with_whoever_made_it",
+    ),
+    Mutant(
         "an-invitation-keeps-an-address", "9 people",
         "storage/migrations/0027_addresses.expand.sql",
         "(email) WHERE password_hash IS NOT NULL", "(email)",

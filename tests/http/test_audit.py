@@ -39,6 +39,9 @@ async def test_each_change_is_written_down_with_whoever_made_it(stack: Stack) ->
         await admin.put("/v1/sensors/s/tags", json={"tags": {"a": "b"}})
         await admin.patch("/v1/sensors/s", json={"lateness": "30s"})
         await admin.patch("/v1/settings", json={"lateness": "5s"})
+        for days in (9, 9, None):
+            await admin.put("/v1/settings/retention", json={"days": days})
+        await admin.get("/v1/export?from=2026-01-01T00:00:00Z&sensor=s&sensor=r")
         await admin.delete(f"/v1/rules/{rule}")
         await admin.delete("/v1/sensors/s")
         key = (await admin.post("/v1/api-keys", json={"name": "k"})).json()["id"]
@@ -52,7 +55,9 @@ async def test_each_change_is_written_down_with_whoever_made_it(stack: Stack) ->
     assert [(entry["action"], entry["target"]) for entry in found][1:] == [
         ("rule.created", rule), ("rule.replaced", rule), ("rule.disabled", rule),
         ("rule.enabled", rule), ("sensor.tagged", "s"), ("sensor.changed", "s"),
-        ("settings.changed", ""), ("rule.deleted", rule), ("sensor.removed", "s"),
+        ("settings.changed", ""), ("settings.retention_changed", ""),
+        ("settings.retention_changed", ""), ("readings.exported", ""),
+        ("rule.deleted", rule), ("sensor.removed", "s"),
         ("key.created", key),
         ("key.rotated", new), ("key.revoked", new), ("user.invited", invited),
         ("user.changed", invited), ("user.link_sent", invited), ("user.deleted", invited),
@@ -64,6 +69,9 @@ async def test_each_change_is_written_down_with_whoever_made_it(stack: Stack) ->
     assert found[1]["detail"] == {"name": "hot", "version": 1, "revision": 1}
     assert found[5]["detail"] == {"tags": {"a": "b"}}
     assert found[6]["detail"] == {"lateness": "30s"}
+    assert found[8]["detail"] == {"days": 9, "days_before": None}
+    assert found[9]["detail"] == {"days": None, "days_before": 9}
+    assert found[10]["detail"] == {"asked": "from=2026-01-01T00:00:00Z&sensor=s&sensor=r"}
 
 
 async def test_a_key_is_named_and_an_import_too(stack: Stack) -> None:

@@ -138,7 +138,7 @@ def create_app(
     peers = Peers(proxies, Rates(rates))
     authenticator = Authenticator(queries, sessions, peers.check_lookup)
     check = authenticator.still
-    app.register_blueprint(export.blueprint(queries, check))
+    app.register_blueprint(export.blueprint(queries, sessions.people, check))
     app.register_blueprint(stream.blueprint(gate, queries, streams, check))
     app.register_blueprint(settings.blueprint(gate, queries))
     aside = Aside()

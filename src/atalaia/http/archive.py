@@ -14,7 +14,7 @@ from quart import Blueprint, Response, g, request
 from atalaia.engine.clock import WallClock
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
-from atalaia.http.downloads import Check, asking_again, download
+from atalaia.http.downloads import Check, asking_again, begin, download
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Busy, NotFound
 from atalaia.model.ids import TenantNo
@@ -65,9 +65,8 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
         if request.method == "HEAD":
             return Response(b"", content_type=ZIP)
         found = pieces(tenant_no, places)
-        head = await anext(found)  # whoever gets none is told why by a status
         entry = AuditEntry(g.principal.actor, "tenant.exported", tenant_id)
-        await people.record(tenant_no, entry)
+        head = await begin(found, people, tenant_no, entry)
         response = Response(download(head, found, asking_again(check)), content_type=ZIP)
         response.timeout = None  # Quart's own would cut the answer after a minute
         name = f"atalaia-{tenant_id}-{(render.time(clock.now_us()) or '')[:10]}.zip"

@@ -15,8 +15,11 @@ from quart import request
 
 from atalaia.http.access import check_access
 from atalaia.http.auth import CHECK_S
+from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Unavailable
+from atalaia.model.ids import TenantNo
 from atalaia.model.principal import Principal
+from atalaia.people import Audit
 from atalaia.ports import StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()
@@ -42,6 +45,22 @@ def asking_again(check: Check) -> Callable[[], Awaitable[None]]:
         check_access(await check(scope), method, route)
 
     return ask
+
+
+async def begin(
+    pieces: AsyncGenerator[bytes, None], audit: Audit, tenant_no: TenantNo, entry: AuditEntry
+) -> bytes:
+    """The first piece, once it is written down who takes it. Raises what both do, and whoever gets
+    none is told why by a status.
+    """
+    head = await anext(pieces)
+    try:
+        await audit.record(tenant_no, entry)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await pieces.aclose()
+        raise
+    return head
 
 
 async def download(

@@ -16,13 +16,16 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.turns import Turns
 from atalaia.http import params
-from atalaia.http.downloads import Check, asking_again, download
+from atalaia.http.downloads import Check, asking_again, begin, download
 from atalaia.http.formats import FORMATS, Format
+from atalaia.model.audit import AuditEntry
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.stored import Scan
 from atalaia.model.views import SeriesView
+from atalaia.people import Audit
 from atalaia.ports import Queries, SeriesFilter
 from atalaia.rules.language import parse_selector
+from atalaia.telemetry.secrets import redact
 
 MOST_AT_ONCE = 2  # of one tenant
 MOST_SERIES = 1_000_000
@@ -31,7 +34,7 @@ PIECE_ROWS = 50_000
 Look = Callable[[], Awaitable[tuple[Sequence[SeriesView], AsyncGenerator[Scan, None]]]]
 
 
-def blueprint(queries: Queries, check: Check) -> Blueprint:
+def blueprint(queries: Queries, audit: Audit, check: Check) -> Blueprint:
     """`/v1/export`. check: whether a request's credential is good, asked again and again."""
     routes = Blueprint("export", __name__)
     turns = Turns(
@@ -75,7 +78,9 @@ def blueprint(queries: Queries, check: Check) -> Blueprint:
             return series, scan
 
         pieces = _pieces(turns, tenant_no, file, look, threads)
-        head = await anext(pieces)  # whoever is one too many is told so by a status
+        asked = {"asked": redact(request.query_string.decode("latin-1"))}
+        entry = AuditEntry(g.principal.actor, "readings.exported", "", asked)
+        head = await begin(pieces, audit, tenant_no, entry)
         response = Response(
             download(head, pieces, asking_again(check)), content_type=file.content_type
         )

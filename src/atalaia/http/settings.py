@@ -38,7 +38,7 @@ def blueprint(gate: Edits, queries: Queries) -> Blueprint:
         body = await read_body(RetentionBody)
         if body.days is not None and not 1 <= body.days <= MAX_DAYS:
             raise Invalid(f"days: 1 to {MAX_DAYS}, or null.", code="bad_body")
-        await queries.set_retention(g.principal.tenant_no, body.days)
+        await queries.set_retention(g.principal.tenant_no, body.days, g.principal.actor)
         return {"days": body.days}
 
     return routes

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import attrs
 
-from atalaia.model.audit import AuditEntry
+from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.batch import Floats, Int32s, Int64s
 from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, SeriesNo, TenantNo
@@ -149,7 +149,7 @@ class Queries(Protocol):
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView: ...
 
-    async def set_retention(self, tenant_no: TenantNo, days: int | None) -> None:
+    async def set_retention(self, tenant_no: TenantNo, days: int | None, by: Actor) -> None:
         """Keep readings so long; None: as long as the service does."""
         ...
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import attrs
 
-from atalaia.model.audit import AuditEntry
+from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
@@ -55,6 +55,7 @@ from atalaia.storage.sensors import (
     sensors_aio,
     tag_names_aio,
 )
+from atalaia.storage.settings import set_retention_aio, settings_aio
 from atalaia.storage.state import sensor_state_aio
 from atalaia.storage.totals import total_aio
 
@@ -182,16 +183,11 @@ class PostgresQueries(ReadingQueries):
         )
 
     async def settings(self, tenant_no: TenantNo) -> SettingsView:
-        async def work(connection: asyncpg.Connection) -> SettingsView:
-            row = await connection.fetchrow("SELECT lateness_us, retention_days FROM tenants")
-            return SettingsView(row["lateness_us"], row["retention_days"])
+        return await self._database.as_tenant(tenant_no, settings_aio)
 
-        return await self._database.as_tenant(tenant_no, work)
-
-    async def set_retention(self, tenant_no: TenantNo, days: int | None) -> None:
+    async def set_retention(self, tenant_no: TenantNo, days: int | None, by: Actor) -> None:
         await self._database.as_tenant(
-            tenant_no,
-            lambda connection: connection.execute("UPDATE tenants SET retention_days = $1", days),
+            tenant_no, lambda connection: set_retention_aio(connection, tenant_no, days, by)
         )
 
     async def register(
