@@ -126,6 +126,7 @@ async def open_stack(
     rates: RateSettings = MANY,
     proxies: ProxySettings = NO_PROXIES,
     mailed: bool = False,
+    metrics_token: str | None = None,
 ) -> AsyncIterator[Stack]:
     """Everything of app.run but signals, credentials and the embedded Postgres."""
     clock = clock or SystemClock()
@@ -151,6 +152,7 @@ async def open_stack(
                     rates=rates,
                     proxies=proxies,
                     mailed=mailed,
+                    metrics_token=metrics_token,
                 )
                 await nursery.start(partial(run_server, front, listener, shutdown=shutdown))
                 headers = {"X-API-Key": key}

@@ -47,6 +47,7 @@ from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
 from atalaia.storage.rolling import PostgresRollups
+from atalaia.telemetry.lag import watch_loop
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
 
@@ -116,12 +117,14 @@ async def run(
                     rates=settings.rates,
                     proxies=settings.proxies,
                     mailed=settings.mail is not None,
+                    metrics_token=settings.metrics_token,
                 )
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
             async with trio.open_nursery() as faces:
                 faces.start_soon(_watch_signals, shutdown)
+                faces.start_soon(watch_loop, shutdown)
                 await faces.start(partial(run_server, front, listener, shutdown=shutdown))
                 faces.start_soon(run_upkeep, front.app.authenticator, shutdown)
                 _calm_collector()
@@ -160,6 +163,7 @@ async def _queue_face(
             rates=settings.rates,
             proxies=settings.proxies,
             mailed=settings.mail is not None,
+            metrics_token=settings.metrics_token,
         )
 
 

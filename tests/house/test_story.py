@@ -25,6 +25,7 @@ LEFT = "not in the file (--prune deletes them): hot"
 END = "@@@ end of a step"
 
 VARYING = (
+    (r"(?m)^ *\d+%,? [\d,]+ readings, [\d,]+/s\n", ""),
     (r"readings per second +[\d,]+", "readings per second <n>"),
     (r"about \d+ ns", "about <n> ns"),
     (r"(?!2025-11)\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "<time>"),
@@ -32,7 +33,9 @@ VARYING = (
     (r" +(?=\n|$)", ""),
     (r" {2,}", "  "),
 )
-"""What differs from one time to the next: our speed, how wide its column is, today, and ids."""
+"""What differs from one time to the next: how often progress is said, our speed, how wide its column
+is, today, and ids.
+"""
 
 
 def settled(text: str) -> str:

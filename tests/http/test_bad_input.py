@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.stack import NOW_MS, START_MS, Stack, make_tenant, row
+from tests.stack import NOW_MS, START_MS, Stack, make_tenant, open_stack, row
 
 pytestmark = pytest.mark.postgres
 
@@ -221,6 +221,20 @@ async def test_metrics_count_what_was_answered(stack: Stack) -> None:
     assert "atalaia_actors 1.0" in text
     accept = {"accept": "application/openmetrics-text"}
     assert (await stack.client.get("/metrics", headers=accept)).text.endswith("# EOF\n")
+
+
+async def test_metrics_may_ask_for_a_token(database_url: str) -> None:
+    """Of the platform's own; a tenant's key opens nothing there."""
+    token = "a token of the platform"
+    async with open_stack(database_url, metrics_token=token) as stack:
+        for given, status in (
+            ({}, 401),
+            ({"authorization": "Bearer another token"}, 401),
+            ({"authorization": f"Bearer {token}"}, 200),
+        ):
+            answer = await stack.client.get("/metrics", headers=given)
+            assert (answer.status_code, "atalaia_" in answer.text) == (status, status == 200)
+        assert (await stack.client.get("/health")).status_code == 200
 
 
 async def test_values_at_the_end_of_double_are_answered_as_json(stack: Stack) -> None:

@@ -167,6 +167,7 @@ def test_a_taken_port_is_a_clear_refusal(data_dir: Path) -> None:
         ([], {"ATALAIA_QUOTA_READINGS": "0"}, "ATALAIA_QUOTA_READINGS must be"),
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example, *"}, "is no origin"),
         ([], {"ATALAIA_CORS_ORIGINS": "https://a.example/app"}, "is no origin"),
+        ([], {"ATALAIA_METRICS_TOKEN": "short"}, "16 printable characters"),
         ([], {"ATALAIA_QUOTA_RULES": "1001"}, "ATALAIA_QUOTA_RULES must be"),
         ([], {"RATE_LIMIT_MAX_REQUESTS": "0"}, "RATE_LIMIT_MAX_REQUESTS must be"),
         ([], {"RATE_LIMIT_WINDOW_MS": "1.5"}, "RATE_LIMIT_WINDOW_MS must be"),

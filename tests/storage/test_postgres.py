@@ -1,6 +1,7 @@
 """The database's own walls: roles, policies, group ids, leases, partitions, refusals."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from uuid import uuid4
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from atalaia.bridge import open_bridge
 from atalaia.engine.clock import SystemClock
@@ -204,6 +206,21 @@ def test_a_server_that_may_lose_commits_is_refused(
     finally:
         query(cluster, "ALTER SYSTEM RESET fsync")
         query(cluster, "SELECT pg_reload_conf(), pg_sleep(0.3)")
+
+
+@pytest.mark.parametrize(("ahead_s", "said"), [(0.0, False), (30.0, True), (-3_600.0, True)])
+async def test_a_clock_that_is_not_the_database_s_is_said(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, ahead_s: float, said: bool
+) -> None:
+    """At the start, with how much it is ahead."""
+    monkeypatch.setattr(
+        "atalaia.storage.database.time_ns", lambda: time.time_ns() + round(1e9 * ahead_s)
+    )
+    with capture_logs() as logs:
+        await stack.bridge.call(prepare_aio, stack.database_url)
+    found = [line for line in logs if line["event"] == "clock_differs_from_database"]
+    assert len(found) == said
+    assert all(abs(line["ahead_s"] - ahead_s) < 1 for line in found)
 
 
 @pytest.mark.parametrize("power", ["SUPERUSER", "BYPASSRLS"])

@@ -83,6 +83,7 @@ def up(
             origins=_origins(),
             rates=_rates(),
             proxies=_proxies(),
+            metrics_token=_metrics_token(),
         )
         trio.run(lambda: run(settings, announce=_banner, progress=_progress))
     except StartupRefused as refused:
@@ -116,6 +117,16 @@ def _origins() -> tuple[str, ...]:
                 "https://app.example.com, without a path and never *; several with commas."
             )
     return found
+
+
+def _metrics_token() -> str | None:
+    token = os.environ.get("ATALAIA_METRICS_TOKEN") or None
+    if token is not None and not re.fullmatch("[!-~]{16,}", token):
+        raise StartupRefused(
+            "ATALAIA_METRICS_TOKEN: 16 printable characters or more, no spaces. Make one: "
+            "openssl rand -hex 32"
+        )
+    return token
 
 
 def _rates() -> RateSettings:

@@ -86,6 +86,8 @@ class Settings:
     proxies: ProxySettings = ProxySettings()
     mail: MailSettings | None = None
     """None: mails wait in the outbox."""
+    metrics_token: str | None = attrs.field(default=None, repr=False)
+    """What `/metrics` asks for; None: nothing."""
 
     def __attrs_post_init__(self) -> None:
         if self.role != "all" and self.rabbitmq_url is None:

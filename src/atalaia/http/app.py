@@ -78,13 +78,15 @@ def create_app(
     rates: RateSettings = NO_MORE_THAN,
     proxies: ProxySettings = NO_PROXIES,
     mailed: bool = False,
+    metrics_token: str | None = None,
 ) -> Browsers:
     """The whole face as one ASGI callable.
 
     sessions: of people, and with them all that is asked about users, keys, tenants and the audit.
     take: where readings go, when not to the gate. checks: what readiness asks beside the database.
     origins: whose pages may call from browsers. rates: of requests. proxies: that are in front.
-    mailed: whether links for passwords are sent as mails, and so not shown.
+    mailed: whether links for passwords are sent as mails, and so not shown. metrics_token: what
+    `/metrics` asks for.
     """
     if take is None:
         if isinstance(gate, NoEngine):
@@ -160,7 +162,9 @@ def create_app(
     app.register_blueprint(archive.blueprint(sessions.people, sessions.clock, check))
     leaving = trio.Event()
     app.register_blueprint(docs.blueprint())
-    app.register_blueprint(ops.blueprint(gate, queries, checks or {}, leaving=leaving))
+    app.register_blueprint(
+        ops.blueprint(gate, queries, checks or {}, leaving=leaving, metrics_token=metrics_token)
+    )
     # The front takes POST; this says to other methods what is allowed.
     for route in ROUTES:
         app.add_url_rule(

@@ -1,5 +1,6 @@
 """One table from errors to RFC 9457 problem details."""
 
+import random
 from typing import Any
 
 import attrs
@@ -29,6 +30,7 @@ from atalaia.ports import StoreSlow, StoreUnavailable
 from atalaia.telemetry.secrets import redacted
 
 PROBLEM_JSON = "application/problem+json"
+SPREAD_S = 2
 
 STATUS: dict[type[AtalaiaError], tuple[int, str]] = {
     RuleInvalid: (422, "The rule cannot be understood"),
@@ -97,7 +99,10 @@ def problem(error: AtalaiaError, request_id: str, **extra: Any) -> dict[str, Any
 
 def headers(error: AtalaiaError) -> list[tuple[str, str]]:
     """What the status demands beside the body."""
-    if isinstance(error, Overloaded | Unavailable):
+    if isinstance(error, Unavailable):  # which all are told at once, and must not come at once
+        wait_s = error.retry_after_s + random.randint(0, SPREAD_S)  # noqa: S311 - no secret
+        return [("retry-after", str(wait_s))]
+    if isinstance(error, Overloaded):
         return [("retry-after", str(error.retry_after_s))]
     if isinstance(error, Unauthenticated):
         return [("www-authenticate", 'Bearer realm="atalaia"')]

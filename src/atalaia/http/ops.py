@@ -1,5 +1,6 @@
 """Health and metrics. Liveness never depends on Postgres; readiness does."""
 
+import hmac
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -9,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from quart import Blueprint, Response, request
 
 from atalaia.engine.edits import Edits
+from atalaia.model.errors import Unauthenticated
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import REGISTRY
 
@@ -18,9 +20,19 @@ Checks = Mapping[str, Callable[[], str]]
 """What must be "ok" beside the database, by name."""
 
 
-def blueprint(gate: Edits, queries: Queries, checks: Checks, *, leaving: trio.Event) -> Blueprint:
-    """`/health*`, `/ping` and `/metrics`, without a credential. leaving: set when we soon end."""
+def blueprint(
+    gate: Edits,
+    queries: Queries,
+    checks: Checks,
+    *,
+    leaving: trio.Event,
+    metrics_token: str | None = None,
+) -> Blueprint:
+    """`/health*`, `/ping` and `/metrics`, without a tenant's credential. leaving: set when we soon
+    end. metrics_token: what `/metrics` asks for; None: nothing.
+    """
     routes = Blueprint("ops", __name__)
+    one_at_a_time = trio.CapacityLimiter(1)
 
     async def database() -> str:
         try:
@@ -74,8 +86,13 @@ def blueprint(gate: Edits, queries: Queries, checks: Checks, *, leaving: trio.Ev
 
     @routes.get("/metrics")
     async def metrics() -> Response:
+        if metrics_token is not None:
+            given = request.headers.get("authorization", "").encode()
+            if not hmac.compare_digest(given, f"Bearer {metrics_token}".encode()):
+                raise Unauthenticated("The metrics ask for the token of ATALAIA_METRICS_TOKEN.")
         gate.observe()
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(await trio.to_thread.run_sync(encoder, REGISTRY), content_type=content_type)
+        text = await trio.to_thread.run_sync(encoder, REGISTRY, limiter=one_at_a_time)
+        return Response(text, content_type=content_type)
 
     return routes

@@ -9,6 +9,7 @@ driver. Functions ending in `_aio` run on the asyncio thread and are called thro
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from functools import partial
+from time import time_ns
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
@@ -34,6 +35,7 @@ ACQUIRE_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 60.0
 QUERY_TIMEOUT_MS = 5_000  # no query of the face may hold a connection longer
 MINIMUM_VERSION = 150_000
+CLOCKS_DIFFER_S = 2.0
 
 _AS_TENANT = (
     "SELECT set_config('role', 'atalaia_app', true), set_config('app.tenant_id', $1, true),"
@@ -197,6 +199,7 @@ async def prepare_aio(url: str) -> None:
         ) from error
     try:
         await _check_server_aio(connection)
+        await _compare_clocks_aio(connection)
         done = await migrate_aio(connection)
         if done:
             log.info("schema_migrated", migrations=done)
@@ -215,6 +218,16 @@ async def _check_server_aio(connection: asyncpg.Connection) -> None:
                 f"Postgres runs with {setting} = off: a reading answered with 200 could be lost "
                 f"in a crash. Set {setting} = on and start again."
             )
+
+
+async def _compare_clocks_aio(connection: asyncpg.Connection) -> None:
+    """Say when ours is not the database's: arrivals and silence are told by ours."""
+    asked = time_ns()
+    theirs = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())")
+    ours = (asked + time_ns()) / 2 / 1e9
+    ahead_s = ours - float(theirs)
+    if abs(ahead_s) > CLOCKS_DIFFER_S:
+        log.warning("clock_differs_from_database", ahead_s=round(ahead_s, 1))
 
 
 async def check_roles_aio(connection: asyncpg.Connection) -> None:

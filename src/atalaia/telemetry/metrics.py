@@ -43,6 +43,13 @@ REQUEST_SECONDS = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
     registry=REGISTRY,
 )
+LOOP_LAG_SECONDS = Histogram(
+    "atalaia_event_loop_lag_seconds",
+    "Seconds by which a task went on later than it had asked for, ten times a second: for so long"
+    " nobody was answered.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
 ACTORS = Gauge("atalaia_actors", "Tenant actors in memory.", registry=REGISTRY)
 QUARANTINED = Gauge("atalaia_tenants_quarantined", "Tenants in quarantine.", registry=REGISTRY)
 ACTOR_CRASHES = Counter("atalaia_actor_crashes_total", "Crashes of actors.", registry=REGISTRY)

@@ -179,6 +179,7 @@ SERVICE = Subject(
                     content_types=["text/plain", "application/openmetrics-text"],
                 )
             },
+            errors={401: "A token is set, and was not given as `Bearer`."},
             examples=[Example("all", "All of them")],
         ),
         "GET /openapi.json": Operation(
