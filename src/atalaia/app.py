@@ -27,6 +27,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
 from atalaia.engine.erasing import erasing
+from atalaia.engine.heads import telling_heads
 from atalaia.engine.kernels import compile_all
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.quota import Quotas
@@ -107,6 +108,7 @@ async def run(
                     checks["broker"] = consumer.check
                 queue = QueueForgotten(bridge, settings.rabbitmq_url)
                 await stack.enter_async_context(erasing(people, gate.forget, queue.forget))
+                await stack.enter_async_context(telling_heads(people))
                 await stack.enter_async_context(delivering(people, settings.mail, clock))
                 front = create_app(
                     gate,

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.audit import Actor, AuditEntry, AuditRow, ChainHead
 from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.mail import MailEnd, QueuedMail
@@ -175,6 +175,10 @@ class Audit(Totals, Protocol):
 
     async def record(self, tenant_no: TenantNo, entry: AuditEntry) -> None:
         """Write down what changes nothing by itself."""
+        ...
+
+    async def heads(self) -> Sequence[ChainHead]:
+        """Where the chains of all tenants end."""
         ...
 
     async def audit(

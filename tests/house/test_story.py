@@ -33,8 +33,8 @@ VARYING = (
     (r" +(?=\n|$)", ""),
     (r" {2,}", "  "),
 )
-"""What differs from one time to the next: how often progress is said, our speed, how wide its column
-is, today, and ids.
+"""What differs from one time to the next: how often progress is said, our speed, how wide its
+column is, today, and ids.
 """
 
 

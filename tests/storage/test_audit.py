@@ -1,5 +1,7 @@
 """The audit's chain: whatever is done to a row behind its back is found."""
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -69,6 +71,21 @@ async def test_a_row_of_another_tenant_is_found(stack: Stack) -> None:
     await stack.sql("UPDATE audit_heads SET tenant_id = (SELECT max(tenant_id) FROM tenants)")
     sound, faults = await verify_audit(stack.bridge, stack.database_url)
     assert (len(sound), [found.seq for found in faults]) == (1, [1])
+
+
+async def test_a_chain_that_was_made_anew_is_found_by_a_head_that_was_kept(stack: Stack) -> None:
+    """By itself it is sound; it does not have the row that was told before, or not yet again."""
+    await write(stack, 3)
+    (kept,) = await stack.sessions.people.heads()
+    await write(stack, 2)
+    verify = partial(verify_audit, stack.bridge, stack.database_url)
+    assert (await verify([kept]))[1] == []
+    for rows, what in ((6, "is not the one that was kept"), (2, "is missing")):
+        await stack.sql("DELETE FROM audit")
+        await stack.sql("DELETE FROM audit_heads")
+        await write(stack, rows)
+        assert (await verify())[1] == []
+        assert [(fault.seq, fault.what) for fault in (await verify([kept]))[1]] == [(3, what)]
 
 
 async def test_many_at_once_make_one_chain(stack: Stack) -> None:

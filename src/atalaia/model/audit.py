@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from typing import Any
+from uuid import UUID
 
 import attrs
 
@@ -59,4 +60,13 @@ class AuditRow:
     action: str
     target: str
     detail: str
+    hash: bytes
+
+
+@attrs.frozen
+class ChainHead:
+    """Where a tenant's chain ends, or ended."""
+
+    tenant_id: UUID
+    seq: int
     hash: bytes

@@ -4,7 +4,8 @@ The table's own trigger gives each row its place, its time and its hash.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -12,7 +13,7 @@ import attrs
 import msgspec
 
 from atalaia.bridge import Bridge
-from atalaia.model.audit import AuditEntry, AuditRow
+from atalaia.model.audit import AuditEntry, AuditRow, ChainHead
 from atalaia.model.ids import TenantNo
 from atalaia.model.people import AuditFilter
 from atalaia.ports import CommitItem
@@ -40,15 +41,6 @@ class ChainFault:
     tenant_id: UUID
     seq: int
     what: str
-
-
-@attrs.frozen
-class ChainHead:
-    """Where a sound chain ends."""
-
-    tenant_id: UUID
-    seq: int
-    hash: bytes
 
 
 async def write_entry_aio(
@@ -92,6 +84,15 @@ async def audit_aio(
     return [AuditRow(*row) for row in rows]
 
 
+async def heads_aio(connection: asyncpg.Connection) -> list[ChainHead]:
+    """Of all tenants; as the writer."""
+    rows = await connection.fetch(
+        "SELECT tenant_uuid, seq, hash FROM audit_heads JOIN tenants USING (tenant_id)"
+        " WHERE seq > 0 ORDER BY tenant_id"
+    )
+    return [ChainHead(*row) for row in rows]
+
+
 def chain_hash(tenant_id: UUID, row: AuditRow, before: bytes) -> bytes:
     """What the trigger makes of a row and of the hash before it."""
     fields = (
@@ -102,12 +103,22 @@ def chain_hash(tenant_id: UUID, row: AuditRow, before: bytes) -> bytes:
     return hashlib.sha256(before + text.encode()).digest()
 
 
-async def verify_audit(bridge: Bridge, url: str) -> tuple[list[ChainHead], list[ChainFault]]:
-    """Every tenant's chain from its first row to its head. Raises StartupRefused."""
-    return await bridge.call(_verify_aio, url)
+async def verify_audit(
+    bridge: Bridge, url: str, kept: Sequence[ChainHead] = ()
+) -> tuple[list[ChainHead], list[ChainFault]]:
+    """Every tenant's chain from its first row to its head.
+
+    kept: where chains ended before; each must still have that row. Raises StartupRefused.
+    """
+    known: dict[UUID, dict[int, bytes]] = defaultdict(dict)
+    for head in kept:
+        known[head.tenant_id][head.seq] = head.hash
+    return await bridge.call(_verify_aio, url, known)
 
 
-async def _verify_aio(url: str) -> tuple[list[ChainHead], list[ChainFault]]:
+async def _verify_aio(
+    url: str, known: Mapping[UUID, Mapping[int, bytes]]
+) -> tuple[list[ChainHead], list[ChainFault]]:
     sound: list[ChainHead] = []
     faults: list[ChainFault] = []
     async with transaction_aio(url, "atalaia_migrate", snapshot=True) as connection:
@@ -117,7 +128,8 @@ async def _verify_aio(url: str) -> tuple[list[ChainHead], list[ChainFault]]:
             " LEFT JOIN audit_heads USING (tenant_id) ORDER BY tenant_id"
         )
         for tenant in tenants:
-            found = await _verify_tenant_aio(connection, tenant)
+            kept = known.get(tenant["tenant_uuid"], {})
+            found = await _verify_tenant_aio(connection, tenant, kept)
             if isinstance(found, ChainFault):
                 faults.append(found)
             else:
@@ -126,7 +138,7 @@ async def _verify_aio(url: str) -> tuple[list[ChainHead], list[ChainFault]]:
 
 
 async def _verify_tenant_aio(
-    connection: asyncpg.Connection, tenant: asyncpg.Record
+    connection: asyncpg.Connection, tenant: asyncpg.Record, kept: Mapping[int, bytes]
 ) -> ChainHead | ChainFault:
     tenant_id, last, before = tenant["tenant_uuid"], 0, b""
     while True:
@@ -143,10 +155,12 @@ async def _verify_tenant_aio(
                 return ChainFault(tenant_id, last + 1, "is missing")
             if chain_hash(tenant_id, row, before) != row.hash:
                 return ChainFault(tenant_id, row.seq, "is not what was written there")
+            if kept.get(row.seq, row.hash) != row.hash:
+                return ChainFault(tenant_id, row.seq, "is not the one that was kept")
             last, before = row.seq, row.hash
         if not rows:
             break
-    if last < tenant["seq"]:
+    if last < max(tenant["seq"], *kept, 0):
         return ChainFault(tenant_id, last + 1, "is missing")
     if last > tenant["seq"] or before != (tenant["hash"] or b""):
         return ChainFault(tenant_id, last, "is beyond the end of the chain")

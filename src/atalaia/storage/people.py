@@ -6,7 +6,7 @@ from uuid import UUID
 
 import attrs
 
-from atalaia.model.audit import Actor, AuditEntry, AuditRow
+from atalaia.model.audit import Actor, AuditEntry, AuditRow, ChainHead
 from atalaia.model.erasure import Begun, ErasureView
 from atalaia.model.ids import Micros, TenantNo
 from atalaia.model.mail import MailEnd, QueuedMail
@@ -196,6 +196,9 @@ class PostgresPeople:
         await self._database.as_tenant(
             tenant_no, lambda connection: audit.write_entry_aio(connection, tenant_no, entry)
         )
+
+    async def heads(self) -> Sequence[ChainHead]:
+        return await self._database.as_writer(audit.heads_aio)
 
     async def audit(
         self, tenant_no: TenantNo, wanted: AuditFilter, *, before: int | None, limit: int
