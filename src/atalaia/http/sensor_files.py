@@ -10,7 +10,7 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.edits import Edits
 from atalaia.http.bodies import check_tags
-from atalaia.http.rule_checks import Aside
+from atalaia.http.aside import Aside
 from atalaia.http.sensor_csv import SensorFile, read_sensors, write_sensors
 from atalaia.model.audit import AuditEntry, listed
 from atalaia.model.errors import Invalid
@@ -47,7 +47,9 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
 
     @routes.post("/v1/sensors:import")
     async def import_sensors() -> dict[str, Any]:
-        file = await aside.run(read_sensors, await request.get_data(), check_tags)
+        file = await aside.run(
+            g.principal.tenant_no, read_sensors, await request.get_data(), check_tags
+        )
         if file.faults and not file.lines:
             fault = file.faults[0]
             raise Invalid(
