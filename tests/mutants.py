@@ -1752,6 +1752,64 @@ MUTANTS = (
         '    client = (request.headers.get("x-real-ip"),)\n',
         "tests/http/test_attacks.py::test_whom_a_header_names_guesses_no_faster",
     ),
+    Mutant(
+        "a-place-for-each-request", "4 apart", "http/aside.py",
+        "        async with self._places.one(tenant_no):\n",
+        "        if True:\n",
+        "tests/http/test_aside.py::test_a_tenant_has_one_place_in_the_line",
+    ),
+    Mutant(
+        "a-turn-without-end", "4 apart", "http/aside.py",
+        "        while time.perf_counter() < ends:\n",
+        "        while True:\n",
+        "tests/http/test_aside.py::test_long_work_gives_up_its_place",
+    ),
+    Mutant(
+        "a-file-of-anything", "5 bounded", "rules/rulefile.py",
+        "        self._left -= 1\n",
+        "",
+        "tests/rules/test_rulefile.py::test_no_more_is_read_than_the_most_rules_have",
+    ),
+    Mutant(
+        "directives-are-compared", "5 bounded", "rules/yaml_events.py",
+        "(found := _DIRECTIVE.search(text)) is not None",
+        "(found := None) is not None",
+        "tests/rules/test_rulefile.py::test_directives_are_refused_before_they_are_read",
+    ),
+    Mutant(
+        "empty-cells-kept", "5 bounded", "http/sensor_csv.py",
+        "zip(columns, cells, strict=True) if cell}",
+        "zip(columns, cells, strict=True)}",
+        "tests/http/test_sensor_files.py::test_empty_cells_are_not_kept",
+    ),
+    Mutant(
+        "files-at-once", "5 bounded", "http/sensor_files.py",
+        "        async with importing.one(tenant_no):\n",
+        "        if True:\n",
+        "tests/http/test_sensor_files.py::"
+        "test_files_of_a_tenant_are_brought_in_one_after_another",
+    ),
+    Mutant(
+        "a-file-undoes-an-edit", "9 requests", "http/sensor_files.py",
+        "gate.set_tags(tenant_no, others, actor, about=file.tags)",
+        "gate.set_tags(tenant_no, others, actor)",
+        "tests/http/test_sensor_files.py::"
+        "test_a_file_takes_away_no_tag_that_it_does_not_speak_of",
+    ),
+    Mutant(
+        "tags-as-they-were-seen", "9 requests", "engine/registrar.py",
+        "merge_tags(now[name], said, request.about)",
+        "said",
+        "tests/engine/test_memory.py::"
+        "test_some_tags_are_changed_among_those_that_are_there_then",
+    ),
+    Mutant(
+        "places-beside-the-turn", "9 requests", "http/sensor_files.py",
+        "        await gate.do(tenant_no, describe).answer()\n",
+        "        await describe()\n",
+        "tests/http/test_sensor_files.py::"
+        "test_places_of_a_file_are_written_in_the_tenants_turn",
+    ),
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from atalaia.engine.gate import Gate
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, SwitchRule
 from atalaia.engine.series_table import SeriesTable
-from atalaia.model.batch import Batch, SeriesName
+from atalaia.model.batch import MAX_TAGS, Batch, SeriesName
 from atalaia.model.errors import Conflict, NotFound, Overloaded
 from atalaia.model.ids import SECOND_US, Micros, SeriesNo, TenantNo
 from atalaia.rules.language import parse_rule
@@ -216,6 +216,25 @@ async def test_sensors_ahead_of_their_readings_must_fit_too(autojump_clock: Mock
         assert store.tenant(ONE).sensors == {}
         assert await gate.register(ONE, {"a": {}, "b": {}}).wait() == ["a", "b"]
         assert await gate.register(ONE, {"b": {}, "c": {}}).wait() == ["c"]
+
+
+async def test_some_tags_are_changed_among_those_that_are_there_then(
+    autojump_clock: MockClock,
+) -> None:
+    """Not among those that whoever asked has seen; what says nothing new changes nothing."""
+    store = FaultyStore()
+    async with engine(store) as gate:
+        await gate.register(ONE, {"a": {"k": "1", "l": "1"}, "b": {"k": "2"}}).wait()
+        gate.set_tags(ONE, {"a": {"k": "1", "l": "1", "m": "1"}})
+        some = gate.set_tags(ONE, {"a": {"k": "2"}, "b": {"k": "2"}}, about={"k", "l"})
+        assert await some.wait() == ("a",)
+        tags = {sensor.name: sensor.tags for sensor in store.tenant(ONE).sensors.values()}
+        assert tags == {"a": {"k": "2", "m": "1"}, "b": {"k": "2"}}
+        assert await gate.set_tags(ONE, {"b": {"k": "2"}}, about={"k", "l"}).wait() == ()
+        many = {f"t{n}": "x" for n in range(MAX_TAGS)}
+        with pytest.raises(Conflict, match=f"may have {MAX_TAGS}"):
+            await gate.set_tags(ONE, {"b": many}, about=set(many)).wait()
+        assert await gate.set_tags(ONE, {"b": many}, about={*many, "k"}).wait() == ("b",)
 
 
 async def test_tags_of_many_sensors_are_weighed_together(autojump_clock: MockClock) -> None:

@@ -6,13 +6,19 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atalaia.engine.gate import Gate
+from atalaia.engine.messages import Step
+from atalaia.engine.receipt import Receipt
 from atalaia.http.bodies import check_tags
-from atalaia.http.sensor_csv import read_sensors, write_sensors
+from atalaia.http.sensor_csv import SensorFile, read_sensors, write_sensors
 from atalaia.model.errors import AtalaiaError
+from atalaia.model.ids import TenantNo
 from atalaia.model.views import Details, Location
+from atalaia.storage.queries import PostgresQueries
 from tests.stack import START_MS, Stack, row
 
 FILE = """\
@@ -115,6 +121,9 @@ async def test_bad_lines_are_named_and_the_others_taken(stack: Stack) -> None:
         (b"name,group,tag:group\na,b,c\n", 400, "twice"),
         (b"name,tag:\na,b\n", 400, "tag:"),
         (b"name,latitude\na,1\n", 400, "longitude"),
+        (b"name," + b",".join(b"tag:t%d" % n for n in range(1_000)), 400, "1000 columns"),
+        (b"name\na" + b",x" * 150_000, 400, "characters"),
+        (b"name,place\na,x" + b',"\n"' * 70_000, 400, "characters"),
         (b"name\n\xff\n", 400, "UTF-8"),
         (b'name\n"a\n', 400, "CSV"),
         (b"name\na b\n", 400, "Line 2, name"),
@@ -129,6 +138,84 @@ async def test_a_file_that_cannot_be_read_changes_nothing(
     assert response.status_code == status
     assert said in response.json()["detail"]
     assert await sensors(stack) == {}
+
+
+def test_empty_cells_are_not_kept() -> None:
+    """Of a file with columns for the tags of all sensors, in which each has few."""
+    columns = [f"tag:t{n}" for n in range(900)]
+    text = f"name,{','.join(columns)}\n" + "".join(f"s{n}{',' * 900}x\n" for n in range(50))
+    found = read_sensors(text.encode(), check_tags)
+    assert [line.tags for line in found.lines] == [{"t899": "x"}] * 50
+    assert found.tags == {f"t{n}" for n in range(900)}
+
+
+async def test_a_file_takes_away_no_tag_that_it_does_not_speak_of(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what somebody is told was saved while the file is brought in."""
+    await send(stack, "name,group,tag:type\nb1,north,boiler\nb2,north,\n")
+    seen = (await stack.client.get("/v1/sensors/b1")).headers["etag"]
+    register = PostgresQueries.register
+    answers: list[httpx.Response] = []
+
+    async def between(self: PostgresQueries, tenant_no: TenantNo) -> Any:
+        found = await register(self, tenant_no)
+        tags = {"tags": {"group": "north", "type": "pump", "floor": "2"}}
+        answers.append(await stack.client.put(
+            "/v1/sensors/b1/tags", json=tags, headers={"if-match": seen}
+        ))  # fmt: skip
+        await stack.client.post("/v1/sensors", json={"name": "new", "tags": {"floor": "3"}})
+        return found
+
+    monkeypatch.setattr(PostgresQueries, "register", between)
+    answer = (await send(stack, "name,group\nb1,south\nb2,\nnew,east\n")).json()
+    assert answers[0].status_code == 200
+    assert answer == {"created": 0, "changed": 3, "unchanged": 0, "rejected": []}
+    found = await sensors(stack)
+    assert found["b1"]["tags"] == {"group": "south", "type": "pump", "floor": "2"}
+    assert (found["b2"]["tags"], found["new"]["tags"]) == ({}, {"group": "east", "floor": "3"})
+
+
+async def test_places_of_a_file_are_written_in_the_tenants_turn(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who changes a sensor that nobody has changed since is not overtaken by a file."""
+    await send(stack, FILE)
+    asked: list[object] = []
+    do = Gate.do
+
+    def noting(self: Gate, tenant_no: TenantNo, first: Step) -> Receipt[None]:
+        asked.append(first)
+        return do(self, tenant_no, first)
+
+    monkeypatch.setattr(Gate, "do", noting)
+    assert (await send(stack, "name,place\nb1,roof\n")).json()["changed"] == 1
+    assert (len(asked), (await sensors(stack))["b1"]["place"]) == (1, "roof")
+
+
+async def test_files_of_a_tenant_are_brought_in_one_after_another(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one of them is in memory, from its first line to its last change."""
+    order: list[str] = []
+    describe = PostgresQueries.describe
+
+    def reading(*args: Any) -> SensorFile:
+        order.append("read")
+        return read_sensors(*args)
+
+    async def describing(*args: Any) -> Any:
+        found = await describe(*args)
+        order.append("done")
+        return found
+
+    monkeypatch.setattr("atalaia.http.sensor_files.read_sensors", reading)
+    monkeypatch.setattr(PostgresQueries, "describe", describing)
+    async with trio.open_nursery() as nursery:
+        for n in range(4):
+            nursery.start_soon(send, stack, f"name,place\ns{n},roof\n")
+    assert order == ["read", "done"] * 4
+    assert len(await sensors(stack)) == 4
 
 
 async def test_a_file_beyond_the_quota_makes_nobody(stack: Stack) -> None:
@@ -169,10 +256,7 @@ def test_whatever_is_written_is_read(
     text = "".join(write_sensors(tags, register, first=True))
     found = read_sensors(text.encode(), check_tags)
     assert found.faults == []
-    assert [
-        (line.name, {t: v for t, v in line.tags.items() if v is not None}, line.details)
-        for line in found.lines
-    ] == register
+    assert [(line.name, line.tags, line.details) for line in found.lines] == register
 
 
 @given(st.binary(max_size=200) | TEXTS.map(str.encode))

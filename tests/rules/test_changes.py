@@ -13,6 +13,7 @@ from atalaia.model.ids import Micros, RuleNo
 from atalaia.model.rule import StoredRule
 from atalaia.rules.changes import Change, plan_changes
 from atalaia.rules.rulefile import FileRule
+from atalaia.rules.steps import finish
 
 
 def stored(name: str, limit: int = 1, *, enabled: bool = True, end: str = "") -> StoredRule:
@@ -28,6 +29,12 @@ def wanted(name: str, limit: int = 1, *, enabled: bool = True, end: str = "") ->
     return FileRule(name, f"rule {name} on sensors when t > {limit}{end}", enabled)
 
 
+def plan(
+    current: Sequence[StoredRule], file: Sequence[FileRule], *, prune: bool, most: int
+) -> list[Change]:
+    return finish(plan_changes(current, file, prune=prune, most=most))
+
+
 def steps(changes: Sequence[Change]) -> list[tuple[str, str, bool]]:
     return [(change.action, change.name, change.closes_alerts) for change in changes]
 
@@ -38,13 +45,13 @@ def test_each_kind_of_change() -> None:
                stored("b")]  # fmt: skip
     file = [wanted("f", enabled=False), wanted("e", 2), wanted("d", end=" # why"), wanted("c", 2),
             wanted("b", end="\n"), wanted("a")]  # fmt: skip
-    kept = plan_changes(current, file, prune=False, most=9)
+    kept = plan(current, file, prune=False, most=9)
     assert steps(kept) == [
         ("create", "a", False), ("unchanged", "b", False), ("replace", "c", True),
         ("replace", "d", False), ("replace", "e", False), ("enable", "e", False),
         ("disable", "f", True),
     ]  # fmt: skip
-    pruned = plan_changes(current, file, prune=True, most=9)
+    pruned = plan(current, file, prune=True, most=9)
     assert steps(pruned) == [*steps(kept), ("delete", "g", True)]
     assert kept[2].diff.split("\n") == [
         "--- server", "+++ file", "@@ -1 +1 @@",
@@ -54,29 +61,29 @@ def test_each_kind_of_change() -> None:
 
 def test_a_rule_out_of_service_never_judges_by_its_new_text() -> None:
     """Disabled first, enabled last."""
-    off = plan_changes([stored("a")], [wanted("a", 2, enabled=False)], prune=False, most=9)
+    off = plan([stored("a")], [wanted("a", 2, enabled=False)], prune=False, most=9)
     assert steps(off) == [("disable", "a", True), ("replace", "a", False)]
 
 
 def test_new_rules_come_first_unless_there_is_no_room() -> None:
     """A tenant at its limit can still rename its rules; beyond it nothing is begun."""
     current = [stored("a"), stored("b")]
-    roomy = plan_changes(current, [wanted("c")], prune=True, most=3)
+    roomy = plan(current, [wanted("c")], prune=True, most=3)
     assert [change.action for change in roomy] == ["create", "delete", "delete"]
-    tight = plan_changes(current, [wanted("c")], prune=True, most=2)
+    tight = plan(current, [wanted("c")], prune=True, most=2)
     assert [change.action for change in tight] == ["delete", "delete", "create"]
     with pytest.raises(Conflict):
-        plan_changes(current, [wanted("c")], prune=False, most=2)
+        plan(current, [wanted("c")], prune=False, most=2)
 
 
 def test_a_tenant_beyond_its_limit_may_still_change_and_delete() -> None:
     """What it has stays, when the limit is lowered; nothing is made or comes back into service."""
     current = [stored("a"), stored("b"), stored("c", enabled=False)]
     file = [wanted("a", 2), wanted("b", enabled=False), wanted("c", enabled=False)]
-    changes = plan_changes(current, file, prune=False, most=1)
+    changes = plan(current, file, prune=False, most=1)
     assert [change.action for change in changes] == ["replace", "disable", "unchanged"]
     with pytest.raises(Conflict) as caught:
-        plan_changes(current, [wanted("c")], prune=False, most=1)
+        plan(current, [wanted("c")], prune=False, most=1)
     assert caught.value.code == "too_many_rules"
 
 
@@ -98,10 +105,10 @@ def test_a_plan_leads_where_the_file_says(
         rule.name: attrs.evolve(stored(rule.name), text=rule.text, enabled=rule.enabled)
         for rule in before
     }
-    rest = plan_changes(list(current.values()), file, prune=prune, most=9)
+    rest = plan(list(current.values()), file, prune=prune, most=9)
     while todo := [change for change in rest if change.action != "unchanged"]:
         _carry_out(todo[0], current)
-        rest = plan_changes(list(current.values()), file, prune=prune, most=9)
+        rest = plan(list(current.values()), file, prune=prune, most=9)
         left = [change for change in rest if change.action != "unchanged"]
         assert [(c.action, c.name) for c in left] == [(c.action, c.name) for c in todo[1:]]
     expected = {rule.name: (rule.text.strip(), rule.enabled) for rule in file}

@@ -1,6 +1,8 @@
 """Rules as a file: what is written is read again, and every problem has its line."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -8,8 +10,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atalaia.model.errors import RuleFileInvalid
+from atalaia.rules import yaml_events
 from atalaia.rules.language import MAX_TEXT_CHARS
-from atalaia.rules.rulefile import MAX_FILE_CHARS, MAX_FILE_RULES, FileRule, read_rules, write_rules
+from atalaia.rules.rulefile import (
+    MAX_FILE_CHARS,
+    MAX_FILE_RULES,
+    FileRule,
+    read_rules,
+    reading_rules,
+    write_rules,
+)
 from tests.rules.streams import rule_texts
 
 BLANKS = st.text(" \n\t\r", max_size=4)
@@ -104,6 +114,13 @@ def test_every_problem_is_named_at_once() -> None:
 BOMB = "a: &a [x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(30))
 
 
+@pytest.fixture(params=["CSafeLoader", "SafeLoader"])
+def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libyaml's, and PyYAML's own, which stands in where there is no libyaml."""
+    monkeypatch.setattr(yaml_events, "LOADER", getattr(yaml, request.param))
+
+
+@pytest.mark.usefixtures("loader")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -115,20 +132,24 @@ BOMB = "a: &a [x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(30))
         ("rules: []\n---\nrules: []", "one document"),
         ("rules: [", "not YAML"),
         ("rules: [\x00]", "may not stand in YAML"),
-        ('rules: ["\\UFFFFFFFF"]', "bad escape"),
+        ('rules: ["\\UFFFFFFFF"]', "escape"),
+        ("%TAG ! x\nrules: []", "Directives"),
+        ("# \x85%YAML 1.1\n---\nrules: []", "Directives"),
         ("rules: [{name: !!python/name:os.system x}]", "Tags"),
         (BOMB, "Anchors"),
         ("rules: [*a]", "Anchors"),
         ("rules:\n- &a {text: x}", "Anchors"),
-        ("rules: [{name: " + "[" * 5_000, "nested too deeply"),
-        ("? " * 5_000, "nested too deeply"),
+        ("rules: [{name: " + "[" * 5_000, "nest"),
+        ("? " * 5_000, "nest"),
         ("rules:\n" + "".join(f"- text: rule r{n} on sensors when t > 1\n"
                                for n in range(MAX_FILE_RULES + 1)), "1000 rules"),
         ("- x\n" * 100_000, "one key"),
         ("rules:\n- {" + "x: 1, " * 100_000 + "}", "no key of a rule"),
+        ("rules:\n- x: [" + "a," * 100_000 + "]", "drop what else"),
+        ("rules: " + "{x: []}, " * 100_000, "\"rules\" is a list"),
         ("rules: " + "x" * MAX_FILE_CHARS, "characters"),
         ("rules:\n- text: " + "x" * (MAX_TEXT_CHARS + 1), "characters"),
-        ('rules:\n- {name: "\\ud800", text: "\\ud800"}', "Control characters"),
+        ('rules:\n- {name: "\\ud800", text: "\\ud800"}', "haracter"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_rules_is_refused(text: str, words: str) -> None:
@@ -138,6 +159,70 @@ def test_what_is_no_file_of_rules_is_refused(text: str, words: str) -> None:
     assert any(words in problem.detail for problem in caught.value.faults)
     for problem in caught.value.faults:
         f"{problem.rule}{problem.detail}".encode()
+
+
+def pulled(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """How many events were read of a file, and what is said of it."""
+    count, problems = 0, []
+
+    def counted(*args: Any, **options: Any) -> Iterator[yaml.Event]:
+        nonlocal count
+        for event in parse(*args, **options):
+            count += 1
+            yield event
+
+    parse = yaml.parse
+    monkeypatch.setattr(yaml, "parse", counted)
+    try:
+        read_rules(text)
+    except RuleFileInvalid as error:
+        problems = [problem.detail for problem in error.faults]
+    return count, problems
+
+
+@pytest.mark.usefixtures("loader")
+def test_no_more_is_read_than_the_most_rules_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else there is is named, and not read to its end; the largest file is read."""
+    text = "rules:\n- x: [" + "a," * 100_000 + "]\n"
+    count, problems = pulled(text, monkeypatch)
+    assert count < 10_000
+    assert '"x" is no key of a rule' in problems[0]
+    assert "1000 rules at most" in problems[1]
+    names = [f"r{n}" for n in range(MAX_FILE_RULES)]
+    full = write_rules(FileRule(name, f"rule {name} on sensors when t > 1") for name in names)
+    assert len(read_rules(full)) == MAX_FILE_RULES
+
+
+@pytest.mark.usefixtures("loader")
+def test_directives_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libyaml compares each with all before it."""
+    many = "".join(f"%TAG !a{n}! x\n" for n in range(1_000)) + "---\nrules: []\n"
+    for text in (many, "rules: []\n...\n" + many, "\ufeff" + many, "#\r" + many):
+        assert pulled(text, monkeypatch)[0] == 0
+    at_home = FileRule("a", "rule a on sensors\n# 100%\n%\nwhen t > 1 #")
+    assert "%" in write_rules([at_home])
+    with pytest.raises(RuleFileInvalid, match=r"^Line 8: .%. cannot stand here"):
+        read_rules(write_rules([at_home]))  # by the rule's own language alone
+
+
+@given(files())
+def test_both_parsers_read_the_same(rules: list[FileRule]) -> None:
+    """Of what is written; what is no YAML they name in words of their own."""
+    text = write_rules(rules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_events, "LOADER", yaml.SafeLoader)
+        assert list(read_rules(text)) == rules
+
+
+def test_reading_gives_way_after_each_rule() -> None:
+    """And says the same as without."""
+    file = write_rules(FileRule(name, f"rule {name} on sensors when t > 1") for name in "abc")
+    steps = reading_rules(file)
+    for _ in range(3):
+        next(steps)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == read_rules(file)
 
 
 PIECES = ["rules:", "\n", "  ", "- ", "name: a", "text: |", "rule a on sensors when t > 1",

@@ -1,7 +1,7 @@
 """What the HTTP face needs of the engine beside handing in readings, and what stands there in a
 process that has none."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NoReturn, Protocol
 
 import attrs
@@ -79,7 +79,8 @@ class Edits(Protocol):
         tags: SensorTags,
         by: Actor = THE_SERVICE,
         first: Step = nothing,
-    ) -> Receipt[None]: ...
+        about: Set[str] | None = None,
+    ) -> Receipt[Sequence[str]]: ...
 
     def remove(
         self,
@@ -167,7 +168,8 @@ class NoEngine:
         tags: SensorTags,
         by: Actor = THE_SERVICE,
         first: Step = nothing,
-    ) -> Receipt[None]:
+        about: Set[str] | None = None,
+    ) -> Receipt[Sequence[str]]:
         """Raises Conflict."""
         self._refuse()
 

@@ -1,6 +1,6 @@
 """Where everything for the actors enters: it is taken, or refused at once with the reason."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -172,12 +172,14 @@ class Gate:
         tags: SensorTags,
         by: Actor = THE_SERVICE,
         first: Step = nothing,
-    ) -> Receipt[None]:
-        """New tags for sensors, in order with the tenant's batches. first: done before it.
+        about: Set[str] | None = None,
+    ) -> Receipt[Sequence[str]]:
+        """New tags for sensors, in order with the tenant's batches. first: done before it. about:
+        the tags that are meant, where it is not all of them. Answered with those that changed.
 
         Raises Overloaded, Unavailable, Closing.
         """
-        return self._request(tenant_no, partial(TagsRequest, tags, by=by, first=first))
+        return self._request(tenant_no, partial(TagsRequest, tags, by=by, first=first, about=about))
 
     def remove(
         self,

@@ -1,6 +1,6 @@
 """What travels through the engine: into an inbox, and from an actor to the flusher."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from typing import Any
 from uuid import UUID
 
@@ -113,12 +113,17 @@ class RegisterRequest:
 
 @attrs.frozen(eq=False)
 class TagsRequest:
-    """New tags for sensors: selectors may match differently from here on."""
+    """New tags for sensors: selectors may match differently from here on. Answered with the names
+    of those that were given others than they had; all of them where all their tags are meant.
+
+    about: the tags that are meant, where it is not all: what else a sensor has then stays.
+    """
 
     tags: SensorTags
-    receipt: Receipt[None]
+    receipt: Receipt[Sequence[str]]
     by: Actor = THE_SERVICE
     first: Step = nothing
+    about: Set[str] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -2,18 +2,25 @@
 before it.
 """
 
+from collections.abc import Mapping
+
 import attrs
 import structlog
 
 from atalaia.engine.editor import Editor, find_sensors
-from atalaia.engine.messages import RegisterRequest, RemovalRequest, TagsRequest
+from atalaia.engine.messages import RegisterRequest, RemovalRequest, SensorTags, TagsRequest
 from atalaia.engine.recover import add_sensors, joining_bytes
 from atalaia.engine.rule_edits import check_joining, check_tags
 from atalaia.engine.state import TenantState
 from atalaia.model.audit import AuditEntry, listed
+from atalaia.model.batch import MAX_TAGS, merge_tags
+from atalaia.model.errors import Conflict
+from atalaia.model.ids import SensorNo
 from atalaia.ports import TagsWrite
 
 log = structlog.get_logger()
+
+NS_TO_MERGE = 10_000  # the tags of a sensor with others
 
 
 @attrs.frozen(eq=False)
@@ -37,15 +44,19 @@ class Registrar:
             await add_sensors(state, rows, {})
         request.receipt.settle(list(new))
 
-    async def tag(self, state: TenantState, request: TagsRequest) -> None:
-        """Commit the tags, sensor by sensor; the state must be rebuilt with them."""
+    async def tag(self, state: TenantState, request: TagsRequest) -> bool:
+        """Commit the tags, sensor by sensor; True when the state must be rebuilt with them."""
         editor = self.editor
         await editor.incarnation.settled()
         known = find_sensors(state, request.tags)
         await request.first()
-        tags = {known[name][1]: wanted for name, wanted in request.tags.items()}
-        await editor.threads.run(state.rules.foresight.cost_ns + len(tags), check_tags, state, tags)
-        for left, (name, wanted) in zip(range(len(tags))[::-1], request.tags.items(), strict=True):
+        tags = await editor.threads.run(
+            state.rules.foresight.cost_ns + NS_TO_MERGE * len(known), _weigh, state, known, request
+        )
+        if not tags:
+            request.receipt.settle(())
+            return False
+        for left, (name, wanted) in zip(range(len(tags))[::-1], tags.items(), strict=True):
             sensor_no, slot = known[name]
             arrived = state.next_arrival(editor.clock.now_us())
             closings = state.rules.leave(slot, wanted, arrived=arrived, reason="rule_changed")
@@ -55,8 +66,11 @@ class Registrar:
             if left:
                 await editor.send_part(state, item, request.receipt)
             else:
-                await editor.send(item, request.receipt, lambda _: request.receipt.settle(None))
+                await editor.send(
+                    item, request.receipt, lambda _: request.receipt.settle(tuple(tags))
+                )
         await editor.incarnation.settled()
+        return True
 
     async def remove(self, state: TenantState, request: RemovalRequest) -> None:
         """Commit the end of a sensor with that of its alerts; the state must be rebuilt."""
@@ -71,3 +85,24 @@ class Registrar:
         await editor.send(item, request.receipt, lambda _: request.receipt.settle(None))
         await editor.incarnation.settled()
         log.info("sensor_removed", sensor=request.sensor, alerts_closed=len(closings))
+
+
+def _weigh(
+    state: TenantState, known: Mapping[str, tuple[SensorNo, int]], request: TagsRequest
+) -> SensorTags:
+    """All tags that these sensors are to have; without those that have them, where only some are
+    meant. Raises Conflict for more than a sensor or the rules may have.
+    """
+    tags = request.tags
+    if request.about is not None:
+        now = {name: state.rules.tags_of(known[name][1]) for name in tags}
+        merged = {name: merge_tags(now[name], said, request.about) for name, said in tags.items()}
+        tags = {name: wanted for name, wanted in merged.items() if wanted != now[name]}
+    for name, wanted in tags.items():
+        if len(wanted) > MAX_TAGS:
+            raise Conflict(
+                f'The sensor "{name}" has other tags too, and may have {MAX_TAGS}; take some away '
+                "first."
+            )
+    check_tags(state, {known[name][1]: wanted for name, wanted in tags.items()})
+    return tags

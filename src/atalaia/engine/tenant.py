@@ -184,8 +184,8 @@ class TenantActor:
                 case RegisterRequest():
                     await self.registrar.register(state, message)
                 case TagsRequest():
-                    await self.registrar.tag(state, message)
-                    return None
+                    if await self.registrar.tag(state, message):
+                        return None
                 case RemovalRequest():
                     await self.registrar.remove(state, message)
                     return None

@@ -41,6 +41,7 @@ from atalaia.http import (
 )
 from atalaia.http.access import check_access
 from atalaia.http.asgi import Front
+from atalaia.http.aside import Aside
 from atalaia.http.auth import Authenticator
 from atalaia.http.browsers import Browsers
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
@@ -50,7 +51,7 @@ from atalaia.http.ops import Checks
 from atalaia.http.peers import Peers
 from atalaia.http.rates import Rates
 from atalaia.http.room import BodyRoom
-from atalaia.http.rule_checks import Aside, RuleChecks
+from atalaia.http.rule_checks import RuleChecks
 from atalaia.http.sessions import Sessions
 from atalaia.http.sockets import Sockets
 from atalaia.http.turnstile import Turnstile

@@ -6,8 +6,8 @@ from typing import Any
 from quart import Blueprint, g, request
 
 from atalaia.http import params, render
+from atalaia.http.aside import Aside
 from atalaia.http.bodies import UnitBody, read_body
-from atalaia.http.rule_checks import Aside
 from atalaia.model.errors import Invalid, NotFound
 from atalaia.ports import Queries
 from atalaia.rules.units import parse_unit
@@ -40,8 +40,9 @@ def blueprint(queries: Queries, aside: Aside) -> Blueprint:
             raise Invalid(
                 "A metric's name has 1 to 64 of letters, digits and _ - : . /", code="bad_metric"
             )
-        known = await aside.run(parse_unit, body.unit) is not None
-        await queries.set_unit(g.principal.tenant_no, metric, body.unit)
+        tenant_no = g.principal.tenant_no
+        known = await aside.run(tenant_no, parse_unit, body.unit) is not None
+        await queries.set_unit(tenant_no, metric, body.unit)
         return {"metric": metric, "unit": body.unit, "known": known}
 
     @routes.delete("/<path:metric>")

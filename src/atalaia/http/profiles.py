@@ -8,9 +8,10 @@ from quart import Blueprint, g
 from atalaia.engine.clock import WallClock
 from atalaia.engine.edits import Edits
 from atalaia.http import conditions, render
+from atalaia.http.aside import Aside
 from atalaia.http.bodies import ProfileBody, check_tags, read_body
 from atalaia.http.locks import Locks
-from atalaia.http.rule_checks import Aside, RuleChecks, all_rules
+from atalaia.http.rule_checks import RuleChecks, all_rules
 from atalaia.http.rule_files import apply_change
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Invalid, NotFound
@@ -20,6 +21,7 @@ from atalaia.ports import Queries
 from atalaia.rules.changes import Change, plan_changes
 from atalaia.rules.language import parse_rules
 from atalaia.rules.rulefile import FileRule
+from atalaia.rules.steps import Steps
 from atalaia.rules.syntax import RuleSpec, TagTest
 
 PROFILE = "profile"  # the tag
@@ -42,7 +44,8 @@ def blueprint(
         principal = g.principal
         stored = await all_rules(queries, principal.tenant_no)
         most = gate.max_rules(principal.quota)
-        for change in await aside.run(_plan, stored, before, wanted, most):
+        plan = _plan(stored, before, wanted, most)
+        for change in await aside.finish(principal.tenant_no, plan):
             await apply_change(gate, principal, change)
 
     @routes.get("/v1/groups")
@@ -121,7 +124,7 @@ def _check_selector(rule: RuleSpec, profile: str) -> None:
 
 def _plan(
     stored: Sequence[StoredRule], before: Profile | None, wanted: Sequence[RuleSpec], most: int
-) -> list[Change]:
+) -> Steps[list[Change]]:
     """Make, change and delete the rules of a profile; one that was disabled stays so.
 
     Raises Conflict for a name that another rule has.
@@ -140,4 +143,4 @@ def _plan(
         for rule in wanted
     ]
     others = len(stored) - len(mine)
-    return plan_changes(list(mine.values()), files, prune=True, most=most - others)
+    return (yield from plan_changes(list(mine.values()), files, prune=True, most=most - others))

@@ -4,14 +4,12 @@ Asks the port for what is known of the tenant and leaves the judging to the pure
 `rules.cost`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import attrs
-import trio
 
+from atalaia.http.aside import Aside
 from atalaia.model.ids import DAY_US, TenantNo
 from atalaia.model.quota import MAX_RULES
 from atalaia.model.rule import StoredRule
@@ -23,22 +21,6 @@ from atalaia.rules.syntax import RuleSpec
 from atalaia.rules.unit_check import check_units
 
 ASSUMED_INTERVAL_US = 1_000_000
-
-T = TypeVar("T")
-
-
-@attrs.frozen(eq=False)
-class Aside:
-    """Work on texts of rules, in a thread beside the event loop, one at a time.
-
-    A thousand rules take longer to read than anybody's readings may wait; more threads than one
-    would only take turns with the event loop more often.
-    """
-
-    _limiter: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
-
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
-        return await trio.to_thread.run_sync(partial(work, *args), limiter=self._limiter)
 
 
 @attrs.frozen
@@ -72,7 +54,7 @@ class RuleChecks:
         interval_us: how often metrics are read, where that is known; costs assume a second.
         replaces: the rule in whose place the text will stand.
         """
-        rules = await self._aside.run(parse_rules, text)
+        rules = await self._aside.run(tenant_no, parse_rules, text)
         stored = [
             rule
             for rule in await all_rules(self._queries, tenant_no)
@@ -82,7 +64,7 @@ class RuleChecks:
         units = await self._queries.units(tenant_no, [m for rule in rules for m in rule.metrics])
         kept = await self._kept_us(tenant_no)
         return await self._aside.run(
-            self._judge, text, rules, stored, matches, units, interval_us, kept
+            tenant_no, self._judge, text, rules, stored, matches, units, interval_us, kept
         )
 
     async def _kept_us(self, tenant_no: TenantNo) -> int | None:

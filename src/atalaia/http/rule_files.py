@@ -14,16 +14,18 @@ from quart import Blueprint, Response, g, request
 from atalaia.engine.edits import Edits
 from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
 from atalaia.http import params
+from atalaia.http.aside import Aside
 from atalaia.http.auth import require
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
-from atalaia.http.rule_checks import Aside, all_rules
+from atalaia.http.rule_checks import all_rules
 from atalaia.model.errors import AtalaiaError, Conflict, NotFound, RuleFileInvalid, RuleFileProblem
 from atalaia.model.principal import Principal
 from atalaia.model.rule import StoredRule
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 from atalaia.rules.changes import Change, plan_changes
 from atalaia.rules.language import parse_rule
-from atalaia.rules.rulefile import FileRule, read_rules, write_rules
+from atalaia.rules.rulefile import FileRule, reading_rules, write_rules
+from atalaia.rules.steps import Steps
 from atalaia.rules.unit_check import check_units
 
 YAML = "application/yaml"  # RFC 9512
@@ -45,14 +47,19 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
         prune = params.flag(request.args, "prune")
         if not dry_run:
             require(g.principal, "rules")
-        wanted = await aside.run(_read, await request.get_data(), None)
-        stored = await all_rules(queries, g.principal.tenant_no)
-        new = await aside.run(_new_texts, stored, wanted)
-        units = await queries.units(g.principal.tenant_no, new.metrics)
+        tenant_no = g.principal.tenant_no
+        body: Any = await request.get_data()  # bytes, which its type does not say
+        wanted = await aside.finish(tenant_no, _reading(body, None))
+        stored = await all_rules(queries, tenant_no)
+        new = await aside.finish(tenant_no, _new_texts(stored, wanted))
+        units = await queries.units(tenant_no, new.metrics)
         if new.ask_units or units:
-            await aside.run(_read, await request.get_data(), partial(_check, new.texts, units))
+            check = partial(_check, new.texts, units)
+            await aside.finish(tenant_no, _reading(body, check))
         most = gate.max_rules(g.principal.quota)
-        changes = await aside.run(_plan, stored, wanted, prune, most)
+        changes = await aside.finish(
+            tenant_no, plan_changes(stored, wanted, prune=prune, most=most)
+        )
         listed = {rule.name for rule in wanted}
         left = [rule.name for rule in stored if not prune and rule.name not in listed]
         done = 0
@@ -62,8 +69,8 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
                 done += 1
         except (AtalaiaError, StoreUnavailable, StoreRefused) as error:
             ours = as_error(error)
-            body = problem(ours, g.request_id, changes=_render(changes, done), left=sorted(left))
-            response = Response(encode(body), status_of(ours)[0], content_type=PROBLEM_JSON)
+            said = problem(ours, g.request_id, changes=_render(changes, done), left=sorted(left))
+            response = Response(encode(said), status_of(ours)[0], content_type=PROBLEM_JSON)
             for name, value in headers(ours):
                 response.headers[name] = value
             return response
@@ -81,11 +88,14 @@ class _New:
     ask_units: bool
 
 
-def _new_texts(stored: Sequence[StoredRule], wanted: Sequence[FileRule]) -> _New:
+def _new_texts(stored: Sequence[StoredRule], wanted: Sequence[FileRule]) -> Steps[_New]:
     """What is there already stays, whatever has been said of units meanwhile."""
     known = {(rule.name, rule.text.strip()) for rule in stored}
     texts = [rule.text for rule in wanted if (rule.name, rule.text.strip()) not in known]
-    specs = [parse_rule(text) for text in texts]
+    specs = []
+    for text in texts:
+        specs.append(parse_rule(text))
+        yield
     return _New(
         frozenset(texts),
         sorted({metric for spec in specs for metric in spec.metrics}),
@@ -99,20 +109,15 @@ def _check(texts: frozenset[str], units: Mapping[str, str], text: str) -> None:
         check_units(text, [parse_rule(text)], units)
 
 
-def _read(body: bytes, check: Callable[[str], None] | None) -> tuple[FileRule, ...]:
+def _reading(body: bytes, check: Callable[[str], None] | None) -> Steps[tuple[FileRule, ...]]:
     try:
-        return read_rules(body.decode(), check)
+        text = body.decode()
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
         raise RuleFileInvalid(
             [RuleFileProblem(None, line, 1, "This line is no text in UTF-8.")]
         ) from error
-
-
-def _plan(
-    stored: Sequence[StoredRule], wanted: Sequence[FileRule], prune: bool, most: int
-) -> list[Change]:
-    return plan_changes(stored, wanted, prune=prune, most=most)
+    return (yield from reading_rules(text, check))
 
 
 async def apply_change(gate: Edits, principal: Principal, change: Change) -> None:

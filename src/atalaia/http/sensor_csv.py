@@ -1,7 +1,8 @@
 """The register of sensors as CSV (RFC 4180, UTF-8, a line of column names first). Pure.
 
 `name` is needed; `group`, `profile` and `tag:<name>` are tags. A column that is not there leaves
-what it would say as it is, an empty cell takes it away.
+what it would say as it is, an empty cell takes it away. What is kept of a file is what its cells
+say, however many are empty.
 """
 
 import csv
@@ -10,12 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
+from atalaia.model.batch import Tags
 from atalaia.model.errors import Invalid, TooLarge
 from atalaia.model.views import MAX_INTERVAL_US, DetailColumn, Details, Location
 from atalaia.rules.syntax import duration_text, parse_duration
 from atalaia.wire.rows import NAME_ADVICE, check_name
 
 MAX_LINES = 10_000
+MAX_COLUMNS = 1_000  # not only as many tags as a sensor may have: others have others
+MAX_LINE_CHARS = 256 * 1024
 MAX_CELL_CHARS = 1_000
 TAG = "tag:"
 TAGS = ("group", "profile")
@@ -29,10 +33,10 @@ DETAILS: Mapping[str, DetailColumn] = {
 
 @attrs.frozen
 class SensorLine:
-    """What a line says of a sensor. tags: None takes one away."""
+    """What a line says of a sensor. tags: those that have a value."""
 
     name: str
-    tags: Mapping[str, str | None]
+    tags: Tags
     details: Details
 
 
@@ -47,11 +51,37 @@ class LineFault:
 
 @attrs.frozen
 class SensorFile:
-    """What was read. columns: what of the details it speaks of."""
+    """What was read. tags, columns: the tags and what of the details it speaks of; those that a
+    line does not have are taken away.
+    """
 
     lines: Sequence[SensorLine]
     faults: Sequence[LineFault]
+    tags: frozenset[str]
     columns: frozenset[DetailColumn]
+
+
+@attrs.define(eq=False)
+class _Text:
+    """A text as `csv` reads it, which takes what stands in quotes as one line."""
+
+    _lines: Iterator[str]
+    left: int = MAX_LINE_CHARS
+
+    def __iter__(self) -> "_Text":
+        return self
+
+    def __next__(self) -> str:
+        """Raises Invalid when more is read than is left."""
+        line = next(self._lines)
+        self.left -= len(line)
+        if self.left < 0:
+            raise Invalid(
+                f"A line has more than {MAX_LINE_CHARS} characters; look for a quote without its "
+                "pair.",
+                code="bad_csv",
+            )
+        return line
 
 
 class _Fault(Exception):
@@ -72,19 +102,22 @@ def read_sensors(body: bytes, check_tags: Callable[[dict[str, str]], None]) -> S
         raise Invalid(
             f"Byte {error.start} is no UTF-8; save the file as CSV in UTF-8.", code="bad_csv"
         ) from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    source = _Text(io.StringIO(text, newline=""))
+    reader = csv.reader(source, strict=True)
     try:
         columns = next(reader, [])
         _check_columns(columns)
+        tags = {column: tag for column in columns if (tag := _tag(column)) is not None}
         lines: dict[str, SensorLine] = {}
         faults: list[LineFault] = []
         for count, cells in enumerate(reader):
+            source.left = MAX_LINE_CHARS
             if count == MAX_LINES:
                 raise TooLarge(f"A file may hold {MAX_LINES} sensors; send it in parts.")
             if not any(cells):
                 continue
             try:
-                line = _read_line(columns, cells, check_tags)
+                line = _read_line(columns, tags, cells, check_tags)
                 if line.name in lines:
                     raise _Fault("name", f'the sensor "{line.name}" stands in a line before')
             except _Fault as fault:
@@ -94,11 +127,17 @@ def read_sensors(body: bytes, check_tags: Callable[[dict[str, str]], None]) -> S
     except csv.Error as error:
         raise Invalid(f"Line {reader.line_num} is no CSV: {error}.", code="bad_csv") from error
     spoken = frozenset(DETAILS[column] for column in columns if column in DETAILS)
-    return SensorFile(list(lines.values()), faults, spoken)
+    return SensorFile(list(lines.values()), faults, frozenset(tags.values()), spoken)
 
 
 def _check_columns(columns: Sequence[str]) -> None:
     """Raises Invalid."""
+    if len(columns) > MAX_COLUMNS:
+        raise Invalid(
+            f"Line 1 has more than {MAX_COLUMNS} columns; send sensors with other tags in a file "
+            "of their own.",
+            code="bad_csv",
+        )
     known = ("name", *TAGS, *DETAILS)
     for column in columns:
         if column not in known and not (column.startswith(TAG) and column != TAG):
@@ -123,22 +162,26 @@ def _tag(column: str) -> str | None:
 
 
 def _read_line(
-    columns: Sequence[str], cells: Sequence[str], check_tags: Callable[[dict[str, str]], None]
+    columns: Sequence[str],
+    tags_of: Mapping[str, str],
+    cells: Sequence[str],
+    check_tags: Callable[[dict[str, str]], None],
 ) -> SensorLine:
     if len(cells) != len(columns):
         raise _Fault("name", f"expected {len(columns)} cells, found {len(cells)}")
-    said = dict(zip(columns, cells, strict=True))
+    said = {column: cell for column, cell in zip(columns, cells, strict=True) if cell}
     for column, cell in said.items():
         if len(cell) > MAX_CELL_CHARS or "\0" in cell:
             raise _Fault(column, f"a cell has at most {MAX_CELL_CHARS} characters, and no NUL")
-    if check_name(said["name"], "x") is not None:
+    name = said.get("name", "")
+    if check_name(name, "x") is not None:
         raise _Fault("name", NAME_ADVICE)
-    tags = {tag: cell or None for column, cell in said.items() if (tag := _tag(column)) is not None}
+    tags = {tags_of[column]: cell for column, cell in said.items() if column in tags_of}
     try:
-        check_tags({tag: cell for tag, cell in tags.items() if cell is not None})
+        check_tags(tags)
     except ValueError as error:
         raise _Fault("tag", str(error)) from error
-    return SensorLine(said["name"], tags, _details(said))
+    return SensorLine(name, tags, _details(said))
 
 
 def _details(said: Mapping[str, str]) -> Details:
@@ -156,7 +199,7 @@ def _details(said: Mapping[str, str]) -> Details:
             raise _Fault("expected_interval", error.detail) from error
         if not 0 < interval_us <= MAX_INTERVAL_US:
             raise _Fault("expected_interval", "an interval is more than 0s and at most 366d")
-    return Details(location, said.get("place") or None, interval_us)
+    return Details(location, said.get("place"), interval_us)
 
 
 def _degrees(column: str, cell: str, most: int) -> float:

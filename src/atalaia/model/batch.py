@@ -5,7 +5,7 @@ The invariant is `sent == len(batch) + len(rejects)`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -27,6 +27,11 @@ MAX_TAG_CHARS = 128
 
 Tags = Mapping[str, str]
 NO_TAGS: Mapping[str, Tags] = MappingProxyType({})
+
+
+def merge_tags(own: Tags, said: Tags, about: Set[str]) -> Tags:
+    """A sensor's own tags, but for those that are spoken of: they are as is said, or not at all."""
+    return {tag: value for tag, value in own.items() if tag not in about} | dict(said)
 
 
 class SeriesName(NamedTuple):

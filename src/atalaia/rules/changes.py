@@ -15,6 +15,7 @@ from atalaia.model.errors import Conflict
 from atalaia.model.rule import StoredRule
 from atalaia.rules.language import parse_rule
 from atalaia.rules.rulefile import FileRule
+from atalaia.rules.steps import Steps
 
 Action = Literal["create", "replace", "enable", "disable", "delete", "unchanged"]
 
@@ -37,19 +38,19 @@ class Change:
 
 def plan_changes(
     current: Sequence[StoredRule], wanted: Sequence[FileRule], *, prune: bool, most: int
-) -> list[Change]:
-    """The edits in the order in which they are to be made: by name, deletions last.
+) -> Steps[list[Change]]:
+    """The edits in the order in which they are to be made: by name, deletions last. In steps of a
+    rule: to compare two long texts takes its time.
 
     prune: whether rules that the file lacks are deleted. Raises Conflict when more than `most`
     rules would stand and some are made or come back into service.
     """
     stored = {rule.name: rule for rule in current}
     names = {rule.name for rule in wanted}
-    made = [
-        change
-        for rule in sorted(wanted, key=lambda rule: rule.name)
-        for change in _plan_rule(stored.get(rule.name), rule)
-    ]
+    made: list[Change] = []
+    for new in sorted(wanted, key=lambda rule: rule.name):
+        made += _plan_rule(stored.get(new.name), new)
+        yield
     gone = [
         Change(
             "delete", rule.name, rule.rule_id, rule.text, False, rule.enabled, _diff(rule.text, "")

@@ -6,9 +6,10 @@
         text: |-
           rule overheating on sensors when avg(temperature, 5m) > 30
 
-Reading takes this form and no other part of YAML: no anchors, aliases or tags, and nothing deeper.
-So a file costs no more than its length, and every problem has a line. Reading what was written
-gives the same rules, to the last blank.
+Reading takes this form and no other part of YAML: no anchors, aliases, tags or directives, nothing
+deeper, and no more values than the most rules have. So a file costs no more than its length and the
+texts of its rules, and every problem has a line. Reading what was written gives the same rules, to
+the last blank.
 """
 
 import re
@@ -21,9 +22,13 @@ import yaml
 from atalaia.model.errors import RuleFileInvalid, RuleFileProblem, RuleInvalid
 from atalaia.rules.language import MAX_TEXT_CHARS, parse_rule
 from atalaia.rules.places import Place
+from atalaia.rules.steps import Steps, finish
+from atalaia.rules.yaml_events import NotYaml, place, read_events
 
 MAX_FILE_CHARS = 8 * 1024 * 1024
 MAX_FILE_RULES = 1_000  # as many as a tenant may have
+_MAX_EVENTS = 9 + 8 * MAX_FILE_RULES
+"""Of a file with so many rules: a mapping of three keys begins and ends for each of them."""
 _MAX_DEPTH = 8
 _MAX_PROBLEMS = 100  # whoever has more mends these first
 
@@ -71,7 +76,7 @@ def _block(text: str, indent: str) -> str:
         return _word(text)
     ends = len(text) - len(text.rstrip("\n"))
     chomping = "-" if ends == 0 else "" if ends == 1 else "+"
-    inset = "2" if text[0] in " \n" else ""
+    inset = "2" if text[0] in " \n\t" else ""  # libyaml takes no tab where it looks for the inset
     lines = text.split("\n")
     if ends:
         lines.pop()
@@ -83,28 +88,24 @@ def read_rules(text: str, check: Callable[[str], None] | None = None) -> tuple[F
 
     check: raises RuleInvalid for a text that is understood and yet refused.
     """
+    return finish(reading_rules(text, check))
+
+
+def reading_rules(
+    text: str, check: Callable[[str], None] | None = None
+) -> Steps[tuple[FileRule, ...]]:
+    """The same in steps of a rule: a thousand long texts take a minute."""
     if len(text) > MAX_FILE_CHARS:
         raise RuleFileInvalid(
             [RuleFileProblem(None, 1, 1, f"A file may have {MAX_FILE_CHARS} characters.")]
         )
     reader = _Reader(text, check)
     try:
-        reader.read_file()
+        yield from reader.read_file()
     except _Stop:
         pass
-    except yaml.MarkedYAMLError as error:
-        reader.problems.append(
-            RuleFileProblem(None, *_place(error), f"This is not YAML: {error.problem}.")
-        )
-    except (
-        ValueError,
-        OverflowError,
-    ):  # PyYAML's own, for an escape beyond the last character there is
-        reader.problems.append(RuleFileProblem(None, 1, 1, "This is not YAML: a bad escape."))
-    except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        at = before.count("\n") + 1, len(before) - before.rfind("\n")
-        reader.problems.append(RuleFileProblem(None, *at, "This character may not stand in YAML."))
+    except NotYaml as error:
+        reader.problems.append(RuleFileProblem(None, *error.at, error.detail))
     if reader.problems:
         raise RuleFileInvalid(reader.problems)
     return tuple(reader.rules)
@@ -114,9 +115,8 @@ class _Stop(Exception):
     """The last problem makes the rest unreadable."""
 
 
-def _place(event: yaml.Event | yaml.MarkedYAMLError) -> Place:
-    mark = event.problem_mark if isinstance(event, yaml.MarkedYAMLError) else event.start_mark
-    return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+def _place(event: yaml.Event) -> Place:
+    return place(event.start_mark)
 
 
 def _short(text: str) -> str:
@@ -135,17 +135,18 @@ class _Reader:
     _lines: list[str] = attrs.field(init=False)
     _events: Iterator[yaml.Event] = attrs.field(init=False)
     _seen: dict[str, int] = attrs.field(factory=dict)
+    _left: int = _MAX_EVENTS
 
     def __attrs_post_init__(self) -> None:
         self._lines = self.text.split("\n")
-        self._events = yaml.parse(self.text, Loader=yaml.SafeLoader)
+        self._events = read_events(self.text)
 
     def note(self, at: Place, detail: str, rule: str | None = None) -> None:
         self.problems.append(RuleFileProblem(rule, *at, detail))
         if len(self.problems) >= _MAX_PROBLEMS:
             raise _Stop
 
-    def read_file(self) -> None:
+    def read_file(self) -> Steps[None]:
         self._next()  # the stream begins
         if isinstance(self._next(), yaml.StreamEndEvent):
             self.note((1, 1), 'The file is empty; it has "rules:" and a list.')
@@ -158,12 +159,12 @@ class _Reader:
         for _, value in self._pairs("the file", ("rules",)):
             found = True
             if isinstance(value, yaml.SequenceStartEvent):
-                self._read_list()
+                yield from self._read_list()
             else:
-                self._skip(value)
                 self.note(
                     _place(value), '"rules" is a list, [] for none; a rule begins with "- name:".'
                 )
+                self._skip(value)
         if not found and not self.problems:
             self.note(_place(top), 'There is no key "rules:" in this file.')
         self._next()  # the document ends
@@ -171,7 +172,7 @@ class _Reader:
         if not isinstance(event, yaml.StreamEndEvent):
             self.note(_place(event), "A file holds one document; drop what follows `---`.")
 
-    def _read_list(self) -> None:
+    def _read_list(self) -> Steps[None]:
         count = 0
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
             count += 1
@@ -181,8 +182,9 @@ class _Reader:
             if isinstance(event, yaml.MappingStartEvent):
                 self._read_rule(_place(event))
             else:
-                self._skip(event)
                 self.note(_place(event), 'A rule has the keys "name", "enabled" and "text".')
+                self._skip(event)
+            yield
 
     def _read_rule(self, at: Place) -> None:
         before = len(self.problems)
@@ -191,8 +193,8 @@ class _Reader:
             if isinstance(value, yaml.ScalarEvent):
                 fields[key] = value
             else:
-                self._skip(value)
                 self.note(_place(value), f'"{key}" is one value, no list and no mapping.')
+                self._skip(value)
         name = _short(fields["name"].value) if "name" in fields else None
         if "text" not in fields:
             if len(self.problems) == before:
@@ -244,12 +246,12 @@ class _Reader:
                 seen.add(key.value)
                 yield key.value, value
                 continue
-            self._skip(value)
             said = _short(key.value) if isinstance(key, yaml.ScalarEvent) else "This"
             if said in seen:
                 self.note(_place(key), f'"{said}" stands here twice.')
             else:
                 self.note(_place(key), f'"{said}" is no key of {where}: {", ".join(known)}.')
+            self._skip(value)
 
     def _skip(self, event: yaml.Event) -> None:
         """Go past a value that began with this event."""
@@ -268,6 +270,14 @@ class _Reader:
 
     def _next(self) -> yaml.Event:
         event = next(self._events)
+        self._left -= 1
+        if self._left < 0:
+            self.note(
+                _place(event),
+                f"A file has {MAX_FILE_RULES} rules at most, and of each name, enabled and text: "
+                "drop what else there is.",
+            )
+            raise _Stop
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             self.note(_place(event), "Anchors and aliases (& and *) are not read; write it out.")
             raise _Stop

@@ -113,6 +113,9 @@ class TenantRules:
     def name_of(self, sensor: int) -> str:
         return self._sensors[sensor].name
 
+    def tags_of(self, sensor: int) -> Mapping[str, str]:
+        return self._sensors[sensor].tags
+
     def _shape(self, sensor: int) -> int:
         return int(self._sensor_table.rows[sensor, k.S_SHAPE])
 
