@@ -1108,6 +1108,18 @@ MUTANTS = (
         "tests/http/test_series.py::test_pages_are_of_one_and_the_same_set",
     ),
     Mutant(
+        "buckets-after-the-last-date", "8 questions", "http/series.py",
+        "min(self.until, Micros(LATEST_US - 1))", "self.until",
+        CORPUS + "[questions]",
+    ),
+    Mutant(
+        "buckets-before-the-first-reading", "8 questions", "http/series.py",
+        "        if self.fill == \"none\":\n            until = min(until, newest)\n",
+        "        if self.fill == \"none\":\n            until = min(until, newest)\n"
+        "        until = max(until, Micros(0))\n",
+        "tests/http/test_series.py::test_a_range_goes_no_further_than_readings_can",
+    ),
+    Mutant(
         "questions-without-bound", "5 bounded", "engine/turns.py",
         "if self.spent + rows > self.most:", "if False:",
         "tests/http/test_series.py::test_a_query_is_bounded_in_series_points_and_readings",
