@@ -1120,6 +1120,11 @@ MUTANTS = (
         "tests/http/test_series.py::test_a_range_goes_no_further_than_readings_can",
     ),
     Mutant(
+        "all-that-a-sensor-measures-at-once", "5 bounded", "http/sensors.py",
+        "wanted = names[place : place + count]", "wanted = names[place:]",
+        "tests/http/test_pages.py::test_the_latest_readings_of_many_metrics_come_in_pages",
+    ),
+    Mutant(
         "questions-without-bound", "5 bounded", "engine/turns.py",
         "if self.spent + rows > self.most:", "if False:",
         "tests/http/test_series.py::test_a_query_is_bounded_in_series_points_and_readings",

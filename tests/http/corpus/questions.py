@@ -59,7 +59,7 @@ def paths() -> Iterator[Case]:
 
 
 def lists() -> Iterator[Case]:
-    for name in LISTS:
+    for name in (*LISTS, "sensors/{sensor}/latest"):
         line = f"GET /v1/{name}"
         for limit in ("0", "-1", "1001", "x", "1.5", "", "1e2", "0x10", "%00", "9" * 5_000, "0" * 5_000 + "1", "١", "+5"):  # fmt: skip
             shown = limit if len(limit) < 9 else f"{len(limit)} digits from {limit[0]}"
@@ -71,10 +71,10 @@ def lists() -> Iterator[Case]:
             ("deep", base64.urlsafe_b64encode(b"[" * 4_000).decode()), ("10 kB", "A" * 10_000), ("SQL", forged(["' OR 1=1 --"])),
         ]:  # fmt: skip
             yield case(f"{name}: cursor: {what}", f"{line}?cursor={cursor}", to=PARAMETER)
-    for name in (*LISTS, "groups", "profiles", "admin/tenants"):
+    for name in (*LISTS, "groups", "profiles", "admin/tenants", "sensors/{sensor}/latest"):
         for count in ("", "yes", "1", "TRUE", "true,true", "%00", "null", "true%20", target("' OR 1=1 --"), "x" * 5_000):  # fmt: skip
             line = f"GET /v1/{name}?count={count}"
-            yield case(line[:60], line, to=PARAMETER, caller="person" if "/" in name else "key")
+            yield case(line[:60], line, to=PARAMETER, caller="person" if "admin" in name else "key")
 
 
 TIMES = ("yesterday", "--5", "", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z",
