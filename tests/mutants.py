@@ -53,6 +53,7 @@ AUDIT = "tests/storage/test_audit.py::"
 ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
+OUTGOING = "tests/http/test_outgoing.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
@@ -1110,7 +1111,7 @@ MUTANTS = (
     Mutant(
         "buckets-after-the-last-date", "8 questions", "http/series.py",
         "min(self.until, Micros(LATEST_US - 1))", "self.until",
-        CORPUS + "[questions]",
+        CORPUS,
     ),
     Mutant(
         "buckets-before-the-first-reading", "8 questions", "http/series.py",
@@ -1300,6 +1301,26 @@ MUTANTS = (
         "room-held-by-unread-answers", "5 bounded", "http/asgi.py",
         "                if not kept:", "                if False:",
         STALLS + "test_an_answer_that_is_not_read_holds_no_room",
+    ),
+    Mutant(
+        "answers-without-room", "5 bounded", "http/asgi.py",
+        "                outgoing.begin(scope, event[\"status\"], event[\"headers\"])\n", "",
+        OUTGOING + "test_answers_that_are_not_read_are_bounded",
+    ),
+    Mutant(
+        "answers-that-were-taken-keep-their-room", "5 bounded", "http/asgi.py",
+        "            outgoing.end()\n", "",
+        OUTGOING + "test_answers_that_are_not_read_are_bounded",
+    ),
+    Mutant(
+        "large-answers-by-drops", "5 bounded", "http/connection.py",
+        "self.patience.held(latest)", "self.patience.held()",
+        OUTGOING + "test_a_large_answer_is_taken_at_a_fair_pace",
+    ),
+    Mutant(
+        "done-and-said-to-be-refused", TOLD, "http/outgoing.py",
+        "_done(error) if _is_done(scope, status) else error", "error",
+        OUTGOING + "test_what_was_done_is_told_in_short",
     ),
     Mutant(
         "http2-is-served", "5 bounded", "http/connection.py",
