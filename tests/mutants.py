@@ -53,6 +53,7 @@ AUDIT = "tests/storage/test_audit.py::"
 ROLLUPS = "tests/storage/test_rollups.py::"
 EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
+OUTGOING = "tests/http/test_outgoing.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
@@ -1108,6 +1109,23 @@ MUTANTS = (
         "tests/http/test_series.py::test_pages_are_of_one_and_the_same_set",
     ),
     Mutant(
+        "buckets-after-the-last-date", "8 questions", "http/series.py",
+        "min(self.until, Micros(LATEST_US - 1))", "self.until",
+        CORPUS,
+    ),
+    Mutant(
+        "buckets-before-the-first-reading", "8 questions", "http/series.py",
+        "        if self.fill == \"none\":\n            until = min(until, newest)\n",
+        "        if self.fill == \"none\":\n            until = min(until, newest)\n"
+        "        until = max(until, Micros(0))\n",
+        "tests/http/test_series.py::test_a_range_goes_no_further_than_readings_can",
+    ),
+    Mutant(
+        "all-that-a-sensor-measures-at-once", "5 bounded", "http/sensors.py",
+        "wanted = names[place : place + count]", "wanted = names[place:]",
+        "tests/http/test_pages.py::test_the_latest_readings_of_many_metrics_come_in_pages",
+    ),
+    Mutant(
         "questions-without-bound", "5 bounded", "engine/turns.py",
         "if self.spent + rows > self.most:", "if False:",
         "tests/http/test_series.py::test_a_query_is_bounded_in_series_points_and_readings",
@@ -1293,6 +1311,26 @@ MUTANTS = (
         "room-held-by-unread-answers", "5 bounded", "http/asgi.py",
         "                if not kept:", "                if False:",
         STALLS + "test_an_answer_that_is_not_read_holds_no_room",
+    ),
+    Mutant(
+        "answers-without-room", "5 bounded", "http/asgi.py",
+        "                outgoing.begin(scope, event[\"status\"], event[\"headers\"])\n", "",
+        OUTGOING + "test_answers_that_are_not_read_are_bounded",
+    ),
+    Mutant(
+        "answers-that-were-taken-keep-their-room", "5 bounded", "http/asgi.py",
+        "            outgoing.end()\n", "",
+        OUTGOING + "test_answers_that_are_not_read_are_bounded",
+    ),
+    Mutant(
+        "large-answers-by-drops", "5 bounded", "http/connection.py",
+        "self.patience.held(latest)", "self.patience.held()",
+        OUTGOING + "test_a_large_answer_is_taken_at_a_fair_pace",
+    ),
+    Mutant(
+        "done-and-said-to-be-refused", TOLD, "http/outgoing.py",
+        "_done(error) if _is_done(scope, status) else error", "error",
+        OUTGOING + "test_what_was_done_is_told_in_short",
     ),
     Mutant(
         "http2-is-served", "5 bounded", "http/connection.py",

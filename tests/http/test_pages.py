@@ -83,3 +83,32 @@ async def test_few_large_pages_of_a_tenant_are_read_at_once(stack: Stack) -> Non
     assert (answers[0].json()["code"], answers[0].headers["retry-after"]) == ("busy", "1")
     assert [answer.status_code for answer in answers[1:]] == [200] * (MOST_AT_ONCE + 1)
     assert (await stack.client.get(f"{PAGE}{LARGE + 1}")).status_code == 200
+
+
+@pytest.mark.postgres
+async def test_the_latest_readings_of_many_metrics_come_in_pages(stack: Stack) -> None:
+    """By name, each metric once, so many at a time; one whose reading is gone leaves a gap."""
+    names = sorted(f"m{n}" for n in range(105))
+    sent = [row(START_MS + n, float(n), metric) for n, metric in enumerate(names)]
+    assert (await stack.send(sent)).json()["accepted"] == 105
+    latest = "/v1/sensors/s/latest"
+    first = (await stack.client.get(latest)).json()
+    assert list(first["metrics"]) == names[:100]
+    second = (await stack.client.get(f"{latest}?cursor={first['next_cursor']}")).json()
+    assert list(second["metrics"]) == names[100:]
+    assert second["next_cursor"] is None
+    assert "total" not in second
+    gone = f"DELETE FROM readings WHERE ts = to_timestamp({START_MS + 41} / 1000.0)"
+    await stack.sql(gone)
+    response, seen = await stack.client.get(f"{latest}?limit=40&count=true"), []
+    sizes = [len(response.json()["metrics"])]
+    while True:
+        body = response.json()
+        seen += [(metric, point["value"]) for metric, point in body["metrics"].items()]
+        assert (body["sensor"], body["total"]) == ("s", 105)
+        if "next" not in response.links:
+            break
+        response = await stack.client.get(response.links["next"]["url"])
+        sizes.append(len(response.json()["metrics"]))
+    assert sizes == [40, 39, 25]
+    assert seen == [(metric, float(n)) for n, metric in enumerate(names) if n != 41]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from atalaia.http.room import BodyRoom
+from atalaia.http.room import AnswerRoom, BodyRoom
 from atalaia.model.errors import Overloaded, Unavailable
 from atalaia.model.ids import TenantNo
 
@@ -19,6 +19,18 @@ def test_a_tenant_fills_its_share_and_all_fill_the_room() -> None:
     with pytest.raises(Unavailable) as caught:
         room.take(THREE, 1)
     assert (caught.value.code, caught.value.retry_after_s > 0) == ("saturated", True)
+
+
+def test_a_full_room_of_answers_says_to_read_them() -> None:
+    """With a code of its own: other requests of the tenant are still answered."""
+    room = AnswerRoom(total_bytes=10, tenant_bytes=6)
+    room.take(ONE, 6)
+    with pytest.raises(Overloaded) as share:
+        room.take(ONE, 1)
+    room.take(TWO, 4)
+    with pytest.raises(Unavailable) as whole:
+        room.take(THREE, 1)
+    assert (share.value.code, whole.value.code) == ("unread_answers", "saturated")
 
 
 def test_what_is_given_back_can_be_taken_again() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trio
 
-from atalaia.buckets.table import AGGREGATES
+from atalaia.buckets.table import AGGREGATES, FILLS
 from atalaia.http import series as routes
 from atalaia.model.ids import MINUTE_US
 from tests.buckets.oracle import Reading, buckets, close
@@ -211,6 +211,36 @@ async def test_readings_of_before_a_range_and_of_unknown_sensors(stack: Stack) -
     assert body["data"] == [{"sensor": "s", "metric": "t", "ts": [], "avg": []}]
     body = await ask(stack, "metric=t&bucket=1d&from=3000-01-01T00:00:00Z")
     assert body["data"][0]["ts"] == []
+
+
+FAR = (
+    ("9990-01-01T00:00:00Z", "9999-12-30T00:00:00Z"),
+    ("2200-01-01T00:00:00Z", "9999-12-30T00:00:00Z"),
+    ("0001-01-03T00:00:00Z", "1969-12-31T23:59:59.999999Z"),
+)
+"""Ranges in which no reading can be."""
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Pacific/Kiritimati"])
+async def test_a_range_goes_no_further_than_readings_can(stack: Stack, zone: str) -> None:
+    """Beyond 1970 to 2200 there are no buckets, whatever they would be filled with; one that
+    reaches out at both ends has those of the years between.
+    """
+    await stack.send([row(0, 1.0), row(BASE_MS, 2.0)])
+    for fill in FILLS:
+        asked = f"metric=t&bucket=365d&tz={zone}&agg=count,p50&fill={fill}"
+        for since, until in FAR:
+            assert (await ask(stack, f"{asked}&from={since}&to={until}"))["data"][0]["ts"] == []
+            said = {"from": since, "to": until, "bucket": "3660d", "tz": zone, "fill": fill}
+            response = await stack.client.post("/v1/query", json=said)
+            assert (response.status_code, response.json()["data"][0]["ts"]) == (200, [])
+        body = await ask(stack, f"{asked}&from={FAR[2][0]}&to={FAR[0][1]}")
+        (series,) = body["data"]
+        assert sum(series["count"]) == 2
+        assert (series["ts"][0][:4], series["ts"][-1][:4]) >= ("1969", "1970")
+        assert series["ts"][-1] < "2200"
+    body = await ask(stack, f"metric=t&points=3&from={FAR[2][0]}&to={FAR[0][1]}")
+    assert body["data"][0]["value"] == [1.0, 2.0]
 
 
 async def test_pages_are_of_one_and_the_same_set(stack: Stack) -> None:

@@ -50,7 +50,7 @@ class Grid:
 def make_grid(
     since: Micros, until: Micros, bucket_us: int, zone: ZoneInfo | None, most: int
 ) -> Grid:
-    """The buckets from that of `since` to that of `until`, both included.
+    """The buckets from that of `since` to that of `until`, both included: times of readings.
 
     zone: for buckets of whole days. Raises Invalid for more buckets than `most`.
     """

@@ -50,7 +50,7 @@ from atalaia.http.once import Once
 from atalaia.http.ops import Checks
 from atalaia.http.peers import Peers
 from atalaia.http.rates import Rates
-from atalaia.http.room import BodyRoom
+from atalaia.http.room import AnswerRoom, BodyRoom
 from atalaia.http.rule_checks import RuleChecks
 from atalaia.http.sessions import Sessions
 from atalaia.http.sockets import Sockets
@@ -198,6 +198,7 @@ def create_app(
         standings,
         MAX_BODY_BYTES,
         room,
+        AnswerRoom(),
         sockets,
         close,
     )

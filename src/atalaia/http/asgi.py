@@ -2,7 +2,7 @@
 
 A credential is checked on the headers alone, so that a stranger's body is never held, but for the
 few bytes of signing in. The body of a tenant is then read whole, up to the limit, within a deadline
-and the room for bodies.
+and the room for bodies; large answers need room too, while they are taken.
 Hypercorn's trio worker wedges a keep-alive connection that is answered before its body was read:
 what is left of a refused one is thrown away for a moment, and a connection where that did not
 reach the end is closed. The ingest routes go straight to their handler, the rest to Quart. When
@@ -21,13 +21,14 @@ import trio
 from atalaia.http.access import OPEN_PATHS
 from atalaia.http.auth import Authenticator, header_fields
 from atalaia.http.errors import as_error, status_of
-from atalaia.http.faces import Face, ReadingsFace
+from atalaia.http.faces import Face, ReadingsFace, Rendered
 from atalaia.http.incoming import App, ClientGone, Incoming, Receive, Scope, Send
+from atalaia.http.outgoing import Outgoing
 from atalaia.http.peers import Peers
 from atalaia.http.rates import fields
-from atalaia.http.room import BodyRoom
+from atalaia.http.room import AnswerRoom, BodyRoom
 from atalaia.http.turnstile import Turnstile
-from atalaia.model.errors import Closing, NotFound, TooLarge, TooSlow
+from atalaia.model.errors import AtalaiaError, Closing, NotFound, TooLarge, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.model.standing import Standing
 from atalaia.telemetry.metrics import BATCHES, REQUEST_SECONDS
@@ -73,6 +74,7 @@ class Front:
     """Of the quotas of a sender of readings."""
     max_body_bytes: int
     room: BodyRoom
+    answers: AnswerRoom
     sockets: SocketApp
     close: Callable[[], None]
     """Ends answers that would go on for ever, when the server shuts down."""
@@ -86,14 +88,21 @@ class Front:
         structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         began = trio.current_time()
-        incoming = Incoming(receive)
+        incoming, outgoing = Incoming(receive), Outgoing(self.answers)
         kept = False
 
         async def answer(event: dict[str, Any]) -> None:
-            """Send it, as the last one where the connection ends with it."""
+            """Send it, where there is room for it while its client reads."""
             if event["type"] == "http.response.start":
                 if not kept:  # nobody holds the body now, and its client may read for long
                     self._give_back(incoming)
+                outgoing.begin(scope, event["status"], event["headers"])
+            if outgoing.refusal is None:
+                await last(event)
+
+        async def last(event: dict[str, Any]) -> None:
+            """Send it, as the last one where the connection ends with it."""
+            if event["type"] == "http.response.start":
                 if self.sockets.leaving.is_set() or not incoming.ended:
                     event = {**event, "headers": [*event["headers"], (b"connection", b"close")]}
                 if found := self._standings(scope["state"]):
@@ -117,8 +126,12 @@ class Front:
             else:
                 kept = True
                 await self.once(scope, _replay(body, receive, scope["path"]), answer)
+            if outgoing.refusal is not None:  # what was built is no longer held
+                log.info("answer_refused", code=outgoing.refusal.code, path=scope["path"])
+                await _tell(scope, last, _refusal(scope, outgoing.refusal))
         finally:
             self._give_back(incoming)
+            outgoing.end()
 
     def _standings(self, state: dict[str, Any]) -> Sequence[Standing]:
         """Of whatever was counted for this request."""
@@ -235,7 +248,6 @@ async def _refuse(
     scope: Scope, incoming: Incoming, send: Send, error: Exception, began: float
 ) -> None:
     """Answer a request whose body was not read to its end, or not kept."""
-    request_id = scope["state"]["request_id"]
     known = as_error(error)
     if status_of(known)[0] == 500:
         log.error("request_failed", exc_info=error)
@@ -243,9 +255,7 @@ async def _refuse(
         await incoming.discard()
     except ClientGone:
         return
-    face = scope["state"].get("face")
-    rendered = (face or ReadingsFace()).refuse(known, request_id)
-    extra = [*rendered.headers, ("x-request-id", request_id)]
+    face, rendered = scope["state"].get("face"), _refusal(scope, known)
     route = "unknown"
     if face is not None:
         route = face.route
@@ -259,4 +269,14 @@ async def _refuse(
         status=rendered.status,
         took_ms=round(1e3 * took_s, 1),
     )
+    await _tell(scope, send, rendered)
+
+
+def _refusal(scope: Scope, error: AtalaiaError) -> Rendered:
+    face: Face = scope["state"].get("face") or ReadingsFace()
+    return face.refuse(error, scope["state"]["request_id"])
+
+
+async def _tell(scope: Scope, send: Send, rendered: Rendered) -> None:
+    extra = [*rendered.headers, ("x-request-id", scope["state"]["request_id"])]
     await respond(send, rendered.status, rendered.content_type, rendered.body, extra)

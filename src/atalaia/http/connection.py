@@ -25,6 +25,7 @@ from hypercorn.protocol import ws_stream
 from hypercorn.trio.tcp_server import TCPServer
 from wsproto.events import Message
 
+from atalaia.http.downloads import LEAST_BYTES_PER_S, WINDOW_S
 from atalaia.http.frames import Frames
 from atalaia.http.http1 import Http1
 from atalaia.http.patience import Patience
@@ -134,9 +135,10 @@ class Connection(TCPServer):
         """Whole, whatever is cancelled meanwhile; or the connection is over."""
         parts = memoryview(data)
         async with self.send_lock:
+            latest = trio.current_time() + WINDOW_S + len(parts) / LEAST_BYTES_PER_S
             try:
                 for start in range(0, len(parts), PART_BYTES):
-                    with self.patience.held():
+                    with self.patience.held(latest):
                         await self.stream.send_all(parts[start : start + PART_BYTES])
             except trio.TooSlowError:
                 log.info("client_stalled", address=self._address)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 import attrs
 import trio
@@ -16,10 +17,12 @@ class Patience:
     _held: set[trio.CancelScope] = attrs.field(factory=set)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Shielded from cancellation, and so for a while only. Raises trio.TooSlowError then."""
+    def held(self, latest: float = inf) -> Iterator[None]:
+        """Shielded from cancellation, and so for a while only, and until `latest` at most. Raises
+        trio.TooSlowError then.
+        """
         deadline = trio.current_time() + self.stall_s
-        with trio.CancelScope(deadline=deadline, shield=True) as scope:
+        with trio.CancelScope(deadline=min(deadline, latest), shield=True) as scope:
             self._held.add(scope)
             try:
                 yield

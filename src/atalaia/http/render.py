@@ -49,8 +49,13 @@ def times(at: Int64s) -> list[str]:
 
 def page(data: Sequence[Any], cursor: str | None, total: int | None = None) -> dict[str, Any]:
     """A page of a list. The answer's Link header will name the next one. total: of all pages."""
+    return {"data": data} | pages(cursor, total)
+
+
+def pages(cursor: str | None, total: int | None = None) -> dict[str, Any]:
+    """What a page says of the others."""
     g.next_cursor = cursor
-    said = {"data": data, "next_cursor": cursor}
+    said: dict[str, Any] = {"next_cursor": cursor}
     return said if total is None else said | {"total": total}
 
 

@@ -1,9 +1,11 @@
-"""Room for the bodies of unfinished requests: one budget for all, a share of it for each tenant.
+"""Room for what is under way: for all a budget, and for each tenant a share of it.
 
-Without it every connection could hold a whole body for as long as its sender takes.
+Without it every connection could hold a whole body for as long as its sender takes, and a whole
+answer for as long as its reader does.
 """
 
 from collections import Counter
+from typing import ClassVar
 
 import attrs
 
@@ -14,13 +16,18 @@ MIB = 1024 * 1024
 
 
 @attrs.define(eq=False)
-class BodyRoom:
-    """Counts bytes as they arrive; whoever took some gives them back with its answer."""
+class Room:
+    """Counts bytes; whoever took some gives them back."""
 
     total_bytes: int = 256 * MIB
-    tenant_bytes: int = 64 * MIB  # eight of the largest bodies, or hundreds of common ones
+    tenant_bytes: int = 64 * MIB
     _total: int = 0
     _held: Counter[TenantNo] = attrs.field(factory=Counter)
+
+    CODE: ClassVar[str | None] = None
+    """Of a full share, where it has one of its own."""
+    SHARE_FULL: ClassVar[str]
+    ALL_FULL: ClassVar[str]
 
     def take(self, tenant_no: TenantNo, size: int, share: int | None = None) -> None:
         """share: this tenant's, where it has one of its own.
@@ -28,14 +35,9 @@ class BodyRoom:
         Raises Overloaded (the share is full) or Unavailable (the whole room is).
         """
         if self._held[tenant_no] + size > (share or self.tenant_bytes):
-            raise Overloaded(
-                "This tenant has too many bodies under way; send them one after another."
-            )
+            raise Overloaded(self.SHARE_FULL, code=self.CODE)
         if self._total + size > self.total_bytes:
-            raise Unavailable(
-                "The service holds as many bodies as it may; send the same again after the delay.",
-                code="saturated",
-            )
+            raise Unavailable(self.ALL_FULL, code="saturated")
         self._held[tenant_no] += size
         self._total += size
 
@@ -44,3 +46,23 @@ class BodyRoom:
         self._total -= size
         if not self._held[tenant_no]:
             del self._held[tenant_no]  # so that tenants of the past cost nothing
+
+
+@attrs.define(eq=False)
+class BodyRoom(Room):
+    """For bodies as they arrive: eight of the largest of a tenant, or hundreds of common ones."""
+
+    SHARE_FULL = "This tenant has too many bodies under way; send them one after another."
+    ALL_FULL = "The service holds as many bodies as it may; send the same again after the delay."
+
+
+@attrs.define(eq=False)
+class AnswerRoom(Room):
+    """For answers until they are taken: the largest of a tenant, or dozens of common ones."""
+
+    CODE = "unread_answers"
+    SHARE_FULL = (
+        "This tenant has too many large answers that are not read yet: read them, and ask again "
+        "after the delay, or for less."
+    )
+    ALL_FULL = "The service holds as many answers as it may; ask again after the delay."

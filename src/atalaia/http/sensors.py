@@ -1,5 +1,6 @@
 """Sensors and their readings."""
 
+from bisect import bisect_right
 from collections.abc import Container, Mapping
 from functools import partial
 from typing import Any
@@ -39,6 +40,10 @@ COLUMNS: Mapping[str, tuple[DetailColumn, ...]] = {
 
 def _is_name(text: str) -> bool:
     return check_name(text, "x") is None
+
+
+def _is_metric(text: str) -> bool:
+    return check_name("x", text) is None
 
 
 def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -> Blueprint:
@@ -149,12 +154,20 @@ def blueprint(gate: Edits, queries: Queries, clock: WallClock, asking: Asking) -
 
     @routes.get("/<sensor>/latest")
     async def read_latest(sensor: str) -> dict[str, Any]:
+        count = params.limit(request.args)
+        after = params.cursor(request.args, str, _is_metric) or ""
         view = await find(sensor)
-        points = await queries.latest(g.principal.tenant_no, view)
-        return {
+        names = list(view.metrics)  # by name, and as many as its tenant may have series
+        place = bisect_right(names, after)
+        wanted = names[place : place + count]
+        points = await queries.latest(g.principal.tenant_no, view, wanted)
+        said: dict[str, Any] = {
             "sensor": view.name,
             "metrics": {metric: render.point(point) for metric, point in points.items()},
         }
+        more = params.next_cursor(wanted[-1]) if place + count < len(names) else None
+        total = len(names) if params.flag(request.args, "count") else None
+        return said | render.pages(more, total)
 
     @routes.get("/<sensor>/readings")
     async def read_readings(sensor: str) -> dict[str, Any] | Response:

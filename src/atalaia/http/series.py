@@ -27,6 +27,7 @@ from atalaia.model.views import SeriesView
 from atalaia.ports import Queries, SeriesFilter
 from atalaia.rules.language import parse_selector
 from atalaia.rules.syntax import duration_text, parse_duration
+from atalaia.wire.times import LATEST_US
 
 MOST_SERIES = 100
 MOST_BUCKETS = 10_000  # of one series; a screen has fewer pixels
@@ -86,10 +87,10 @@ class Question:
         newest = max((one.newest for one in series if one.newest is not None), default=None)
         if newest is None:
             return None
-        until = self.until
-        if until is None or (self.fill == "none" and until > newest):
-            until = newest
-        until = max(until, Micros(0))
+        # Filled or not: where no reading can be there are no buckets (nor dates, after 9999).
+        until = newest if self.until is None else min(self.until, Micros(LATEST_US - 1))
+        if self.fill == "none":
+            until = min(until, newest)
         since = Micros(until - DAY_US) if self.since is None else self.since
         since = max(since, Micros(0))
         return None if since > until else (since, until)

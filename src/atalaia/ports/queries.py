@@ -159,8 +159,10 @@ class Queries(Protocol):
         """Readings of one series with after < ts <= until, oldest first."""
         ...
 
-    async def latest(self, tenant_no: TenantNo, sensor: SensorView) -> Mapping[str, Point]:
-        """The newest reading of each metric of the sensor."""
+    async def latest(
+        self, tenant_no: TenantNo, sensor: SensorView, metrics: Sequence[str]
+    ) -> Mapping[str, Point]:
+        """The newest reading of each of these metrics of the sensor, where it is still stored."""
         ...
 
     async def register(

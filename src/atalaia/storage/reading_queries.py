@@ -48,15 +48,16 @@ class ReadingQueries:
             tenant_no, lambda connection: range_aio(connection, series, after, until, limit)
         )
 
-    async def latest(self, tenant_no: TenantNo, sensor: SensorView) -> Mapping[str, Point]:
-        at = [(series, ts) for series, ts in sensor.metrics.values() if ts is not None]
+    async def latest(
+        self, tenant_no: TenantNo, sensor: SensorView, metrics: Sequence[str]
+    ) -> Mapping[str, Point]:
+        wanted = {metric: sensor.metrics[metric] for metric in metrics}
+        at = [(series, ts) for series, ts in wanted.values() if ts is not None]
         points = await self._database.as_tenant(
             tenant_no, lambda connection: points_aio(connection, at)
         )
         return {
-            metric: points[series]
-            for metric, (series, _) in sensor.metrics.items()
-            if series in points
+            metric: points[series] for metric, (series, _) in wanted.items() if series in points
         }
 
     async def arrivals_before(

@@ -3,7 +3,9 @@
 import base64
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
+from atalaia.buckets.table import FILLS
 from tests.http.corpus.case import HOSTILE, NOW_MS, Case, case, dump, target
 
 PARAMETER, NOT_FOUND, BAD_BODY = (400, "bad_parameter"), (404, "not_found"), (400, "bad_body")
@@ -57,7 +59,7 @@ def paths() -> Iterator[Case]:
 
 
 def lists() -> Iterator[Case]:
-    for name in LISTS:
+    for name in (*LISTS, "sensors/{sensor}/latest"):
         line = f"GET /v1/{name}"
         for limit in ("0", "-1", "1001", "x", "1.5", "", "1e2", "0x10", "%00", "9" * 5_000, "0" * 5_000 + "1", "١", "+5"):  # fmt: skip
             shown = limit if len(limit) < 9 else f"{len(limit)} digits from {limit[0]}"
@@ -69,10 +71,10 @@ def lists() -> Iterator[Case]:
             ("deep", base64.urlsafe_b64encode(b"[" * 4_000).decode()), ("10 kB", "A" * 10_000), ("SQL", forged(["' OR 1=1 --"])),
         ]:  # fmt: skip
             yield case(f"{name}: cursor: {what}", f"{line}?cursor={cursor}", to=PARAMETER)
-    for name in (*LISTS, "groups", "profiles", "admin/tenants"):
+    for name in (*LISTS, "groups", "profiles", "admin/tenants", "sensors/{sensor}/latest"):
         for count in ("", "yes", "1", "TRUE", "true,true", "%00", "null", "true%20", target("' OR 1=1 --"), "x" * 5_000):  # fmt: skip
             line = f"GET /v1/{name}?count={count}"
-            yield case(line[:60], line, to=PARAMETER, caller="person" if "/" in name else "key")
+            yield case(line[:60], line, to=PARAMETER, caller="person" if "admin" in name else "key")
 
 
 TIMES = ("yesterday", "--5", "", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "0000-01-01T00:00:00Z",
@@ -87,6 +89,33 @@ def times() -> Iterator[Case]:
             shown = text if len(text) < 99 else "5,000 digits"
             for end in ("to",) if "export" in line else ("from", "to"):
                 yield case(f"{line}{end}={shown}", f"{line}{end}={text}", to=PARAMETER)
+
+
+FAR = (
+    ("9990-01-01T00:00:00Z", "9999-12-30T00:00:00Z"), ("9999-12-29T00:00:00Z", "9999-12-30T00:00:00Z"),
+    ("2199-12-31T00:00:00Z", "2200-01-02T00:00:00Z"), ("0001-01-03T00:00:00Z", "0001-01-04T00:00:00Z"),
+    ("1969-12-31T00:00:00Z", "1970-01-01T00:00:00Z"),
+)  # fmt: skip
+"""From and to, at the ends of what can be asked and of what readings can have."""
+
+
+def far() -> Iterator[Case]:
+    """What can be asked, and nobody would: no reading is there."""
+    for since, until in FAR:
+        for zone in ("UTC", "America/Sao_Paulo", "Pacific/Kiritimati", "Europe/Lisbon"):
+            for fill in FILLS:
+                for bucket in ("1d", "365d"):
+                    said = {"from": since, "to": until, "bucket": bucket, "tz": zone, "fill": fill}
+                    name = f"far: {' '.join(said.values())}"
+                    query = urlencode({"metric": "t", **said})
+                    line = f"GET /v1/sensors/{{sensor}}/readings?{query}"
+                    yield Case(name, line, frozenset({200}))
+                    line = "POST /v1/query"
+                    yield Case(f"{name}, of all", line, frozenset({200}), body=dump(said))
+        for line in ("GET /v1/alerts?", "GET /v1/audit?", "GET /v1/sensors/{sensor}/readings?metric=t&",
+                     "GET /v1/sensors/{sensor}/readings?metric=t&points=3&"):  # fmt: skip
+            line += urlencode({"from": since, "to": until})
+            yield Case(f"far: {line}", line, frozenset({200}))
 
 
 def filters() -> Iterator[Case]:
@@ -148,4 +177,4 @@ def bodies() -> Iterator[Case]:
         yield case(f"backtest: {name}", backtest, body, to=to)
 
 
-CASES = (*ids(), *paths(), *lists(), *times(), *filters(), *bodies())
+CASES = (*ids(), *paths(), *lists(), *times(), *far(), *filters(), *bodies())

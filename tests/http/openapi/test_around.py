@@ -14,6 +14,7 @@ from atalaia.http.openapi.around import KEY, TAGS, is_counted
 from atalaia.http.openapi.document import operations
 from atalaia.http.openapi.operation import Page
 from atalaia.http.openapi.responses import RATES
+from atalaia.http.openapi.subjects.series import Latest
 from atalaia.model import errors
 from atalaia.model.standing import Standing
 from tests.http.openapi.world import examples, open_world, strict_document
@@ -57,7 +58,7 @@ async def test_what_a_parameter_may_not_say_is_refused_where_it_is_told(stack: S
                 answer = await world.execute(route, told, sent)
                 assert (answer.status_code, answer.json()["code"]) == (400, code), (route, code)
                 asked.add((route, code))
-    assert len(asked) == len(conditions.READ) + len(conditions.CHANGED) + len(ONCE) + 10
+    assert len(asked) == len(conditions.READ) + len(conditions.CHANGED) + len(ONCE) + 11
 
 
 def test_the_tables_are_told() -> None:
@@ -70,7 +71,7 @@ def test_the_tables_are_told() -> None:
         route
         for route, (_, told) in operations().items()
         for answer in told.answers.values()
-        if any(get_origin(shape) is Page for shape in answer.shapes)
+        if any(get_origin(shape) is Page or shape is Latest for shape in answer.shapes)
     }
     assert having("count", "query") == lists
 

@@ -42,7 +42,7 @@ BAD_KEY = "`bad_idempotency_key`"
 UNDER_WAY = "`idempotency_in_progress`, with `Retry-After`; `idempotency_answer_lost`"
 ANOTHER = "`idempotency_key_reused`"
 IN_CLEAR = "`https_required`: it came to the proxy in clear"
-OFTEN = "`too_many_requests`"
+OFTEN = "`too_many_requests`, `unread_answers`"
 TINY = "`tiny_chunks`: send larger ones"
 USUAL = {400: "No such body, or no such parameters."}
 """What is said of an error where nothing else is."""

@@ -29,6 +29,7 @@ from atalaia.http.openapi.parameters import (
     BUCKETS,
     CURSOR,
     METRICS,
+    PAGES,
     SELECTOR,
     SENSORS,
     SINCE,
@@ -60,10 +61,14 @@ class Readings(msgspec.Struct):
 
 
 class Latest(msgspec.Struct):
-    """The newest reading of each metric."""
+    """The newest readings of a part of a sensor's metrics, by their names."""
 
     sensor: str
     metrics: dict[str, Reading]
+    next_cursor: Annotated[str | None, NEXT]
+    total: Annotated[
+        int | msgspec.UnsetType, said("Metrics of the sensor; with `count=true` alone.")
+    ] = msgspec.UNSET
 
 
 Column = list[float | None]
@@ -148,7 +153,9 @@ READINGS = Subject(
         "GET /v1/sensors/<sensor>/latest": Operation(
             "readLatest",
             "The newest reading of each metric",
-            answers={200: Answer("By metric.", Latest)},
+            "A metric whose newest reading was dropped is left out.",
+            parameters=PAGES,
+            answers={200: Answer("By metric.", Latest, headers=["Link"])},
             examples=[Example("now", "Of a boiler")],
         ),
         "GET /v1/sensors/<sensor>/readings": Operation(
