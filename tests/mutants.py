@@ -58,6 +58,7 @@ STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
+TICKETS = "tests/http/test_tickets.py::"
 PEERS = "tests/http/test_peers.py::"
 RESUME = "tests/http/test_resume.py::"
 ERASURE = "tests/http/test_erasure.py::"
@@ -1225,7 +1226,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-visit-is-many", "9 people", "http/auth.py",
-        "wanted, None if begun else scope)", "wanted, scope)",
+        "self._visit(principal, wanted, asking)", "self._visit(principal, wanted, scope)",
         "tests/http/test_downloads.py::test_a_visit_is_one_however_long_it_lasts",
     ),
     Mutant(
@@ -1777,6 +1778,76 @@ MUTANTS = (
         "a-key-is-its-id", "4 apart", "http/auth.py",
         "if record is None or not presented.matches(record.hash):", "if record is None:",
         "tests/http/test_attacks.py::test_a_key_is_all_of_its_text",
+    ),
+    Mutant(
+        "a-ticket-is-used-twice", "4 apart", "storage/tickets.py",
+        '"DELETE FROM tickets WHERE ticket_hash = $1 RETURNING session_id, key_id,"\n'
+        '        " expires_at > now() AS holds, (SELECT tenant_uuid FROM tenants) AS tenant_id",',
+        '"SELECT session_id, key_id, expires_at > now() AS holds, (SELECT tenant_uuid"\n'
+        '        " FROM tenants) AS tenant_id FROM tickets WHERE ticket_hash = $1",',
+        TICKETS + "test_a_ticket_opens_a_stream_or_a_socket_once",
+    ),
+    Mutant(
+        "a-ticket-holds-on", "4 apart", "storage/tickets.py",
+        'if used is None or not used["holds"]:', "if used is None:",
+        TICKETS + "test_a_ticket_holds_for_half_a_minute",
+    ),
+    Mutant(
+        "a-ticket-opens-anything", "4 apart", "http/tickets.py",
+        'if (scope["type"], scope.get("method"), scope["path"]) not in _UNDERSTOOD:', "if False:",
+        TICKETS + "test_a_ticket_is_understood_at_two_places_alone",
+    ),
+    Mutant(
+        "a-ticket-beside-a-key", "4 apart", "http/auth.py",
+        "        if ticket is not None:\n", "        if ticket and _presented(fields) is None:\n",
+        TICKETS + "test_a_ticket_and_a_header_are_not_their_sum",
+    ),
+    Mutant(
+        "a-ticket-of-the-tenant-that-is-named", "4 apart", "http/auth.py",
+        "str(holder.tenant_id)\n", 'fields.get(b"x-tenant-id", str(holder.tenant_id))\n',
+        TICKETS + "test_a_ticket_and_a_header_are_not_their_sum",
+    ),
+    Mutant(
+        "a-stream-outlives-whose-ticket-it-was", "4 apart", "http/auth.py",
+        "            principal, wanted = await self._of_ticket(holder), str(holder.tenant_id)\n",
+        '            principal = scope["state"].get("kept") or await self._of_ticket(holder)\n'
+        '            scope["state"]["kept"], wanted = principal, str(holder.tenant_id)\n',
+        TICKETS + "test_what_a_ticket_opened_ends_with_its_holder",
+    ),
+    Mutant(
+        "a-guessed-ticket-costs-a-query", "9 people", "http/auth.py",
+        "            self.may_look(scope)\n", "            pass\n",
+        TICKETS + "test_guessed_tickets_cost_few_queries",
+    ),
+    Mutant(
+        "any-page-will-do", "4 apart", "http/peers.py",
+        "if origin not in self.origins | own:", "if False:",
+        TICKETS + "test_only_our_pages_open_a_socket_or_a_stream",
+    ),
+    Mutant(
+        "tickets-without-number", "5 bounded", "storage/tickets.py",
+        '" WHERE (SELECT count(*) FROM tickets) < $6"', '" WHERE $6 > 0"',
+        TICKETS + "test_a_tenant_has_so_many_living_tickets",
+    ),
+    Mutant(
+        "tickets-stay", "5 bounded", "storage/migrations/0028_tickets.expand.sql",
+        "WHERE expires_at <= now() LIMIT most", "WHERE expires_at IS NULL LIMIT most",
+        TICKETS + "test_tickets_that_nobody_used_go",
+    ),
+    Mutant(
+        "tickets-of-everybody", "4 apart", "storage/migrations/0028_tickets.expand.sql",
+        "  USING (tenant_id = (SELECT nullif(", "  USING (true OR tenant_id = (SELECT nullif(",
+        TICKETS + "test_a_tenant_has_so_many_living_tickets",
+    ),
+    Mutant(
+        "tickets-for-others", "4 apart", "storage/migrations/0028_tickets.expand.sql",
+        "  WITH CHECK (tenant_id = (SELECT", "  WITH CHECK (true OR tenant_id = (SELECT",
+        WALLS + "test_a_row_for_another_tenant_is_refused",
+    ),
+    Mutant(
+        "a-ticket-in-the-log", "4 apart", "telemetry/secrets.py",
+        "at[rt]_[0-9a-f]", "atr_[0-9a-f]",
+        "tests/telemetry/test_logging.py::test_no_secret_is_logged_whatever_it_is_in",
     ),
     Mutant(
         "any-session-will-do", "4 apart", "http/sessions.py",

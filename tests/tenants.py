@@ -66,6 +66,7 @@ async def fill(stack: Stack, name: str = NAME) -> Full:
             await own.post("/v1/readings", json=row(NOW_MS - 7_200_000, 101.5, METRIC, SENSOR)),
             await own.post("/v1/readings", json=row(NOW_MS - 7_200_001, 0.1 + 0.2, METRIC, SENSOR)),
             await own.patch(f"/v1/sensors/{SENSOR}", json={"place": PLACE}),
+            await own.post("/v1/tickets"),
         ]  # fmt: skip
         assert [one.status_code for one in done if one.status_code >= 300] == [], [
             one.text for one in done
@@ -76,6 +77,7 @@ async def fill(stack: Stack, name: str = NAME) -> Full:
         signed_in["refresh_token"],
         signed_in["access_token"],
         done[0].json()["link"]["token"],
+        done[-1].json()["ticket"],
     )
     return Full(number, tenant_id, key, secrets)
 

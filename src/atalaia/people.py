@@ -26,6 +26,7 @@ from atalaia.model.people import (
 )
 from atalaia.model.principal import Role
 from atalaia.model.repeats import Claim, Claimed
+from atalaia.model.tickets import TicketHolder
 from atalaia.security.api_keys import NewKey
 
 
@@ -232,6 +233,24 @@ class Repeats(Protocol):
         ...
 
 
+class Tickets(Protocol):
+    """What browsers show once."""
+
+    async def issue_ticket(
+        self, tenant_no: TenantNo, ticket_hash: bytes, holder: TicketHolder, *, lives_s: int
+    ) -> None:
+        """Raises Busy for one too many."""
+        ...
+
+    async def use_ticket(self, ticket_hash: bytes) -> TicketHolder | None:
+        """Whose it was; nobody finds it any more. None: it does not hold."""
+        ...
+
+    async def forget_tickets(self) -> int:
+        """Drop some that nobody used in time, of any tenants; how many."""
+        ...
+
+
 class Erasures(Protocol):
     """Tenants of which nothing is to be left."""
 
@@ -284,5 +303,7 @@ class Archives(Protocol):
         ...
 
 
-class People(Logins, Users, Keys, Audit, Tenants, Repeats, Erasures, Archives, Outbox, Protocol):
+class People(
+    Logins, Users, Keys, Audit, Tenants, Repeats, Tickets, Erasures, Archives, Outbox, Protocol
+):
     """All of it."""

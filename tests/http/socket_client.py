@@ -99,7 +99,7 @@ async def connect(
     host, port = stack.url.removeprefix("http://").split(":")
     async with await trio.open_tcp_stream(host, int(port)) as stream:
         ws = WSConnection(ConnectionType.CLIENT)
-        given = headers or {"x-api-key": key or stack.api_key}
+        given = {"x-api-key": key or stack.api_key} if headers is None else headers
         fields = [(name.encode(), text.encode()) for name, text in given.items()]
         asked = Request(host=host, target=target, extra_headers=fields,
                         subprotocols=list(protocols), extensions=[PerMessageDeflate()])  # fmt: skip

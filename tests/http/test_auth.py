@@ -39,7 +39,8 @@ class Keys:
 
 
 def scope(key: NewKey) -> dict[str, Any]:
-    return {"headers": [(b"x-api-key", key.text.encode())]}
+    headers = [(b"x-api-key", key.text.encode())]
+    return {"type": "http", "method": "GET", "path": "/", "headers": headers}
 
 
 async def test_guesses_never_crowd_out_a_key_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ class Secrets:
     access: str
     refresh: str
     key: str
+    ticket: str
     password: str = PASSWORD
     link: str = LINK
     dsn: str = DSN
@@ -57,6 +58,7 @@ class Secrets:
             "access": self.access.rpartition(".")[2],
             "refresh": self.refresh,
             "key": self.key.rpartition("_")[2],
+            "ticket": self.ticket.rpartition("_")[2],
             "password": self.password,
             "link": self.link,
             "dsn": "canary-dsn",
@@ -83,7 +85,13 @@ async def secrets(stack: Stack) -> Secrets:
     await stack.sql("UPDATE users SET password_hash = $1 WHERE email = $2",
                     hash_password(PASSWORD), EMAIL)  # fmt: skip
     signed_in = await tokens(stack, EMAIL, PASSWORD)
-    return Secrets(signed_in["access_token"], signed_in["refresh_token"], stack.api_key)
+    asked = await stack.client.post("/v1/tickets")
+    return Secrets(
+        signed_in["access_token"],
+        signed_in["refresh_token"],
+        stack.api_key,
+        asked.json()["ticket"],
+    )
 
 
 def everywhere(route: str, secrets: Secrets) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -94,7 +102,7 @@ def everywhere(route: str, secrets: Secrets) -> Iterator[tuple[str, str, dict[st
         shown = quote(secret, safe="")
         if "<" in rule and "<token>" not in rule:
             yield f"path {name}", re.sub("<[^>]+>", shown, rule), {}
-        for part in ("cursor", "sensor", "metric", "from", "device", name):
+        for part in ("cursor", "sensor", "metric", "from", "device", "ticket", name):
             yield f"query {part} {name}", f"{plain}?{part}={shown}", {}
         for header in ("cookie", "referer", "x-request-id", "x-tenant-id"):
             yield f"header {header} {name}", plain, {"headers": {header: secret}}
@@ -173,6 +181,7 @@ WRITES: Mapping[str, str] = {
     "sessions": "POST /v1/auth/login", "refresh_tokens": "POST /v1/auth/refresh",
     "user_links": "POST /v1/users", "outbox_mails": "POST /v1/users",
     "users": "POST /v1/admin/tenants", "api_keys": "POST /v1/api-keys",
+    "tickets": "POST /v1/tickets",
     "audit": "POST /v1/users/{}/link",
 }  # fmt: skip
 """Tables whose rows hold what is secret, or its hash, and who writes them."""
@@ -237,6 +246,10 @@ async def test_a_visit_writes_no_secret_down(stack: Stack, secrets: Secrets) -> 
 
 async def test_signing_in_and_out_says_nothing(stack: Stack, secrets: Secrets, said: Any) -> None:
     """The right ones as well as those that were right once."""
+    async with client(stack) as page:  # it holds, and then no more
+        for _ in range(2):
+            target = f"/v1/stream?ticket={secrets.ticket}&sensor={secrets.ticket}"
+            await status(page, "GET /v1/stream", target, {})
     for path, body in (
         ("login", {"email": EMAIL, "password": PASSWORD}),
         ("login", {"email": EMAIL, "password": PASSWORD + "!"}),

@@ -178,6 +178,8 @@ async def test_a_row_for_another_tenant_is_refused(stack: Stack) -> None:
         "INSERT INTO audit (tenant_id, actor, actor_name, action, target, detail)"
         " VALUES ($1, $2::uuid::text, '', '', '', '{}')",
         "INSERT INTO metrics (tenant_id, metric, unit) VALUES ($1, $2::uuid::text, 'x')",
+        "INSERT INTO tickets (tenant_id, ticket_hash, key_id, expires_at)"
+        " VALUES ($1, uuid_send($2), '', now())",
     ):
 
         async def work(

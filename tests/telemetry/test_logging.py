@@ -31,6 +31,7 @@ def unconfigured() -> Iterator[None]:
 
 SECRETS = {
     "key": f"atl_{'0' * 16}_{'1' * 64}", "refresh": f"atr_{'2' * 64}",
+    "ticket": f"att_{'3' * 64}",
     "access": "eyJhbGci.eyJzdWIi.c2ln",
     "dsn": "postgresql://owner:hunter2@db", "bcrypt": "$2b$12$" + "x" * 53,
 }  # fmt: skip
@@ -52,6 +53,7 @@ def test_no_secret_is_logged_whatever_it_is_in(
             log.exception("failed")
     log.error("said", password="sesame", headers={"Authorization": "sesame", "Cookie": "sesame"})
     log.error("said", body={"refresh_token": "sesame", "n": [{"client_secret": "sesame"}]})
+    log.error("said", ticket="sesame")
     said = capsys.readouterr().err
     assert said.count("failed") >= len(SECRETS)
     assert "Traceback" in said

@@ -52,6 +52,7 @@ _TABLE: Mapping[Access, str] = {
     """,
     ANYBODY: """
         GET /v1/me
+        POST /v1/tickets
     """,
     PEOPLE: """
         POST /v1/auth/password

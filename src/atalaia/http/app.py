@@ -37,6 +37,7 @@ from atalaia.http import (
     status,
     stream,
     tenants,
+    tickets,
     users,
 )
 from atalaia.http.access import check_access
@@ -138,7 +139,7 @@ def create_app(
     app.register_blueprint(sensors.blueprint(gate, queries, sessions.clock, asking))
     app.register_blueprint(series.blueprint(queries, asking))
     streams = stream.Streams()
-    peers = Peers(proxies, Rates(rates))
+    peers = Peers(proxies, Rates(rates), frozenset(origins))
     authenticator = Authenticator(queries, sessions, peers.check_lookup)
     check = authenticator.still
     app.register_blueprint(export.blueprint(queries, sessions.people, check))
@@ -156,6 +157,7 @@ def create_app(
     app.register_blueprint(alerts.blueprint(queries))
     app.register_blueprint(status.blueprint(gate))
     app.register_blueprint(login.blueprint(sessions))
+    app.register_blueprint(tickets.blueprint(sessions.people))
     app.register_blueprint(users.blueprint(sessions.people, mailed=mailed))
     app.register_blueprint(api_keys.blueprint(sessions.people, sessions.clock))
     app.register_blueprint(audit.blueprint(sessions.people))
@@ -202,7 +204,7 @@ def create_app(
         sockets,
         close,
     )
-    return Browsers(front, frozenset(origins))
+    return Browsers(front, peers.origins)
 
 
 def _handle_errors(app: QuartTrio) -> None:

@@ -154,6 +154,7 @@ class Front:
         if self.sockets.leaving.is_set():
             raise Closing
         self.peers.check_secure(scope)
+        self.peers.check_origin(scope)
         if scope["path"] in OPEN_PATHS:
             self.peers.count_stranger(scope)
             return await self._read_in_time(incoming, STRANGERS_BODY_BYTES)

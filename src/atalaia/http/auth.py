@@ -1,5 +1,6 @@
 """Who is asking: an API key in X-API-Key or Authorization (Bearer, or Telegraf's Token), or a
-person's access token in Authorization: Bearer. A key begins with `atl_`, and no token does.
+person's access token in Authorization: Bearer. A key begins with `atl_`, and no token does. Where
+a ticket is understood and shown, it alone counts, and stands for whoever asked for it.
 
 Answers of the store are kept for a short while, misses too, so that neither a fast sensor nor a
 guesser costs a query per request. A revoked key stops, and a quota changes, within KEEP_S. While
@@ -16,12 +17,15 @@ import structlog
 import trio
 
 from atalaia.http.sessions import Sessions
+from atalaia.http.tickets import ticket_of
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Conflict, Forbidden, NotFound, Suspended, Unauthenticated
 from atalaia.model.principal import LEAST_ROLE, Principal, Scope
+from atalaia.model.tickets import TicketHolder
 from atalaia.model.views import KeyRecord
 from atalaia.ports import Queries, StoreUnavailable
-from atalaia.security.api_keys import PREFIX, PresentedKey, parse_key
+from atalaia.security.api_keys import PREFIX, PresentedKey, hash_secret, parse_key
+from atalaia.security.tokens import is_ticket
 from atalaia.telemetry.secrets import redact
 
 KEEP_S = 5.0
@@ -60,33 +64,61 @@ class Authenticator:
         return await self._principal(scope, begun=True)
 
     async def _principal(self, scope: dict[str, Any], *, begun: bool) -> Principal:
-        fields = header_fields(scope)
-        presented = _presented(fields)
-        if presented is None:
-            raise Unauthenticated
-        if isinstance(presented, str):
-            if self.sessions is None:
-                raise Unauthenticated
-            principal = await self.sessions.principal(presented, begun=begun)
+        fields, asking = header_fields(scope), None if begun else scope
+        ticket = ticket_of(scope)
+        if ticket is not None:
+            holder = scope["state"]["ticket"] if begun else await self._use(ticket, scope)
+            principal, wanted = await self._of_ticket(holder), str(holder.tenant_id)
         else:
-            principal = await self._holder(presented, None if begun else scope)
-        wanted = fields.get(b"x-tenant-id")
-        if wanted is not None and wanted != str(principal.tenant_id):
-            principal = await self._visit(principal, wanted, None if begun else scope)
+            principal = await self._of_headers(fields, asking)
+            wanted = fields.get(b"x-tenant-id", str(principal.tenant_id))
+        if wanted != str(principal.tenant_id):
+            principal = await self._visit(principal, wanted, asking)
         structlog.contextvars.bind_contextvars(tenant_no=principal.tenant_no)
         return principal
 
-    async def _holder(self, presented: PresentedKey, asking: dict[str, Any] | None) -> Principal:
+    async def _of_headers(
+        self, fields: dict[bytes, str], asking: dict[str, Any] | None
+    ) -> Principal:
+        presented = _presented(fields)
+        if isinstance(presented, str) and self.sessions is not None:
+            return await self.sessions.principal(presented, begun=asking is None)
+        if not isinstance(presented, PresentedKey):
+            raise Unauthenticated
         record = await self._find(presented.key_id, asking)
         if record is None or not presented.matches(record.hash):
             raise Unauthenticated
+        return self._of_key(presented.key_id, record)
+
+    async def _use(self, ticket: str, scope: dict[str, Any]) -> TicketHolder:
+        """The scope's state has whose it was, for what goes on; nobody else is let in with it."""
+        if self.sessions is None or not is_ticket(ticket):
+            raise Unauthenticated
+        if self.may_look is not None:
+            self.may_look(scope)
+        holder = await self.sessions.people.use_ticket(hash_secret(ticket))
+        if holder is None:
+            raise Unauthenticated("The ticket does not hold (any more): ask for another one.")
+        scope["state"]["ticket"] = holder
+        return holder
+
+    async def _of_ticket(self, holder: TicketHolder) -> Principal:
+        """As whoever asked for it is now."""
+        if holder.session_id is not None and self.sessions is not None:
+            return await self.sessions.holder(holder.session_id)
+        record = None if holder.key_id is None else await self._find(holder.key_id, None)
+        if record is None or holder.key_id is None:
+            raise Unauthenticated
+        return self._of_key(holder.key_id, record)
+
+    def _of_key(self, key_id: str, record: KeyRecord) -> Principal:
         if record.suspended:
             raise Suspended
-        self.used[presented.key_id] = trio.current_time()
+        self.used[key_id] = trio.current_time()
         return Principal(
             record.tenant_no,
             record.tenant_id,
-            presented.key_id,
+            key_id,
             record.scopes,
             record.quota,
             key_name=record.name,

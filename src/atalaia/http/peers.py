@@ -13,7 +13,8 @@ import trio
 
 from atalaia.config.settings import ProxySettings
 from atalaia.http.rates import Rates, check
-from atalaia.model.errors import HttpsRequired, Unauthenticated
+from atalaia.http.tickets import ticket_of
+from atalaia.model.errors import ForeignOrigin, HttpsRequired, Unauthenticated
 from atalaia.model.principal import Principal
 
 Scope = dict[str, Any]
@@ -21,10 +22,11 @@ Scope = dict[str, Any]
 
 @attrs.frozen(eq=False)
 class Peers:
-    """One per process."""
+    """One per process. origins: whose pages may call, such as `https://app.example`."""
 
     proxies: ProxySettings
     rates: Rates
+    origins: frozenset[str] = frozenset()
 
     def see(self, scope: Scope) -> str:
         """The client's address, which the scope then has for everybody."""
@@ -48,6 +50,20 @@ class Peers:
             raise HttpsRequired(
                 f"This came in clear, and whatever was in it may have been read: use {public}"
             )
+
+    def check_origin(self, scope: Scope) -> None:
+        """Raises ForeignOrigin for a page that is not listed, where no CORS holds it back: at a
+        WebSocket, and where a ticket is shown. Machines name no origin, or the one that they call.
+        """
+        fields = dict(scope["headers"])
+        origin = fields.get(b"origin", b"").decode("latin-1")
+        if not origin or (scope["type"] != "websocket" and ticket_of(scope) is None):
+            return
+        host = fields.get(b"host", b"").decode("latin-1")
+        # Behind a proxy that ends TLS nobody knows by which scheme the host was asked.
+        own = {(self.proxies.public_url or "").rstrip("/"), f"https://{host}", f"http://{host}"}
+        if origin not in self.origins | own:
+            raise ForeignOrigin
 
     async def identify(
         self, find: Callable[[Scope], Awaitable[Principal]], scope: Scope

@@ -70,11 +70,14 @@ class Sessions:
             claims.version,
         ):
             raise Unauthenticated(EXPIRED)
-        if record.suspended:
-            raise Suspended
-        return Principal(
-            record.tenant_no, record.tenant_id, "", frozenset(), record.quota, record.person
-        )
+        return _principal(record)
+
+    async def holder(self, session_id: UUID) -> Principal:
+        """Whose session it is, of one that was shown before. Raises Unauthenticated, Suspended."""
+        record = await self._find(session_id)
+        if record is None:
+            raise Unauthenticated(EXPIRED)
+        return _principal(record)
 
     async def _find(self, session_id: UUID) -> SessionRecord | None:
         now = trio.current_time()
@@ -141,6 +144,14 @@ class Sessions:
 
     def _now_s(self) -> int:
         return self.clock.now_us() // 1_000_000
+
+
+def _principal(record: SessionRecord) -> Principal:
+    if record.suspended:
+        raise Suspended
+    return Principal(
+        record.tenant_no, record.tenant_id, "", frozenset(), record.quota, record.person
+    )
 
 
 def _claims(rotation: Rotation) -> AccessClaims:

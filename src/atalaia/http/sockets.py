@@ -25,6 +25,7 @@ from atalaia.http.handshake import options_of, protocol_of, refuse
 from atalaia.http.ingest import Take
 from atalaia.http.peers import Peers
 from atalaia.http.room import BodyRoom
+from atalaia.http.tickets import SOCKET_PATH
 from atalaia.model.errors import (
     AtalaiaError,
     Busy,
@@ -43,7 +44,6 @@ from atalaia.wire.options import WireOptions
 
 log = structlog.get_logger()
 
-SOCKET_PATH = "/v1/ingest"
 MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = MIB
 CREDIT_MESSAGES, CREDIT_BYTES = 32, 4 * MIB
@@ -82,6 +82,7 @@ class Sockets:
         scope["state"] = dict(scope.get("state", {}))
         try:
             self.peers.check_secure(scope)
+            self.peers.check_origin(scope)
             principal = await self.peers.identify(self.authenticator.principal, scope)
             require(principal, "ingest")
             protocol = protocol_of(scope)

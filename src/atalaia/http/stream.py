@@ -81,7 +81,9 @@ def blueprint(gate: Edits, queries: Queries, streams: Streams, check: Check) -> 
             params.names(request.args, "sensor") or None,
             params.names(request.args, "metric") or None,
         )
-        place = parse_place(request.headers.get("last-event-id"))
+        # A page that asks with a new ticket has a new EventSource, which knows no last event.
+        seen = request.headers.get("last-event-id", request.args.get("last_event_id"))
+        place = parse_place(seen)
         if request.method == "HEAD":
             return Response(b"", content_type=CONTENT_TYPE)
         tenant_no = g.principal.tenant_no

@@ -2,7 +2,7 @@
 And what was kept of keys and sessions for a moment is dropped.
 
 Neither may cost a request a commit of its own, nor tell by its time whether an account exists. And
-what goes after its time: answers that were kept to be given again.
+what goes after its time: answers that were kept to be given again, tickets that nobody used.
 """
 
 import structlog
@@ -37,14 +37,15 @@ async def run_upkeep(authenticator: Authenticator, shutdown: trio.Event) -> None
 
 
 async def forget(sessions: Sessions) -> None:
-    """What is a day old; where the database is away, the next time."""
+    """What is too old; where the database is away, the next time."""
     try:
-        gone = await sessions.people.forget_answers()
+        answers = await sessions.people.forget_answers()
+        tickets = await sessions.people.forget_tickets()
     except (StoreUnavailable, StoreRefused) as error:
         log.warning("upkeep_failed", error=str(error))
     else:
-        if gone:
-            log.info("answers_forgotten", count=gone)
+        if answers or tickets:
+            log.info("forgotten", answers=answers, tickets=tickets)
 
 
 async def write_down(authenticator: Authenticator, sessions: Sessions) -> None:

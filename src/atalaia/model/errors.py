@@ -129,6 +129,12 @@ class HttpsRequired(Forbidden):
     code = "https_required"
 
 
+class ForeignOrigin(Forbidden):
+    """Pages of this origin may not listen or send here; the service lists those that may."""
+
+    code = "foreign_origin"
+
+
 class NotFound(AtalaiaError):
     """There is no such thing here."""
 

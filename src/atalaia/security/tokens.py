@@ -10,6 +10,7 @@ asks twice, because an answer was lost, gets the same one.
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,8 +25,11 @@ ALGORITHM = "HS256"
 LEEWAY_S = 5  # of clocks of several processes
 MIN_SECRET_BYTES = 32
 MAX_TOKEN_CHARS = 2_048
-REFRESH_PREFIX = "atr_"
+REFRESH_PREFIX, TICKET_PREFIX = "atr_", "att_"
 INVITATION_LIVES_S, RESET_LIVES_S = 7 * 86_400, 3_600
+TICKET_LIVES_S = 30  # from when a page asks for one until it connects
+
+_TICKET = re.compile(f"{TICKET_PREFIX}[0-9a-f]{{64}}")
 
 KNOWN_SECRETS = frozenset({b"chave-super-secreta-de-producao-256-bits", b"0" * 32, b"x" * 32})
 """Of examples: long enough, and everybody has them."""
@@ -129,3 +133,13 @@ def new_refresh() -> str:
 def new_link() -> str:
     """What a link holds that lets somebody choose a password: 256 random bits."""
     return secrets.token_urlsafe(32)
+
+
+def new_ticket() -> str:
+    """What stands in an address once, where a browser can send no header: 256 random bits."""
+    return TICKET_PREFIX + secrets.token_hex(32)
+
+
+def is_ticket(text: str) -> bool:
+    """Whether it has a ticket's form, and is worth a look."""
+    return _TICKET.fullmatch(text) is not None

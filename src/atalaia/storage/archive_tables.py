@@ -154,6 +154,7 @@ LEFT_OUT = {
     "rollup_notes": "what a task of the service has yet to do",
     "refresh_tokens": "hashes of secrets; the sessions that they belong to are in it",
     "user_links": "hashes of secrets; that a link was made is in the audit",
+    "tickets": "hashes of secrets that hold for half a minute",
     "idempotency_keys": "answers of the last day, sealed for the secrets in some; what was made "
     "is in the archive",
     "audit_heads": "the last row of the audit says the same",

@@ -24,8 +24,9 @@ from atalaia.model.people import (
 )
 from atalaia.model.principal import Role
 from atalaia.model.repeats import Claim, Claimed
+from atalaia.model.tickets import TicketHolder
 from atalaia.security.api_keys import NewKey
-from atalaia.storage import audit, erasure, keys, mails, repeats, sessions, tenants, users
+from atalaia.storage import audit, erasure, keys, mails, repeats, sessions, tenants, tickets, users
 from atalaia.storage.archive import archive
 from atalaia.storage.database import Database
 from atalaia.storage.queries import NO_TENANT
@@ -251,6 +252,24 @@ class PostgresPeople:
 
     async def forget_answers(self) -> int:
         return await self._database.as_tenant(NO_TENANT, repeats.forget_aio)
+
+    async def issue_ticket(
+        self, tenant_no: TenantNo, ticket_hash: bytes, holder: TicketHolder, *, lives_s: int
+    ) -> None:
+        await self._database.as_tenant(
+            tenant_no,
+            lambda connection: tickets.issue_ticket_aio(
+                connection, tenant_no, ticket_hash, holder, lives_s
+            ),
+        )
+
+    async def use_ticket(self, ticket_hash: bytes) -> TicketHolder | None:
+        return await self._database.as_tenant(
+            NO_TENANT, lambda connection: tickets.use_ticket_aio(connection, ticket_hash)
+        )
+
+    async def forget_tickets(self) -> int:
+        return await self._database.as_tenant(NO_TENANT, tickets.forget_tickets_aio)
 
     async def total(self, tenant_no: TenantNo, of: OfPeople) -> int:
         return await self._database.as_tenant(

@@ -11,7 +11,7 @@ MAX_DEPTH = 8
 
 _SECRET = re.compile(
     r"atl_[0-9a-f]{16}_[0-9a-f]+"
-    r"|atr_[0-9a-f]{16,}"
+    r"|at[rt]_[0-9a-f]{16,}"
     r"|eyJ[\w-]+\.[\w-]+\.[\w-]*"
     r"|\$2[aby]\$\d\d\$[./\w]{53}"
     r"|(?<=://)[^\s/@]+:[^\s@]+(?=@)"
@@ -20,6 +20,7 @@ _ROW = re.compile(r"^DETAIL: .*$", re.MULTILINE)
 """Where Postgres repeats the row that it refused."""
 _NAMES = re.compile(
     "(proxy-)?authorization|(set-)?cookie|x-api-key|api_key|dsn|.*password|.*secret|(.*_)?token"
+    "|ticket"
 )
 
 

@@ -13,6 +13,7 @@ UPGRADE = (
 )  # fmt: skip
 PATH = "GET /v1/ingest"
 PARAMETER, STRANGER = (400, "bad_parameter"), (401, "unauthenticated")
+FOREIGN = (403, "foreign_origin")
 
 
 @attrs.frozen
@@ -34,6 +35,21 @@ def handshakes() -> Iterator[Case]:
     for name, key in [("no key", ""), ("nobody's", f"atl_{'0' * 16}_{'0' * 64}"), ("word", "key"), ("odd bytes", "\xff\xfe")]:  # fmt: skip
         header = f"x-api-key: {key}"
         yield case(f"handshake: {name}", PATH, b"", *UPGRADE, header, to=STRANGER, caller="nobody")
+    for name, text in [("empty", ""), ("word", "x"), ("NUL", "%00"), ("odd bytes", "%ff%fe"), ("long", "a" * 8_000),
+                       ("nobody's", f"att_{'0' * 64}"), ("nobody's and another", f"x&ticket=att_{'0' * 64}")]:  # fmt: skip
+        for caller in (
+            "nobody",
+            "key",
+        ):  # who has a key is not asked for it: the ticket alone counts
+            told, query = f"ticket: {name} of {caller}", f"?ticket={text}"
+            yield case(
+                f"handshake: {told}", PATH + query, b"", *UPGRADE, to=STRANGER, caller=caller
+            )
+            yield case(f"stream: {told}", f"GET /v1/stream{query}", to=STRANGER, caller=caller)
+    for name, origin in [("others", "https://evil.example"), ("nobody", "null"), ("odd bytes", "\xff"), ("no host", "https://")]:  # fmt: skip
+        yield case(
+            f"handshake: page of {name}", PATH, b"", *UPGRADE, f"origin: {origin}", to=FOREIGN
+        )
     yield case("no handshake", PATH, to=(404, "not_found"))
 
 

@@ -37,6 +37,7 @@ _SECRETS = {
     "access_token": "eyJhbGciOi…",
     "refresh_token": ids.REFRESH_TOKEN,
     "token": ids.LINK_TOKEN,
+    "ticket": ids.TICKET,
     "key": ids.API_KEY,
     "next_cursor": "b3BhcXVl",
     "hash": "0123456789abcdef" * 4,

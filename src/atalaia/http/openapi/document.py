@@ -23,6 +23,7 @@ from atalaia.http.openapi.operation import (
 )
 from atalaia.http.openapi.parameters import OF_PATHS, SHOWN, UUID
 from atalaia.http.openapi.subjects import SUBJECTS
+from atalaia.http.tickets import STREAM_PATH
 
 _VARIABLE = re.compile(r"<(?:path:)?(\w+)>")
 ABOUT = """\
@@ -62,6 +63,12 @@ SCHEMES = {
         "in": "query",
         "name": "p",
         "description": "A key where InfluxDB 1 has the password.",
+    },
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "Of `POST /v1/tickets`, once: for an `EventSource`, which sends no headers.",
     },
 }
 
@@ -221,4 +228,6 @@ def _security(told: Operation, access: Access, rule: str) -> list[dict[str, list
         if told.face == "influx":
             names += ["basic", "parameter"] if rule == "/write" else ["basic"]
         schemes += [{name: list(scopes)} for name in names]
+    if rule == STREAM_PATH:
+        schemes.append({"ticket": [access.role]})
     return schemes

@@ -40,6 +40,13 @@ class Tokens(msgspec.Struct):
     refresh_expires_in: Annotated[int, said("Seconds that the refresh token holds.")]
 
 
+class Ticket(msgspec.Struct):
+    """What stands in an address, once."""
+
+    ticket: Annotated[str, said("For `?ticket=` of `GET /v1/stream` or `/v1/ingest`.")]
+    expires_in: Annotated[int, said("Seconds within which to connect.")]
+
+
 class Detail(msgspec.Struct):
     """A sentence."""
 
@@ -189,6 +196,15 @@ SIGNING_IN = Subject(
             "Who is asking",
             answers={200: Answer("Whom the credential speaks for.", Me)},
             examples=[Example("me", "A person")],
+        ),
+        "POST /v1/tickets": Operation(
+            "issueTicket",
+            "What a page shows once, where a browser sends no headers",
+            "For `GET /v1/stream` by an `EventSource` and for the WebSocket `/v1/ingest`, as "
+            "`?ticket=`. It may what whoever asks may, as long as they may.",
+            answers={201: Answer("A ticket.", Ticket)},
+            errors={429: "`too_many_tickets`: a tenant has 100 that nobody has used yet."},
+            examples=[Example("ticket", "For a page")],
         ),
     },
 )

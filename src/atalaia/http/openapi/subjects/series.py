@@ -254,9 +254,11 @@ READINGS = Subject(
                 Parameter(
                     "Last-Event-ID", "The id of the last event that was seen.", TEXT, "header"
                 ),
+                Parameter("last_event_id", "The same, where no header can be sent.", TEXT),
             ],
             answers={200: Answer("Events, without an end.", content_types=[CONTENT_TYPE])},
             errors={
+                403: "`foreign_origin`: with a ticket, by a page that may not.",
                 409: "`no_engine`: this process only takes readings.",
                 429: "`too_many_streams`.",
             },
