@@ -19,7 +19,7 @@ from atalaia.model.batch import Batch, Int64s, SeriesName
 from atalaia.model.errors import Invalid
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import Collector, check_count, check_hurry, check_name
-from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
+from atalaia.wire.times import EARLIEST_US, LATEST_US, MICROS_PER, Precision, parse_rfc3339
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -143,7 +143,7 @@ def _finish(
     value = np.array(values, np.float64)
     if not np.isfinite(value).all():
         return None
-    if len(times) and (times.min() < 0 or times.max() >= LATEST_US):
+    if len(times) and (times.min() < EARLIEST_US or times.max() >= LATEST_US):
         return None
     return Batch(
         names=tuple(series),
