@@ -255,6 +255,20 @@ def test_bodies_that_are_none_are_refused_whole(body: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("value", ["2", "1e400"])
+def test_lines_that_are_sent_as_one_value_are_told_their_content_type(value: str) -> None:
+    """An export in NDJSON, say; telemetry has no such lines."""
+    line = f'{{"sensor": "a", "metric": "b", "ts": {T}, "value": {value}}}\n'
+    with pytest.raises(Invalid) as caught:
+        parse((line * 2).encode())
+    assert caught.value.code == "bad_json"
+    assert "Content-Type: application/x-ndjson" in caught.value.detail
+    for body, form in (((line * 2).encode(), "thingsboard"), (line[:-2].encode(), "json")):
+        with pytest.raises(Invalid) as caught:
+            parse(body, format=form, sensor="a")
+        assert "ndjson" not in caught.value.detail
+
+
 def test_too_many_rows_are_too_large() -> None:
     """In every form, whether they are good or bad."""
     rows = [{"sensor": "a", "metric": "b", "ts": n, "value": 1} for n in range(11)]
