@@ -11,6 +11,7 @@ from atalaia.cli.main import app
 from tests.house.commands import HEADING, PAGE, ROOT, current_page, leaves
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+SOME_ID = "0198c1d0-0000-7000-8000-000000000000"
 COMMAND = re.compile(r"(?:^ *|^ {4}.*? |`)(?:\./)?(atalaia [^`\n]*)", re.MULTILINE)
 
 
@@ -19,11 +20,8 @@ def commands(text: str) -> list[list[str]]:
     text = text.replace("\\\n", " ")
     code = re.findall(r"```sh\n.*?```|^    .*$|(?<!`)`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
     found = [match for part in code for match in COMMAND.findall(part)]
-    alone = (re.split(r"\s(?:\|\||&&|;|\|)\s", line)[0] for line in found)
+    alone = (re.split(r"\s(?:\|\||&&|;|\||&)(?:\s|$)", line)[0] for line in found)
     return [shlex.split(line, comments=True)[1:] for line in alone]
-
-
-SOME_ID = "0198c1d0-0000-7000-8000-000000000000"
 
 
 def test_the_reference_is_the_help() -> None:
@@ -53,9 +51,9 @@ def test_commands_are_found() -> None:
     text = (
         "    ./atalaia up --x\n    A=b ./atalaia rules y\n"
         "`atalaia z`\n```sh\n./atalaia w \\\n  o # c\n```\n"
-        "    atalaia v || test $? -eq 1\n"
+        "    atalaia v || test $? -eq 1\n    ./atalaia u &\n"
     )
-    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w", "o"], ["v"]]
+    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w", "o"], ["v"], ["u"]]
     assert sum(len(commands(page.read_text())) for page in PAGES) > 10
 
 

@@ -112,7 +112,9 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert [one["sensor"] for one in charts[1]["data"][::2]] == ["chart-1", "chart-2", "chart-3"]
     assert "sensor,metric,ts,value,received_at,late" in charted
     assert re.search(r"^\d\d+ readings.ndjson$", charted, re.MULTILINE)
+    assert '"duplicates":' in charted, "the export was brought back"
     assert re.search(r"^retry: \d+$", charted, re.MULTILINE)
+    assert "event: readings" in charted
     assert answers(tried)[0]["data"], "an alert of the demo"
     assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
     assert "ok  stuck: vibration; 1 window per sensor" in tried
@@ -140,8 +142,10 @@ def test_the_pages_of_people_and_quotas_run_as_they_stand(tmp_path: Path) -> Non
     assert [entry["action"] for entry in audit["data"]] == ["key.revoked"]
     assert len(re.findall(r"^ok  \S+  \d+ rows", said, re.MULTILINE)) == 2
     assert "BROKEN" not in said
-    for limit in ("5000", "2000000", "20000", "50", "500"):
-        assert re.search(rf"\b{limit}\b", quotas), quotas
+    assert re.search(r"first +5,000 +2,000,000 +default +\d+ of 20,000 +\d+ of 50\b", quotas), (
+        quotas
+    )
+    assert re.search(r"first key +500 +default", quotas), quotas
 
 
 def test_the_page_of_the_archive_and_the_erasure_runs_as_it_stands(tmp_path: Path) -> None:
