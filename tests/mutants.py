@@ -894,6 +894,18 @@ MUTANTS = (
         "tests/http/test_registry.py::test_a_profile_speaks_for_its_own",
     ),
     Mutant(
+        "seconds-are-stored-in-1970", "2 stored once", "wire/times.py",
+        "EARLIEST_US = 31_536_000_000_000", "EARLIEST_US = 0",
+        "tests/wire/test_readings.py::"
+        "test_a_time_in_a_coarser_unit_than_said_is_refused_on_every_wire",
+    ),
+    Mutant(
+        "lines-of-seconds-are-stored-in-1970", "2 stored once", "wire/line_protocol.py",
+        "bad = (ts < EARLIEST_US)", "bad = (ts < 0)",
+        "tests/wire/test_readings.py::"
+        "test_a_time_in_a_coarser_unit_than_said_is_refused_on_every_wire",
+    ),
+    Mutant(
         "a-tag-apart-is-a-duplicate", "2 stored once", "wire/line_protocol.py",
         "if not self._names.mixed:", "if True:",
         "tests/wire/test_line_protocol.py::"

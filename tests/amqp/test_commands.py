@@ -74,6 +74,8 @@ async def test_setup_says_what_stands_and_what_stands_in_the_way(
     for url, expected in (("amqp://127.0.0.1:1/", 1), ("nonsense", 1)):
         code, said = await command("broker", "setup", url=url)
         assert (code, said.count("atalaia:")) == (expected, 1), said
+    code, said = await command("broker", "setup", url="amqp://localhost:1/")
+    assert (code, "nothing listens at localhost:1" in said) == (1, True), said
     code, said = await command("broker", "setup", "--shards", 0)
     assert (code, "1 to 100" in said) == (2, True)
 

@@ -110,7 +110,9 @@ async def test_a_device_subscribes_to_nothing(road: Road) -> None:
 
     await trio.to_thread.run_sync(run)
     other = await user_for(road, "speaker", tenant)
-    await send(road, other, f"v1/{tenant}/s/readings", {"metric": "t", "ts": 1, "value": 1})
+    await send(
+        road, other, f"v1/{tenant}/s/readings", {"metric": "t", "ts": 1767225600000, "value": 1}
+    )
     assert seen == []
 
 

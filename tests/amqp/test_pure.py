@@ -88,9 +88,13 @@ def test_a_routing_key_of_nobody_is_refused(key: str) -> None:
     assert caught.value.code == "bad_routing_key"
 
 
+T_US = 10**15
+"""A time of 2001."""
 names = st.builds(SeriesName, st.sampled_from(["a", "b.c"]), st.sampled_from(["t", "x/y"]))
 rows = st.lists(
-    st.tuples(names, st.integers(0, 7 * 10**15), st.floats(allow_nan=False, allow_infinity=False)),
+    st.tuples(
+        names, st.integers(T_US, 7 * 10**15), st.floats(allow_nan=False, allow_infinity=False)
+    ),
     min_size=1,
     max_size=20,
 )
@@ -148,7 +152,7 @@ def test_rows_that_are_too_many_bytes_are_split_by_time(
 
 def test_a_letter_is_never_larger_than_the_broker_takes() -> None:
     """Rather than that it keeps what came as it came."""
-    data = b'[{"metric":"t","ts":1,"value":1},{"metric":"u","ts":2,"value":1}]'
+    data = b'[{"metric":"t","ts":%d,"value":1},{"metric":"u","ts":%d,"value":1}]' % (10**12, 10**12)
     message = Message(f"v1.{TENANT}.{'s' * 100}.readings", data, "", "", {})
     batch = parse_body(to_body(message, parse_address(message.routing_key), 10), max_bytes=1_000)
     rest = rest_of(message, batch, {0, 1}, max_bytes=len(data))
@@ -168,9 +172,9 @@ def test_rows_of_many_series_are_written_in_no_time() -> None:
 def test_a_sensor_comes_from_the_topic_never_from_the_payload() -> None:
     """Left out or claimed to be another, as a row, as rows, or as columns."""
     for payload in (
-        b'{"metric": "t", "ts": 1, "value": 1}',
-        b'[{"sensor": "other", "metric": "t", "ts": 1, "value": 1}]',
-        b'{"sensor": "other", "metric": "t", "ts": [1], "value": [1]}',
+        b'{"metric": "t", "ts": 1000000000000, "value": 1}',
+        b'[{"sensor": "other", "metric": "t", "ts": 1000000000000, "value": 1}]',
+        b'{"sensor": "other", "metric": "t", "ts": [1000000000000], "value": [1]}',
     ):
         options = WireOptions(sensor="mine")
         batch = parse_body(Body(payload, "identity", options), max_bytes=1000)
@@ -199,7 +203,10 @@ def test_lines_travel_as_lines(encoding: str) -> None:
     """
     options = WireOptions(format="line", precision="s", now_us=7, sensor_tag="place",
                           metric_tags=("cpu", "core"))  # fmt: skip
-    lines = b"m,place=a,cpu=c0,k=v x=1 1\nbad\nm,place=b x=2\nm,place=c,no x=1\nm,place=c y=3 3\n"
+    lines = (
+        b"m,place=a,cpu=c0,k=v x=1 1000000001\nbad\nm,place=b x=2\nm,place=c,no x=1\n"
+        b"m,place=c y=3 1000000003\n"
+    )
     data = gzip.compress(lines) if encoding == "gzip" else lines
     body = Body(data, encoding, options)
     batch = parse_body(body, max_bytes=1_000)
@@ -209,10 +216,13 @@ def test_lines_travel_as_lines(encoding: str) -> None:
         again = parse_body(to_body(sent, Address(TENANT, None), 50_000), max_bytes=1_000)
         assert (again.names, again.tags) == (batch.names, batch.tags)
         assert again.names[0] == SeriesName("a", "m_x:c0")
-        assert (again.ts.tolist(), again.value.tolist()) == ([10**6, 7, 3 * 10**6], [1, 2, 3])
+        assert (again.ts.tolist(), again.value.tolist()) == (
+            [T_US + 10**6, 7, T_US + 3 * 10**6],
+            [1, 2, 3],
+        )
         assert not again.rejects
     rest = rest_of(message, again, {2})
-    assert rest.body.splitlines() == [b"m,place=c y=3 3"]
+    assert rest.body.splitlines() == [b"m,place=c y=3 1000000003"]
     assert rest.message_id != message.message_id
     (whole,) = to_messages(
         TENANT, Body(data, encoding, options), attrs.evolve(batch, rejects=()), 5
@@ -222,18 +232,18 @@ def test_lines_travel_as_lines(encoding: str) -> None:
 
 def test_telemetry_travels_as_columns() -> None:
     """Its device and its times are in them."""
-    options = WireOptions(format="thingsboard", sensor="boiler", now_us=7)
-    body = Body(b'[{"t": 1}, {"ts": 2, "values": {"h": 3}}]', "identity", options)
+    options = WireOptions(format="thingsboard", sensor="boiler", now_us=T_US + 7)
+    body = Body(b'[{"t": 1}, {"ts": 1000000000000, "values": {"h": 3}}]', "identity", options)
     (message,) = to_messages(TENANT, body, parse_body(body, max_bytes=1_000), 5)
     again = parse_body(to_body(message, Address(TENANT, None), 50_000), max_bytes=1_000)
     assert again.names == (SeriesName("boiler", "t"), SeriesName("boiler", "h"))
-    assert (again.ts.tolist(), again.value.tolist()) == ([7, 2_000], [1, 3])
+    assert (again.ts.tolist(), again.value.tolist()) == ([T_US + 7, T_US], [1, 3])
 
 
 def test_a_device_that_writes_lines_is_still_that_of_its_topic() -> None:
     """Whatever tags and headers say."""
-    message = Message(f"v1.{TENANT}.mine.readings", b"m,host=other,k=v x=1 5\nm x=2", LINE_PROTOCOL,
-                      "", {"x-atalaia-precision": "s", "x-atalaia-arrived": "soon",
+    message = Message(f"v1.{TENANT}.mine.readings", b"m,host=other,k=v x=1 1000000000\nm x=2",
+                      LINE_PROTOCOL, "", {"x-atalaia-precision": "s", "x-atalaia-arrived": "soon",
                            "x-atalaia-sensor-tag": "host", "x-atalaia-metric-tags": 5})  # fmt: skip
     body = to_body(message, parse_address(message.routing_key), 50_000)
     batch = parse_body(body, max_bytes=1_000)

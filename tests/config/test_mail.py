@@ -32,6 +32,14 @@ def test_the_port_says_how_tls_begins() -> None:
     assert here.tls == "none"
 
 
+def test_where_a_token_goes_is_what_clients_call() -> None:
+    """Where somebody has said it."""
+    for url in (None, "https://api.example.com"):
+        found = parse_mail(FROM | ({} if url is None else {"ATALAIA_PUBLIC_URL": url}))
+        assert found is not None
+        assert found.public_url == url
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [

@@ -11,6 +11,7 @@ from atalaia.cli.main import app
 from tests.house.commands import HEADING, PAGE, ROOT, current_page, leaves
 
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+SOME_ID = "0198c1d0-0000-7000-8000-000000000000"
 COMMAND = re.compile(r"(?:^ *|^ {4}.*? |`)(?:\./)?(atalaia [^`\n]*)", re.MULTILINE)
 
 
@@ -19,7 +20,7 @@ def commands(text: str) -> list[list[str]]:
     text = text.replace("\\\n", " ")
     code = re.findall(r"```sh\n.*?```|^    .*$|(?<!`)`[^`\n]+`", text, re.DOTALL | re.MULTILINE)
     found = [match for part in code for match in COMMAND.findall(part)]
-    alone = (re.split(r"\s(?:\|\||&&|;|\|)\s", line)[0] for line in found)
+    alone = (re.split(r"\s(?:\|\||&&|;|\||&)(?:\s|$)", line)[0] for line in found)
     return [shlex.split(line, comments=True)[1:] for line in alone]
 
 
@@ -36,6 +37,7 @@ def test_every_command_is_understood(page: Path) -> None:
     for words in commands(page.read_text()):
         if words[:1] in ([], ["test"], ["..."]):
             continue
+        words = [SOME_ID if word == "$TENANT" else word for word in words]
         try:
             app.parse_args(words, exit_on_error=False, print_error=False)
         except MissingArgumentError:
@@ -49,9 +51,9 @@ def test_commands_are_found() -> None:
     text = (
         "    ./atalaia up --x\n    A=b ./atalaia rules y\n"
         "`atalaia z`\n```sh\n./atalaia w \\\n  o # c\n```\n"
-        "    atalaia v || test $? -eq 1\n"
+        "    atalaia v || test $? -eq 1\n    ./atalaia u &\n"
     )
-    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w", "o"], ["v"]]
+    assert commands(text) == [["up", "--x"], ["rules", "y"], ["z"], ["w", "o"], ["v"], ["u"]]
     assert sum(len(commands(page.read_text())) for page in PAGES) > 10
 
 

@@ -18,6 +18,20 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
+def test_the_pages_paste_what_is_in_a_checkout() -> None:
+    """`./atalaia`, the port it listens on, and no id of nobody."""
+    pages = [*DOCS.glob("how-to/*.md"), *DOCS.glob("tutorial/*.md"), ROOT / "README.md"]
+    for page in pages:
+        text = page.read_text()
+        blocks = "\n".join(
+            [*re.findall(r"```sh\n(.*?)```", text, re.S), *re.findall(r"^    .*", text, re.M)]
+        )
+        assert re.findall(r"^ *atalaia .*", blocks, re.M) == [], page
+        assert ":8080" not in text, page
+        assert re.findall(r"(?<!\{)\$\{?ATALAIA_DATA_DIR(?!:-)", blocks) == [], page
+        assert re.findall(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-", blocks) == [], page
+
+
 def run_blocks(page: str, directory: Path, data_dir: Path) -> str:
     """Every sh block of a page, in one shell, in a directory where ./atalaia is."""
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
@@ -98,7 +112,9 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert [one["sensor"] for one in charts[1]["data"][::2]] == ["chart-1", "chart-2", "chart-3"]
     assert "sensor,metric,ts,value,received_at,late" in charted
     assert re.search(r"^\d\d+ readings.ndjson$", charted, re.MULTILINE)
+    assert '"duplicates":' in charted, "the export was brought back"
     assert re.search(r"^retry: \d+$", charted, re.MULTILINE)
+    assert "event: readings" in charted
     assert answers(tried)[0]["data"], "an alert of the demo"
     assert re.search(r"sent \d\d+: accepted \d\d+ .* rejected 0", tried)
     assert "ok  stuck: vibration; 1 window per sensor" in tried
@@ -108,11 +124,14 @@ def test_the_how_to_pages_run_as_they_stand(tmp_path: Path) -> None:
     assert answers(register)[-1]["name"] == "boiler"
 
 
-def test_the_page_of_people_and_keys_runs_as_it_stands(tmp_path: Path) -> None:
-    """Against a fresh service: signed in, invited, sent, rotated, suspended, and audited."""
+def test_the_pages_of_people_and_quotas_run_as_they_stand(tmp_path: Path) -> None:
+    """Against a fresh service: signed in, invited, sent, rotated, suspended, and audited; then a
+    quota of a tenant and of a key."""
     with data_directory() as data_dir:
         server = start(data_dir)
         said = run_blocks("how-to/people-and-keys.md", tmp_path, data_dir)
+        (tmp_path / "quotas").mkdir()
+        quotas = run_blocks("how-to/give-each-customer-a-quota.md", tmp_path / "quotas", data_dir)
         server.stop()
     me, signed_in, disabled, sent, suspended, resumed, audit = answers(said)
     assert (me["role"], me["platform"]) == ("admin", True)
@@ -123,6 +142,10 @@ def test_the_page_of_people_and_keys_runs_as_it_stands(tmp_path: Path) -> None:
     assert [entry["action"] for entry in audit["data"]] == ["key.revoked"]
     assert len(re.findall(r"^ok  \S+  \d+ rows", said, re.MULTILINE)) == 2
     assert "BROKEN" not in said
+    assert re.search(r"first +5,000 +2,000,000 +default +\d+ of 20,000 +\d+ of 50\b", quotas), (
+        quotas
+    )
+    assert re.search(r"first key +500 +default", quotas), quotas
 
 
 def test_the_page_of_the_archive_and_the_erasure_runs_as_it_stands(tmp_path: Path) -> None:

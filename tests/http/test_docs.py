@@ -50,6 +50,17 @@ async def test_the_page_may_load_what_comes_from_here_alone(stack: Stack) -> Non
             assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize("path", ["/", "/docs/"])
+async def test_whoever_opens_the_address_finds_the_page(stack: Stack, path: str) -> None:
+    """By a redirect that keeps the path below which a proxy serves it."""
+    async with client(stack) as stranger:
+        sent = await stranger.get(path)
+        assert (sent.status_code, sent.content) == (302, b"")
+        assert not sent.headers["location"].startswith(("/", "http"))
+        page = await stranger.get(str(sent.url.join(sent.headers["location"])))
+        assert (page.status_code, page.url.path) == (200, "/docs")
+
+
 @pytest.mark.parametrize("file", ["index.html", "README.md", "..%2Fdocs.py", "%2e%2e", "x", "%00"])
 async def test_the_page_has_no_other_files(stack: Stack, file: str) -> None:
     """Whatever stands in the package."""

@@ -206,6 +206,7 @@ async def test_without_pyarrow_csv_and_ndjson_remain(
     response = await stack.client.get(URL + "&format=parquet")
     assert (response.status_code, response.json()["code"]) == (501, "not_installed")
     assert "pyarrow" in response.json()["detail"]
+    assert "uv sync --locked --inexact --no-dev --extra parquet" in response.json()["detail"]
     await get(stack, "&format=csv")
 
 

@@ -311,7 +311,7 @@ BROKEN: list[tuple[bytes, dict[str, str], str]] = [
     (b"m" * 8_000_000, {}, ""),
     (b'm,host=s v="' + b"x" * 8_000_000, {}, ""),
     (b"m,host=s v=" + b"1" * 8_000_000, {}, ""),
-    (b'[{"sensor": "s", "metric": "t", "ts": 1, "value": 1}]', {}, ""),
+    (b'[{"sensor": "s", "metric": "t", "ts": 1767225600000, "value": 1}]', {}, ""),
 ]
 
 

@@ -117,6 +117,7 @@ async def test_bad_lines_are_named_and_the_others_taken(stack: Stack) -> None:
     [
         (b"", 400, "name"),
         (b"sensor,type\na,b\n", 400, 'no column "sensor"'),
+        (b"name;group\na;b\n", 400, "separate the columns with commas"),
         (b"name,name\na,b\n", 400, "twice"),
         (b"name,group,tag:group\na,b,c\n", 400, "twice"),
         (b"name,tag:\na,b\n", 400, "tag:"),

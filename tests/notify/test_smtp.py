@@ -236,6 +236,18 @@ def test_the_page_is_told_by_a_fragment() -> None:
         write_mail(attrs.evolve(mail(), params={}), SENDER, None, NOW)
 
 
+@pytest.mark.parametrize("kind", ["invitation", "reset"])
+def test_who_has_no_page_is_told_where_the_token_goes(kind: str) -> None:
+    """To the address that clients know, and of what service it is."""
+    message = write_mail(mail(kind=kind), SENDER, None, NOW, api="https://api.example.com/")
+    for part_kind in ("plain", "html"):
+        part = message.get_body((part_kind,))
+        assert part is not None
+        text = part.get_content()
+        assert text.count("POST https://api.example.com/v1/auth/password/reset:") == 2
+        assert text.count("Atalaia") == 2
+
+
 def test_settings_are_not_shown() -> None:
     """Secrets in them, that is."""
     settings = MailSettings("h", 587, SENDER, user="u", password="a secret")

@@ -22,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @attrs.define(eq=False)
 class Server:
-    """`atalaia up` on a data directory."""
+    """`atalaia up` on a data directory. said: until it was up."""
 
     data_dir: Path
     process: "subprocess.Popen[str]"
     credentials: dict[str, str]
+    said: str
 
     @property
     def client(self) -> httpx.Client:
@@ -82,7 +83,7 @@ def start(
     else:
         raise AssertionError("".join(said))
     credentials: dict[str, Any] = json.loads((data_dir / "credentials.json").read_text())
-    return Server(data_dir, process, credentials)
+    return Server(data_dir, process, credentials, "".join(said))
 
 
 def run_to_end(data_dir: Path, *arguments: str, **environment: str) -> tuple[int, str]:

@@ -45,6 +45,9 @@ def test_the_first_start_makes_credentials_and_a_curl_line_that_works(data_dir: 
         )
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         assert '"accepted":1' in done.stdout
+        assert f"{server.credentials['base_url']}/docs\n" in server.said
+        assert f"password: {data_dir / 'credentials.json'}\n" in server.said
+        assert server.credentials["admin_password"] not in server.said
     finally:
         said = server.stop(signal.SIGINT)
     assert "every answered reading is committed" in said

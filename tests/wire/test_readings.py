@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from atalaia.model.batch import Batch
 from atalaia.model.errors import Invalid, TooLarge
+from atalaia.wire.formats import parse as parse_any
 from atalaia.wire.options import WireOptions
-from atalaia.wire.readings import MAX_DEPTH, parse_readings
+from atalaia.wire.readings import MAX_DEPTH
 
 NAME = st.text("abZ09_-:.", min_size=1, max_size=8)
 VALUE = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**17), 10**17)
+T = 10**12
+"""A time of 2001, in ms."""
 ROWS = st.lists(
     st.fixed_dictionaries(
-        {"sensor": NAME, "metric": NAME, "ts": st.integers(0, 7 * 10**12), "value": VALUE}
+        {"sensor": NAME, "metric": NAME, "ts": st.integers(32 * 10**9, 7 * 10**12), "value": VALUE}
     ),
     min_size=1,
     max_size=20,
@@ -27,7 +30,7 @@ ROWS = st.lists(
 
 def parse(body: object, **options: Any) -> Batch:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_readings(raw, options=WireOptions(**options))
+    return parse_any(raw, WireOptions(**options))
 
 
 def readings(batch: Batch) -> list[tuple[str, str, int, float]]:
@@ -79,7 +82,7 @@ def test_times_of_both_kinds_may_stand_in_one_body(
 
 def test_one_long_text_among_integer_times_costs_its_length_once() -> None:
     """As one array of texts, each of them would be as wide as the longest."""
-    good = {"sensor": "a", "metric": "b", "ts": 1, "value": 2}
+    good = {"sensor": "a", "metric": "b", "ts": T, "value": 2}
     body = json.dumps([*[good] * 100, {**good, "ts": "9" * 200_000}]).encode()
     tracemalloc.start()
     batch = parse(body)
@@ -123,7 +126,7 @@ def test_any_json_is_a_batch_or_a_clear_error(document: object) -> None:
 
 @pytest.mark.parametrize(
     ("precision", "ticks", "micros"),
-    [("s", 5, 5_000_000), ("ms", 5, 5_000), ("us", 5, 5), ("ns", 5_999, 5)],
+    [("s", 10**9, 10**15), ("ms", T, 10**15), ("us", 10**15, 10**15), ("ns", 10**18 + 999, 10**15)],
 )
 def test_integer_times_follow_the_precision(precision: str, ticks: int, micros: int) -> None:
     """ns are floored to µs."""
@@ -132,7 +135,7 @@ def test_integer_times_follow_the_precision(precision: str, ticks: int, micros: 
         assert batch.ts.tolist() == [micros]
 
 
-@given(st.datetimes(datetime(1970, 1, 2), datetime(2199, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_rfc3339_times_are_exact(moment: datetime) -> None:
     """To the microsecond, through any offset."""
     wanted = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution)
@@ -150,6 +153,9 @@ def test_rfc3339_times_are_exact(moment: datetime) -> None:
         ({"ts": 1.5}, "bad_ts"),
         ({"ts": True}, "bad_ts"),
         ({"ts": -1}, "bad_ts"),
+        ({"ts": T // 1_000}, "bad_ts"),
+        ({"ts": T * 1_000}, "bad_ts"),
+        ({"ts": "1970-12-31T23:59:59Z"}, "bad_ts"),
         ({"ts": 10**30}, "bad_ts"),
         ({"ts": None}, "bad_ts"),
         ({"value": "1"}, "bad_value"),
@@ -169,7 +175,7 @@ def test_rfc3339_times_are_exact(moment: datetime) -> None:
 )
 def test_each_fault_has_its_code_and_a_cure(change: dict[str, Any], code: str) -> None:
     """And spoils nothing but its row."""
-    good = {"sensor": "a", "metric": "b/c", "ts": 1, "value": 2}
+    good = {"sensor": "a", "metric": "b/c", "ts": T, "value": 2}
     batch = parse([good, {**good, **change}, good])
     assert [(r.index, r.code) for r in batch.rejects] == [(1, code)]
     assert all(len(r.detail) > 10 for r in batch.rejects)
@@ -178,8 +184,8 @@ def test_each_fault_has_its_code_and_a_cure(change: dict[str, Any], code: str) -
 
 def test_numbers_beyond_float64_are_rejected_by_row() -> None:
     """1e400 is one bad value, not a bad body."""
-    batch = parse(b'[{"sensor":"a","metric":"b","ts":1,"value":1e400},'
-                  b'{"sensor":"a","metric":"b","ts":2,"value":1}]')  # fmt: skip
+    batch = parse(b'[{"sensor":"a","metric":"b","ts":1000000000000,"value":1e400},'
+                  b'{"sensor":"a","metric":"b","ts":1000000000000,"value":1}]')  # fmt: skip
     assert [(r.index, r.code) for r in batch.rejects] == [(0, "bad_value")]
 
 
@@ -194,30 +200,30 @@ def test_an_endless_integer_is_one_bad_value(digits: str) -> None:
 
 def test_booleans_count_when_asked() -> None:
     """?bool=number."""
-    batch = parse([{"sensor": "a", "metric": "b", "ts": 1, "value": True}], bool_as_number=True)
+    batch = parse([{"sensor": "a", "metric": "b", "ts": T, "value": True}], bool_as_number=True)
     assert batch.value.tolist() == [1.0]
 
 
 def test_columns_of_unequal_length_are_rejected_by_the_longer() -> None:
     """No guess about which values belong to which times."""
-    batch = parse([{"sensor": "a", "metric": "b", "ts": [1, 2, 3], "value": [1]},
-                   {"sensor": "a", "metric": "b", "ts": 1, "value": 1}])  # fmt: skip
+    batch = parse([{"sensor": "a", "metric": "b", "ts": [T, T + 1, T + 2], "value": [1]},
+                   {"sensor": "a", "metric": "b", "ts": T, "value": 1}])  # fmt: skip
     assert [r.index for r in batch.rejects] == [0, 1, 2]
     assert batch.row.tolist() == [3]
 
 
 def test_ndjson_names_the_broken_line() -> None:
     """Other lines are taken."""
-    good = b'{"sensor":"a","metric":"b","ts":1,"value":2}'
-    batch = parse(good + b"\n\n{\n" + good.replace(b":1,", b":2,"), format="ndjson")
+    good = b'{"sensor":"a","metric":"b","ts":1000000000001,"value":2}'
+    batch = parse(good + b"\n\n{\n" + good.replace(b"1,", b"2,"), format="ndjson")
     assert [(r.index, r.code) for r in batch.rejects] == [(1, "bad_json")]
     assert "line 3" in batch.rejects[0].detail
-    assert batch.ts.tolist() == [1000, 2000]
+    assert batch.ts.tolist() == [(T + 1) * 1_000, (T + 2) * 1_000]
 
 
 def test_a_line_that_is_not_utf8_spoils_nothing_else() -> None:
     """bad_json for it."""
-    good = b'{"sensor":"a","metric":"b","ts":1,"value":2}'
+    good = b'{"sensor":"a","metric":"b","ts":1000000000001,"value":2}'
     batch = parse(good.replace(b'"a"', b'"\xff"') + b"\n" + good, format="ndjson")
     assert [(r.index, r.code) for r in batch.rejects] == [(0, "bad_json")]
 
@@ -249,6 +255,20 @@ def test_bodies_that_are_none_are_refused_whole(body: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("value", ["2", "1e400"])
+def test_lines_that_are_sent_as_one_value_are_told_their_content_type(value: str) -> None:
+    """An export in NDJSON, say; telemetry has no such lines."""
+    line = f'{{"sensor": "a", "metric": "b", "ts": {T}, "value": {value}}}\n'
+    with pytest.raises(Invalid) as caught:
+        parse((line * 2).encode())
+    assert caught.value.code == "bad_json"
+    assert "Content-Type: application/x-ndjson" in caught.value.detail
+    for body, form in (((line * 2).encode(), "thingsboard"), (line[:-2].encode(), "json")):
+        with pytest.raises(Invalid) as caught:
+            parse(body, format=form, sensor="a")
+        assert "ndjson" not in caught.value.detail
+
+
 def test_too_many_rows_are_too_large() -> None:
     """In every form, whether they are good or bad."""
     rows = [{"sensor": "a", "metric": "b", "ts": n, "value": 1} for n in range(11)]
@@ -264,6 +284,31 @@ def test_too_many_rows_are_too_large() -> None:
 
 def test_arrays_have_the_types_that_storage_needs() -> None:
     """int32, int64, float64."""
-    batch = parse([{"sensor": "a", "metric": "b", "ts": 1, "value": 2}])
+    batch = parse([{"sensor": "a", "metric": "b", "ts": T, "value": 2}])
     kinds = [array.dtype.name for array in (batch.idx, batch.ts, batch.value, batch.row)]
     assert kinds == ["int32", "int64", "float64", "int32"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "ticks"),
+    [("ms", 1_767_225_600), ("us", 1_767_225_600_000), ("ns", 1_767_225_600_000_000)],
+)
+def test_a_time_in_a_coarser_unit_than_said_is_refused_on_every_wire(
+    precision: str, ticks: int
+) -> None:
+    """It would be stored in January 1970, where nobody looks."""
+    row = {"sensor": "a", "metric": "b", "ts": ticks, "value": 1}
+    columns = {**row, "ts": [ticks], "value": [1]}
+    bodies: list[tuple[str, object]] = [
+        *(("json", body) for body in (row, [row], columns, [columns])), ("ndjson", row),
+        ("line", f"b,sensor=a value=1 {ticks}".encode()),
+    ]  # fmt: skip
+    batches = [parse(body, format=form, precision=precision) for form, body in bodies]
+    if precision == "ms":
+        telemetry = {"ts": ticks, "values": {"b": 1}}
+        batches.append(parse(telemetry, format="thingsboard", sensor="a"))
+    for batch in batches:
+        (reject,) = batch.rejects
+        assert reject.code == "bad_ts"
+        assert "precision" in reject.detail
+        assert len(batch) == 0

@@ -5,6 +5,7 @@ messages of a lost channel no end. Runs on the asyncio thread.
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -84,6 +85,9 @@ async def connect_aio(url: str, name: str) -> AbstractConnection:
         await connection.connect(timeout=CONNECT_S)
         connected = True
     except DRIVER_ERRORS as error:
+        if f"[Errno {errno.ECONNREFUSED}]" in str(error):  # of each address of a name
+            at = f"{connection.url.host}:{connection.url.port}"
+            raise BrokerUnavailable(f"nothing listens at {at}") from error
         translate(error)
     finally:
         if not connected:  # or its destructor would close it, in no loop at all

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,7 @@ from cyclopts import Parameter
 from atalaia.config.kernel_cache import choose_cache
 from atalaia.config.mail import parse_mail
 from atalaia.config.settings import (
+    CREDENTIALS,
     Credentials,
     JwtSettings,
     ProxySettings,
@@ -85,7 +87,9 @@ def up(
             proxies=_proxies(),
             metrics_token=_metrics_token(),
         )
-        trio.run(lambda: run(settings, announce=_banner, progress=_progress))
+        trio.run(
+            lambda: run(settings, announce=partial(_banner, settings.data_dir), progress=_progress)
+        )
     except StartupRefused as refused:
         print(f"atalaia: {refused.detail}", file=sys.stderr)
         return 1
@@ -203,11 +207,13 @@ def _progress(what: str) -> None:
     print(f"atalaia: {what}", file=sys.stderr, flush=True)
 
 
-def _banner(credentials: Credentials, demo: "DemoTenant | None") -> None:
+def _banner(data_dir: Path, credentials: Credentials, demo: "DemoTenant | None") -> None:
     print(
         f"""
   Atalaia is up at {credentials.base_url}
   API key: {credentials.api_key}
+  The API as a page where requests can be tried: {credentials.base_url}/docs
+  The administrator's e-mail and password: {data_dir / CREDENTIALS}
 
   Send a first reading (paste as it is):
 

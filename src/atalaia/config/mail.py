@@ -21,7 +21,8 @@ IMPLICIT_PORT = 465
 class MailSettings:
     """One server. tls: starttls: the connection is in the clear until it has begun, and nothing is
     said before. ca_file: of a certificate that the system does not know. page: where whoever gets a
-    link chooses a password; the link's token is added behind a #.
+    link chooses a password; the link's token is added behind a #. public_url: the service's own
+    address, where the token goes without a page.
     """
 
     host: str
@@ -32,6 +33,7 @@ class MailSettings:
     password: str | None = attrs.field(default=None, repr=False)
     ca_file: Path | None = None
     page: str | None = None
+    public_url: str | None = None
 
 
 def parse_mail(given: Mapping[str, str]) -> MailSettings | None:
@@ -55,6 +57,7 @@ def parse_mail(given: Mapping[str, str]) -> MailSettings | None:
         password,
         Path(ca_file) if ca_file else None,
         _page(given.get("ATALAIA_PASSWORD_PAGE") or None),
+        given.get("ATALAIA_PUBLIC_URL") or None,
     )
 
 

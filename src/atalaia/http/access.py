@@ -36,7 +36,9 @@ PLATFORM = Access("platform")
 
 _TABLE: Mapping[Access, str] = {
     OPEN: """
+        GET /
         GET /docs
+        GET /docs/
         GET /docs/<file>
         GET /health
         GET /health/live

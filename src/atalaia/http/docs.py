@@ -56,8 +56,14 @@ class File:
         return response
 
 
+def _elsewhere(where: str) -> Response:
+    response = Response(b"", 302, {"location": where})
+    del response.headers["content-type"]
+    return response
+
+
 def blueprint() -> Blueprint:
-    """`/openapi.json`, `/docs` and below, without a credential."""
+    """`/openapi.json`, `/docs` and below, without a credential; `/` leads to the page."""
     routes = Blueprint("docs", __name__)
     folder = resources.files("atalaia.http").joinpath("swagger_ui")
     files = {
@@ -74,6 +80,15 @@ def blueprint() -> Blueprint:
     @routes.get("/docs")
     async def read_page() -> Response:
         return page.answer(**{"content-security-policy": PAGE_POLICY})
+
+    # Relative, so that they hold behind a proxy that serves all of this below a path of its own.
+    @routes.get("/")
+    async def find_page() -> Response:
+        return _elsewhere("docs")
+
+    @routes.get("/docs/")
+    async def find_page_again() -> Response:
+        return _elsewhere("../docs")
 
     @routes.get("/docs/<file>")
     async def read_file(file: str) -> Response:

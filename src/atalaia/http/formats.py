@@ -100,8 +100,8 @@ class Parquet:
             import pyarrow.parquet as pq
         except ImportError as error:
             raise NotInstalled(
-                "Parquet needs pyarrow: install atalaia[parquet] where this service runs, or ask "
-                "for csv or ndjson.",
+                "Parquet needs pyarrow: run `.venv/bin/uv sync --locked --inexact --no-dev --extra "
+                "parquet` in the checkout from which this service runs, or ask for csv or ndjson.",
             ) from error
         self._pa = pa
         name = pa.dictionary(pa.int32(), pa.string())

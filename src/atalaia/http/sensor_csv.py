@@ -139,6 +139,8 @@ def _check_columns(columns: Sequence[str]) -> None:
             code="bad_csv",
         )
     known = ("name", *TAGS, *DETAILS)
+    if len(columns) == 1 and ";" in columns[0]:
+        raise Invalid("Line 1: separate the columns with commas, not with ;.", code="bad_csv")
     for column in columns:
         if column not in known and not (column.startswith(TAG) and column != TAG):
             raise Invalid(
@@ -206,7 +208,7 @@ def _degrees(column: str, cell: str, most: int) -> float:
     try:
         degrees = float(cell)
     except ValueError as error:
-        raise _Fault(column, "expected degrees such as -23.55") from error
+        raise _Fault(column, "expected degrees such as -23.55, with a point") from error
     if not abs(degrees) <= most:
         raise _Fault(column, f"expected -{most} to {most} degrees")
     return degrees

@@ -127,7 +127,7 @@ async def send(
 
     threads: one that was left alone holds its place, too, until it ends.
     """
-    message = write_mail(mail, settings.sender, settings.page, now)
+    message = write_mail(mail, settings.sender, settings.page, now, api=settings.public_url)
     sending = Sending(settings)
     try:
         with trio.fail_after(deadline_s):

@@ -233,7 +233,9 @@ UNITS_US = {"ms": 1_000, "s": 1_000_000, "m": MINUTE_US, "h": 3_600_000_000, "d"
 def parse_duration(text: str) -> int:
     """µs of 500ms, 10s, 5m, 2h, 7d or 1h30m. Raises Invalid."""
     if re.fullmatch(r"(\d{1,9}(ms|s|m|h|d))+", text, re.ASCII) is None:
-        raise Invalid(f'"{shorten(text)}" is no duration; write one such as 500ms, 10s, 5m or 2h.')
+        raise Invalid(
+            f'"{shorten(text)}" is no duration; write one such as 500ms, 10s, 5m, 2h or 7d.'
+        )
     parts = re.findall(r"(\d+)(ms|s|m|h|d)", text)
     return sum(int(count) * UNITS_US[unit] for count, unit in parts)
 

@@ -25,7 +25,8 @@ quantas linhas e bytes tem e o seu SHA-256, e o que ficou de fora, com o motivo.
   rules, rule-versions                  regras, e o que dizia cada versão
   alerts, alert-steps, alert-evidence   alertas, seus passos, e as leituras em que se basearam
                   (samples: base64 de pares int64 µs desde 1970 e float64, little-endian)
-  readings/AAAA-MM   leituras, por mês (sensor_id distingue sensores de mesmo nome)
+  readings/AAAA-MM   leituras, por mês (sensor_id distingue sensores de mesmo nome); linhas que
+                  POST /v1/readings aceita, 50.000 de cada vez
   rollups         resumos por minuto, hora e dia de antes das leituras que ainda existem
   dead-letters    o que o banco de dados recusou (payload: base64)
   audit           quem fez o quê; hash encadeia as linhas
@@ -33,6 +34,13 @@ quantas linhas e bytes tem e o seu SHA-256, e o que ficou de fora, com o motivo.
 
 LGPD: serve para confirmar o tratamento e dar acesso (art. 18, I e II) e para a portabilidade (art.
 18, V). A eliminação (art. 18, VI) é outra operação: veja docs/how-to/export-and-erase.md.
+
+Para levar as leituras a outro Atalaia, com o endereço em TO e uma chave em TO_KEY (export TO
+TO_KEY):
+
+  cat readings/*.ndjson | split -l 20000 --filter='curl -sS --fail-with-body --retry 9 \\
+    "$TO/v1/readings" -H "X-API-Key: $TO_KEY" -H "Content-Type: application/x-ndjson" \\
+    --data-binary @-; echo'
 
 == English ==
 
@@ -57,9 +65,16 @@ its SHA-256, and what was left out and why.
   alerts, alert-steps, alert-evidence   alerts, their steps, and the readings they were opened on
                   (samples: base64 of pairs int64 µs since 1970 and float64, little-endian)
   readings/YYYY-MM   readings by month (sensor_id tells sensors of one name apart); lines that
-                  POST /v1/readings takes
+                  POST /v1/readings takes, 50,000 at a time
   rollups         cells by the minute, hour and day from before the readings that still exist
   dead-letters    what the database refused (payload: base64)
   audit           who did what; hash chains the lines
   mails           mails that were written, without what is in them
+
+To bring the readings to another Atalaia, with its address in TO and a key in TO_KEY (export TO
+TO_KEY):
+
+  cat readings/*.ndjson | split -l 20000 --filter='curl -sS --fail-with-body --retry 9 \\
+    "$TO/v1/readings" -H "X-API-Key: $TO_KEY" -H "Content-Type: application/x-ndjson" \\
+    --data-binary @-; echo'
 """

@@ -18,7 +18,7 @@ from atalaia.wire.line_bytes import UNREAD
 from atalaia.wire.lines import Names, parse_line, read_time
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import RowFault, check_count, check_hurry
-from atalaia.wire.times import LATEST_US, MICROS_PER
+from atalaia.wire.times import EARLIEST_US, LATEST_US, MICROS_PER
 
 MOST_CAREFUL = 10_000
 """Lines of a body that take the careful road: at some 8 µs each nobody else is served meanwhile."""
@@ -145,10 +145,10 @@ class _Reading:
         ticks, state = self._lines[:, k.L_TICKS], self._lines[:, k.L_STATE]
         if self._options.precision == "ns":
             ts = ticks // 1_000
-            bad = (ticks < 0) | (ts >= LATEST_US)
+            bad = (ts < EARLIEST_US) | (ts >= LATEST_US)
         else:
             factor = MICROS_PER[self._options.precision]
-            bad = (ticks < 0) | (ticks >= LATEST_US // factor)
+            bad = (ticks < EARLIEST_US // factor) | (ticks >= LATEST_US // factor)
             ts = np.where(bad, 0, ticks) * factor
         timeless = state == k.TIMELESS
         if self._options.now_us is None:

@@ -19,7 +19,7 @@ from atalaia.model.batch import Batch, Int64s, SeriesName
 from atalaia.model.errors import Invalid
 from atalaia.wire.options import WireOptions
 from atalaia.wire.rows import Collector, check_count, check_hurry, check_name
-from atalaia.wire.times import LATEST_US, MICROS_PER, Precision, parse_rfc3339
+from atalaia.wire.times import EARLIEST_US, LATEST_US, MICROS_PER, Precision, parse_rfc3339
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -48,6 +48,8 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ANY = msgspec.json.Decoder(float_hook=float)
 
 _LINE = re.compile(rb"[^\s][^\n]*")  # one that is not blank; found one by one, never as a list
+_SEVERAL = ("trailing characters", "Extra data")
+"""What the two decoders say of one value after the other."""
 _NESTED = (list, dict)
 MAX_DEPTH = 32
 MOST_DIGITS = 400  # a float64 has 309; int() of thousands would take long, and refuses 4,300
@@ -143,7 +145,7 @@ def _finish(
     value = np.array(values, np.float64)
     if not np.isfinite(value).all():
         return None
-    if len(times) and (times.min() < 0 or times.max() >= LATEST_US):
+    if len(times) and (times.min() < EARLIEST_US or times.max() >= LATEST_US):
         return None
     return Batch(
         names=tuple(series),
@@ -163,7 +165,7 @@ def _parse_slow(body: bytes, options: WireOptions) -> Batch:
     if options.format == "ndjson":
         _add_lines(body, collector)
         return collector.batch()
-    document = decode_body(body)
+    document = _decode_one(body)
     if isinstance(document, dict) and "readings" in document:
         document = document["readings"]
     if isinstance(document, dict):
@@ -204,6 +206,20 @@ def _decode_any(text: bytes) -> Any:
 
 def _parse_int(digits: str) -> float:
     return int(digits) if len(digits) < MOST_DIGITS else math.copysign(math.inf, float(digits[:2]))
+
+
+def _decode_one(body: bytes) -> Any:
+    """Raises Invalid (`bad_json`), which says of NDJSON how it is sent."""
+    try:
+        return decode_body(body)
+    except Invalid as error:
+        if not any(said in error.detail for said in _SEVERAL):
+            raise
+        raise Invalid(
+            f"{error.detail} Readings line by line are NDJSON: send them with "
+            "Content-Type: application/x-ndjson.",
+            code=error.code,
+        ) from error
 
 
 def decode_body(body: bytes) -> Any:

@@ -7,8 +7,11 @@ from typing import Literal
 Precision = Literal["h", "m", "s", "ms", "us", "ns"]
 
 MICROS_PER = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1}
+EARLIEST_US = 31_536_000_000_000
+"""1971-01-01: today's seconds taken for ms, ms for µs and µs for ns all lie in January 1970, and so
+does a clock that was never set."""
 LATEST_US = 7_258_118_400_000_000
-"""2200-01-01: beyond it a time is a mistake of units; before 1970 likewise."""
+"""2200-01-01: beyond it a time is a mistake of units likewise."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
@@ -38,7 +41,7 @@ def scale(ticks: int, precision: Precision) -> int:
 
 
 def check_range(micros: int) -> int:
-    """Raises ValueError outside 1970 to 2200: the precision is wrong, or the clock is."""
-    if not 0 <= micros < LATEST_US:
-        raise ValueError("the time is not between 1970 and 2200; is the precision parameter right?")
+    """Raises ValueError outside 1971 to 2200: the precision is wrong, or the clock is."""
+    if not EARLIEST_US <= micros < LATEST_US:
+        raise ValueError("the time is not between 1971 and 2200; is the precision parameter right?")
     return micros

@@ -37,7 +37,7 @@ def values() -> Iterator[Case]:
 def times() -> Iterator[Case]:
     for name, text in [
         ("in an hour", str(NOW_MS + HOUR_MS)), ("in 500 years", "16000000000000"),
-        ("before 1970", "-1"), ("beyond int64", str(10**30)), ("5,000 digits", "1" * 5_000),
+        ("before 1970", "-1"), ("in seconds", str(NOW_MS // 1_000)), ("beyond int64", str(10**30)), ("5,000 digits", "1" * 5_000),
         ("least int64", str(-(2**63))), ("greatest int64", str(2**63 - 1)),
         ("greatest uint64", str(2**64 - 1)), ("fraction", f"{NOW_MS}.5"), ("exponent", "1e12"),
         ("true", "true"), ("null", "null"), ("object", "{}"), ("list", "[]"), ("nothing", '""'),

@@ -39,7 +39,7 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
         "schema": {"type": "string"},
     },
     "Location": {
-        "description": "Where what was made is.",
+        "description": "Where what was made is, or what is asked for.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
     },

@@ -19,6 +19,8 @@ from atalaia.http.openapi.operation import (
 from atalaia.http.openapi.parameters import TEXT
 from atalaia.http.settings import MAX_DAYS
 
+TO_THE_PAGE = Answer("It is at `/docs`.", headers=["Location"])
+
 
 class Settings(msgspec.Struct):
     """What a tenant chooses for all of its sensors."""
@@ -191,6 +193,12 @@ SERVICE = Subject(
                 304: UNCHANGED,
             },
         ),
+        "GET /": Operation(
+            "root",
+            "The way to the page",
+            answers={302: TO_THE_PAGE},
+            examples=[Example("page", "To the page")],
+        ),
         "GET /docs": Operation(
             "docs",
             "This document as a page",
@@ -200,6 +208,12 @@ SERVICE = Subject(
                 304: UNCHANGED,
             },
             examples=[Example("page", "The page")],
+        ),
+        "GET /docs/": Operation(
+            "docsAgain",
+            "The way to the page",
+            answers={302: TO_THE_PAGE},
+            examples=[Example("page", "To the page")],
         ),
         "GET /docs/<file>": Operation(
             "docsFile",
