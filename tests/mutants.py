@@ -46,6 +46,7 @@ INFLUX = "tests/http/test_influx.py::"
 ACCESS = "tests/http/test_access.py::"
 TOKENS = "tests/security/test_tokens.py::"
 LOGIN = "tests/http/test_login.py::"
+SECRET = "tests/test_token_secret.py::"
 THROTTLE = "tests/http/test_throttle.py::"
 TENANTS = "tests/http/test_tenants.py::"
 WALLS = "tests/http/test_walls.py::"
@@ -956,6 +957,21 @@ MUTANTS = (
         "    elif not await _is_asked_again_aio(connection, token_hash, next_hash):",
         "    elif False:",
         LOGIN + "test_a_refresh_token_is_used_once",
+    ),
+    Mutant(
+        "a-face-signs-others-people-out", "9 people", "storage/token_secrets.py",
+        "if not agrees and not replace:", "if False:",
+        SECRET + "test_a_face_with_another_secret_does_not_start",
+    ),
+    Mutant(
+        "a-changed-secret-shares-none", "9 people", "storage/token_secrets.py",
+        "bool(known & key_ids)", "known == key_ids",
+        SECRET + "test_a_face_with_another_secret_does_not_start",
+    ),
+    Mutant(
+        "a-new-secret-is-not-known", "9 people", "storage/token_secrets.py",
+        "if known != key_ids:", "if agrees:",
+        SECRET + "test_who_lost_the_data_directory_goes_on",
     ),
     Mutant(
         "asked-again-after-use", "4 apart", "storage/sessions.py",
