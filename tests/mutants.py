@@ -46,6 +46,7 @@ INFLUX = "tests/http/test_influx.py::"
 ACCESS = "tests/http/test_access.py::"
 TOKENS = "tests/security/test_tokens.py::"
 LOGIN = "tests/http/test_login.py::"
+PLATFORM = "tests/cli/test_users.py::"
 SECRET = "tests/test_token_secret.py::"
 THROTTLE = "tests/http/test_throttle.py::"
 TENANTS = "tests/http/test_tenants.py::"
@@ -767,6 +768,37 @@ MUTANTS = (
         "    if user.platform and user.user_id in admins and not any(others.values()):",
         "    if False:",
         "tests/http/test_users.py::test_somebody_looks_after_all",
+    ),
+    Mutant(
+        "a-link-for-the-disabled", "9 people", "storage/users.py",
+        "    if user.disabled_at is not None:\n        raise", "    if False:\n        raise",
+        "tests/http/test_users.py::test_who_is_disabled_is_sent_no_link",
+    ),
+    Mutant(
+        "nobody-is-left-above", "9 people", "storage/users.py",
+        "        if not platform:\n            _check_not_last(admins, user)\n", "",
+        PLATFORM + "test_several_look_after_all_tenants",
+    ),
+    Mutant(
+        "a-former-session-looks-after-all", "9 people", "storage/users.py",
+        "SET platform = $2, token_version = token_version + 1", "SET platform = $2",
+        PLATFORM + "test_several_look_after_all_tenants",
+    ),
+    Mutant(
+        "anybody-looks-after-all", "9 people", "storage/users.py",
+        "if platform and user.user_id not in admins:", "if False:",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "another-tenants-user-looks-after-all", "9 people", "storage/users.py",
+        'if rows[0]["tenant_id"] != tenant_no:', "if False:",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "another-tenants-mail-is-wiped", "9 people", "storage/sessions.py",
+        "WHERE (tenant_id, recipient) = (SELECT tenant_id, email FROM",
+        "WHERE recipient = (SELECT email FROM",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
     ),
     Mutant(
         "mails-without-bound", "5 bounded", "storage/users.py",

@@ -65,6 +65,17 @@ async def test_who_is_out_gets_no_link(stack: Stack, how: str) -> None:
     assert tuple(mail.values()) == ("expired", "{}")
 
 
+async def test_who_is_disabled_is_sent_no_link(stack: Stack) -> None:
+    """It would not hold; enabled again, they get one."""
+    path = f"/v1/users/{await add_user(stack, NEW)}"
+    assert (await stack.client.patch(path, json={"disabled": True})).status_code == 200
+    refused = await stack.client.post(f"{path}/link")
+    assert (refused.status_code, refused.json()["code"]) == (409, "disabled")
+    assert await stack.sql("SELECT FROM outbox_mails") == []
+    assert (await stack.client.patch(path, json={"disabled": False})).status_code == 200
+    assert (await stack.client.post(f"{path}/link")).status_code == 200
+
+
 async def test_an_address_stands_for_who_chose_a_password(stack: Stack) -> None:
     """Whoever invites it learns of their own tenant alone, and takes it from nobody."""
     await add_user(stack, ADMIN)
