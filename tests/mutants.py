@@ -781,7 +781,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-former-session-looks-after-all", "9 people", "storage/users.py",
-        "SET platform = $2, token_version = token_version + 1", "SET platform = $2",
+        "        await end_access_aio(connection, user.user_id)\n", "",
         PLATFORM + "test_several_look_after_all_tenants",
     ),
     Mutant(
@@ -799,6 +799,11 @@ MUTANTS = (
         "WHERE (tenant_id, recipient) = (SELECT tenant_id, email FROM",
         "WHERE recipient = (SELECT email FROM",
         PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "nobody-gets-the-invitation", "9 people", "http/users.py",
+        "if not email.isascii():", "if False:",
+        "tests/http/test_users.py::test_an_address_that_no_mail_reaches_is_refused",
     ),
     Mutant(
         "mails-without-bound", "5 bounded", "storage/users.py",

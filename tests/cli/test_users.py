@@ -80,6 +80,8 @@ async def test_several_look_after_all_tenants(
     assert (code, said) == (0, "a@example.org looks after all tenants")
     async with client(stack, bearer(signed_in)) as before:
         assert (await before.get("/v1/me")).status_code == 401
+    refresh = {"refresh_token": signed_in["refresh_token"]}
+    assert (await post(stack, "/v1/auth/refresh", refresh)).status_code == 401
     async with client(stack, bearer(await tokens(stack, "a@example.org"))) as person:
         assert (await person.get("/v1/admin/tenants")).status_code == 200
         for _ in range(2):  # again changes nothing

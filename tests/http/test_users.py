@@ -129,6 +129,23 @@ async def test_a_bad_invitation_is_refused(stack: Stack, body: dict[str, Any]) -
     assert (response.status_code, response.json()["code"]) == (400, "bad_body")
 
 
+@pytest.mark.parametrize("email", ["joão@example.org", "joao@padaria-do-zé.example"])
+async def test_an_address_that_no_mail_reaches_is_refused(stack: Stack, email: str) -> None:
+    """With what to do, wherever somebody is invited; whoever asks with one is told nothing."""
+    await add_user(stack, ADMIN, platform=True)
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        for path, body in (
+            ("/v1/users", {"email": email}),
+            ("/v1/admin/tenants", {"name": "Padaria do Zé", "admin_email": email}),
+        ):
+            refused = await admin.post(path, json=body)
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_body")
+            assert "addresses are ASCII here" in refused.json()["detail"]
+    assert (await login(stack, email)).status_code == 401
+    assert (await post(stack, "/v1/auth/password/forgot", {"email": email})).status_code == 202
+    assert await stack.sql("SELECT FROM outbox_mails") == []
+
+
 async def test_another_role_holds_at_once(stack: Stack) -> None:
     """And a disabled user is out: every session ends, no link holds, no password opens."""
     await add_user(stack, ADMIN)
