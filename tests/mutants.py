@@ -57,6 +57,7 @@ EXPIRY = "tests/storage/test_expiry.py::"
 PARSERS = "tests/engine/test_parsers.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
+ASKED = "tests/http/test_asked.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
 PEERS = "tests/http/test_peers.py::"
@@ -804,6 +805,32 @@ MUTANTS = (
         "nobody-gets-the-invitation", "9 people", "http/users.py",
         "if not email.isascii():", "if False:",
         "tests/http/test_users.py::test_an_address_that_no_mail_reaches_is_refused",
+    ),
+    Mutant(
+        "a-mistyped-filter-seems-to-work", TOLD, "http/app.py",
+        "            check_asked(request.method, request.url_rule.rule)\n", "",
+        ASKED + "test_a_parameter_that_there_is_not_is_refused_at_every_route",
+    ),
+    Mutant(
+        "a-mistyped-precision-is-milliseconds", TOLD, "http/faces.py",
+        "        check_known(asked, JSON_PARAMETERS)\n", "",
+        ASKED + "test_what_there_is_goes_on",
+    ),
+    Mutant(
+        "a-key-acts-as-somebody", "9 people", "storage/audit.py",
+        " AND actor LIKE 'user:%'", "",
+        "tests/http/test_audit.py::test_it_is_searched",
+    ),
+    Mutant(
+        "fields-that-there-are-not-told", TOLD, "http/bodies.py",
+        "; there are: {known}", "",
+        "tests/http/test_bodies.py"
+        "::test_a_field_that_nobody_knows_is_refused_with_those_that_there_are",
+    ),
+    Mutant(
+        "a-user-for-nobodys-devices", "9 people", "cli/broker.py",
+        "    if not known:\n", "    if False:\n",
+        "tests/amqp/test_commands.py::test_a_user_for_nobodys_devices_is_not_made",
     ),
     Mutant(
         "mails-without-bound", "5 bounded", "storage/users.py",
