@@ -6,6 +6,7 @@ Nothing here measures a request. Memory and CPU come from the kernel's books: Li
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,9 @@ OFTEN = dict.fromkeys(
 )  # fmt: skip
 """A bench asks more often than anybody may; what it would measure else is a 429."""
 
+SAME = {"ATALAIA_JWT_SECRETS": secrets.token_hex(32)}
+"""Processes of one database share it."""
+
 
 class Server:
     """`atalaia up` on a data directory; may be killed and started again on the same port."""
@@ -56,7 +60,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        environment = OFTEN | {k: v for k, v in os.environ.items() if k not in self.given}
+        environment = OFTEN | SAME | {k: v for k, v in os.environ.items() if k not in self.given}
         environment["NUMBA_CACHE_DIR"] = str(choose_cache(KERNELS))
         environment |= {name: url for name, url in self.given.items() if url is not None}
         self.process = subprocess.Popen(

@@ -46,6 +46,8 @@ INFLUX = "tests/http/test_influx.py::"
 ACCESS = "tests/http/test_access.py::"
 TOKENS = "tests/security/test_tokens.py::"
 LOGIN = "tests/http/test_login.py::"
+PLATFORM = "tests/cli/test_users.py::"
+SECRET = "tests/test_token_secret.py::"
 THROTTLE = "tests/http/test_throttle.py::"
 TENANTS = "tests/http/test_tenants.py::"
 WALLS = "tests/http/test_walls.py::"
@@ -56,6 +58,7 @@ PARSERS = "tests/engine/test_parsers.py::"
 OUTGOING = "tests/http/test_outgoing.py::"
 STALLS = "tests/http/test_stalls.py::"
 ONCE = "tests/http/test_once.py::"
+ASKED = "tests/http/test_asked.py::"
 CONDITIONS = "tests/http/test_conditions.py::"
 RATES = "tests/http/test_rates.py::"
 TICKETS = "tests/http/test_tickets.py::"
@@ -770,6 +773,68 @@ MUTANTS = (
         "tests/http/test_users.py::test_somebody_looks_after_all",
     ),
     Mutant(
+        "a-link-for-the-disabled", "9 people", "storage/users.py",
+        "    if user.disabled_at is not None:\n        raise", "    if False:\n        raise",
+        "tests/http/test_users.py::test_who_is_disabled_is_sent_no_link",
+    ),
+    Mutant(
+        "nobody-is-left-above", "9 people", "storage/users.py",
+        "        if not platform:\n            _check_not_last(admins, user)\n", "",
+        PLATFORM + "test_several_look_after_all_tenants",
+    ),
+    Mutant(
+        "a-former-session-looks-after-all", "9 people", "storage/users.py",
+        "        await end_access_aio(connection, user.user_id)\n", "",
+        PLATFORM + "test_several_look_after_all_tenants",
+    ),
+    Mutant(
+        "anybody-looks-after-all", "9 people", "storage/users.py",
+        "if platform and user.user_id not in admins:", "if False:",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "another-tenants-user-looks-after-all", "9 people", "storage/users.py",
+        'if rows[0]["tenant_id"] != tenant_no:', "if False:",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "another-tenants-mail-is-wiped", "9 people", "storage/sessions.py",
+        "WHERE (tenant_id, recipient) = (SELECT tenant_id, email FROM",
+        "WHERE recipient = (SELECT email FROM",
+        PLATFORM + "test_who_may_not_look_after_all_tenants",
+    ),
+    Mutant(
+        "nobody-gets-the-invitation", "9 people", "http/users.py",
+        "if not email.isascii():", "if False:",
+        "tests/http/test_users.py::test_an_address_that_no_mail_reaches_is_refused",
+    ),
+    Mutant(
+        "a-mistyped-filter-seems-to-work", TOLD, "http/app.py",
+        "            check_asked(request.method, request.url_rule.rule)\n", "",
+        ASKED + "test_a_parameter_that_there_is_not_is_refused_at_every_route",
+    ),
+    Mutant(
+        "a-mistyped-precision-is-milliseconds", TOLD, "http/faces.py",
+        "        check_known(asked, JSON_PARAMETERS)\n", "",
+        ASKED + "test_what_there_is_goes_on",
+    ),
+    Mutant(
+        "a-key-acts-as-somebody", "9 people", "storage/audit.py",
+        " AND actor LIKE 'user:%'", "",
+        "tests/http/test_audit.py::test_it_is_searched",
+    ),
+    Mutant(
+        "fields-that-there-are-not-told", TOLD, "http/bodies.py",
+        "; there are: {known}", "",
+        "tests/http/test_bodies.py"
+        "::test_a_field_that_nobody_knows_is_refused_with_those_that_there_are",
+    ),
+    Mutant(
+        "a-user-for-nobodys-devices", "9 people", "cli/broker.py",
+        "    if not known:\n", "    if False:\n",
+        "tests/amqp/test_commands.py::test_a_user_for_nobodys_devices_is_not_made",
+    ),
+    Mutant(
         "mails-without-bound", "5 bounded", "storage/users.py",
         "    if to_one >= MAILS_TO_ONE or to_all >= MAILS_TO_ALL:", "    if False:",
         "tests/http/test_users.py::test_mails_to_an_address_are_few",
@@ -970,6 +1035,21 @@ MUTANTS = (
         "    elif not await _is_asked_again_aio(connection, token_hash, next_hash):",
         "    elif False:",
         LOGIN + "test_a_refresh_token_is_used_once",
+    ),
+    Mutant(
+        "a-face-signs-others-people-out", "9 people", "storage/token_secrets.py",
+        "if not agrees and not replace:", "if False:",
+        SECRET + "test_a_face_with_another_secret_does_not_start",
+    ),
+    Mutant(
+        "a-changed-secret-shares-none", "9 people", "storage/token_secrets.py",
+        "bool(known & key_ids)", "known == key_ids",
+        SECRET + "test_a_face_with_another_secret_does_not_start",
+    ),
+    Mutant(
+        "a-new-secret-is-not-known", "9 people", "storage/token_secrets.py",
+        "if known != key_ids:", "if agrees:",
+        SECRET + "test_who_lost_the_data_directory_goes_on",
     ),
     Mutant(
         "asked-again-after-use", "4 apart", "storage/sessions.py",

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import structlog
 import trio
 
 from atalaia.amqp.consumer import Consumer
@@ -21,7 +22,7 @@ from atalaia.amqp.intake import QueueIntake
 from atalaia.amqp.limits import AmqpLimits
 from atalaia.amqp.publisher import open_publisher
 from atalaia.bridge import Bridge, open_bridge
-from atalaia.config.settings import Credentials, Settings, keep_jwt_secret
+from atalaia.config.settings import Credentials, Role, Settings, keep_jwt_secret
 from atalaia.demo import DemoTenant, open_demo, run_demo
 from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
@@ -48,7 +49,10 @@ from atalaia.storage.engine_store import open_engine_store
 from atalaia.storage.people import PostgresPeople
 from atalaia.storage.queries import PostgresQueries
 from atalaia.storage.rolling import PostgresRollups
+from atalaia.storage.token_secrets import agree_on_secrets
 from atalaia.telemetry.lag import watch_loop
+
+log = structlog.get_logger()
 
 COLLECT_AFTER = 50_000  # container objects made and not freed; the default is 700
 
@@ -82,6 +86,7 @@ async def run(
             url = await stack.enter_async_context(_database(settings))
             bridge = await stack.enter_async_context(open_bridge())
             database = await stack.enter_async_context(open_database(bridge, url))
+            await _agree_on_secrets(bridge, url, token_keys, settings.role)
             credentials = await open_credentials(
                 bridge, url, base_url, settings.data_dir, clock, leave=settings.role == "http"
             )
@@ -178,6 +183,18 @@ def _token_keys(settings: Settings) -> TokenKeys:
             "one of an example. Make one with: openssl rand -hex 32"
         )
     return TokenKeys([secret.encode() for secret in secrets])
+
+
+async def _agree_on_secrets(bridge: Bridge, url: str, keys: TokenKeys, role: Role) -> None:
+    """With the database's other processes. Raises StartupRefused at the role `http`, which is
+    never alone; another one may have lost its data directory, and then goes on with a new secret.
+    """
+    if not await agree_on_secrets(bridge, url, keys.ids, replace=role != "http"):
+        log.warning(
+            "token_secret_replaced",
+            advice="nobody's session goes on here; processes beside this one need the same "
+            "ATALAIA_JWT_SECRETS, or sign its people out",
+        )
 
 
 def _calm_collector() -> None:

@@ -113,7 +113,10 @@ class Users(Totals, Protocol):
     async def send_link(
         self, tenant_no: TenantNo, user_id: UUID, link: NewLink, by: Actor
     ) -> UserView | None:
-        """A new link for a user, in the place of all before it. None: there is no such user."""
+        """A new link for a user, in the place of all before it. None: there is no such user.
+
+        Raises Conflict for one who is disabled.
+        """
         ...
 
     async def change_user(

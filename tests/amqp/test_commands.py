@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pytest
@@ -116,6 +117,23 @@ async def test_a_user_for_devices_is_made_by_a_command(command: Commands, broker
     assert (code, "--tenant is an id" in said) == (2, True)
     code, said = await command(*words[:-1], "http://127.0.0.1:1")
     assert (code, "rabbitmq_management" in said) == (1, True)
+
+
+async def test_a_user_for_nobodys_devices_is_not_made(
+    command: Commands, broker: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What they sent would belong to nobody. Where nobody can be asked that is said."""
+    nobody = "00000000-0000-7000-8000-000000000001"
+    monkeypatch.setenv("DATABASE_URL", command.road.stack.database_url)
+    words = ("broker", "mqtt-user", "pumps", "--management", broker.api_url, "--tenant")
+    code, said = await command(*words, nobody)
+    assert (code, f"The database knows no tenant {nobody}" in said) == (1, True)
+    assert "MQTT user" not in said
+    code, said = await command(*words, await command.road.tenant_id())
+    assert (code, "looked up" in said) == (0, False)
+    monkeypatch.delenv("DATABASE_URL")
+    code, said = await command(*words, nobody, "--data-dir", tmp_path)
+    assert (code, "the tenant was not looked up: There are no cred" in said) == (0, True)
 
 
 async def test_letters_are_listed_shown_and_dropped(command: Commands) -> None:

@@ -27,13 +27,22 @@ class Runner:
         self.stack = stack
 
     async def __call__(
-        self, *arguments: object, server: bool = True, python: Sequence[str] = ("-m", "atalaia")
+        self,
+        *arguments: object,
+        server: bool = True,
+        python: Sequence[str] = ("-m", "atalaia"),
+        stderr: bool = True,
     ) -> tuple[int, str]:
-        """server: name the stack's own. python: what the interpreter is told to run."""
+        """server: name the stack's own. python: what the interpreter is told to run. stderr: hear
+        what it says there, too.
+        """
         where = ["--url", self.stack.url, "--key", self.stack.api_key] if server else []
         command = [sys.executable, *python, *map(str, arguments), *where]
         done = await trio.run_process(
-            command, capture_stdout=True, stderr=subprocess.STDOUT, check=False
+            command,
+            capture_stdout=True,
+            stderr=subprocess.STDOUT if stderr else subprocess.DEVNULL,
+            check=False,
         )
         return done.returncode, " ".join(done.stdout.decode().split())
 

@@ -93,11 +93,24 @@ async def test_what_is_refused_or_changes_nothing_is_not_written(stack: Stack) -
 
 
 async def test_it_is_searched(stack: Stack) -> None:
-    """By actor, action and time; newest first, in pages that miss nothing."""
-    await add_user(stack, ADMIN)
-    for _ in range(3):
+    """By actor, action, target and time; newest first, in pages that miss nothing. An address is
+    that of a person, however a key is called.
+    """
+    user_id = await add_user(stack, ADMIN)
+    for _ in range(2):
         await stack.client.post("/v1/api-keys", json={"name": "k"})
-    await tokens(stack, ADMIN)
+    named = (
+        await stack.client.post("/v1/api-keys", json={"name": ADMIN, "scopes": ["admin"]})
+    ).json()
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as person:
+        assert (await person.get("/v1/me")).status_code == 200
+    for actor in (ADMIN, "Admin@Example.org", f"user:{user_id}"):
+        found = await entries(stack, f"&actor={actor}")
+        assert [e["action"] for e in found] == ["session.began"], actor
+    (made,) = await entries(stack, f"&target={named['id']}")
+    assert made["action"] == "key.created"
+    counted = await stack.client.get(f"/v1/audit?target={named['id']}&actor={ADMIN}&count=true")
+    assert counted.json()["total"] == 0
     key = f"key:{stack.api_key.split('_')[1]}"
     assert len(await entries(stack, f"&actor={key}")) == 3
     assert [e["action"] for e in await entries(stack, "&action=session.began")] == ["session.began"]

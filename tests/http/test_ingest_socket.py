@@ -314,6 +314,8 @@ async def opens(stack: Stack) -> bool:
         ("atl_0_0", "/v1/ingest", (), 401),
         ("", "/v1/ingest?format=xml", (), 400),
         ("", "/v1/ingest?precision=fortnight", (), 400),
+        ("", "/v1/ingest?precison=s", (), 400),
+        ("", "/v1/ingest?format=line&db=x", (), 400),
         ("", "/v1/ingest", ("chat",), 400),
     ],
 )

@@ -212,7 +212,7 @@ async def test_a_new_sensor_leaves_out_the_newest_rules_that_do_not_fit(
         ({"tags": {"a": 1}}, "$.tags", "must be text"),
         ({"tags": {str(n): "x" for n in range(33)}}, "$.tags", "32 tags"),
         ({"tags": []}, "$.tags", "expected an object"),
-        ({"tags": {}, "x" * 10_000: 1}, "$", "extra fields found (xx"),
+        ({"tags": {}, "x" * 10_000: 1}, "$", "xx…); there are: tags"),
         ({}, "$.tags", "required field missing"),
     ],
 )

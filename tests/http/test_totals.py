@@ -32,6 +32,10 @@ async def test_every_list_says_how_many_there_are(stack: Stack) -> None:
     }  # fmt: skip
     for path, total in expected.items():
         sign = "&" if "?" in path else "?"
+        if path in ("/v1/profiles", "/v1/groups"):  # which are one page
+            whole = (await stack.client.get(f"{path}?count=true")).json()
+            assert (whole["total"], len(whole["data"])) == (total, total), path
+            continue
         one = (await stack.client.get(f"{path}{sign}limit=1&count=true")).json()
         assert one["total"] == total, path
         all_of_them = (await stack.client.get(f"{path}{sign}limit=1000")).json()

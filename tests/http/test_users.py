@@ -65,6 +65,17 @@ async def test_who_is_out_gets_no_link(stack: Stack, how: str) -> None:
     assert tuple(mail.values()) == ("expired", "{}")
 
 
+async def test_who_is_disabled_is_sent_no_link(stack: Stack) -> None:
+    """It would not hold; enabled again, they get one."""
+    path = f"/v1/users/{await add_user(stack, NEW)}"
+    assert (await stack.client.patch(path, json={"disabled": True})).status_code == 200
+    refused = await stack.client.post(f"{path}/link")
+    assert (refused.status_code, refused.json()["code"]) == (409, "disabled")
+    assert await stack.sql("SELECT FROM outbox_mails") == []
+    assert (await stack.client.patch(path, json={"disabled": False})).status_code == 200
+    assert (await stack.client.post(f"{path}/link")).status_code == 200
+
+
 async def test_an_address_stands_for_who_chose_a_password(stack: Stack) -> None:
     """Whoever invites it learns of their own tenant alone, and takes it from nobody."""
     await add_user(stack, ADMIN)
@@ -116,6 +127,23 @@ async def test_a_bad_invitation_is_refused(stack: Stack, body: dict[str, Any]) -
     """Also one that would give away more than there is to give."""
     response = await stack.client.post("/v1/users", json=body)
     assert (response.status_code, response.json()["code"]) == (400, "bad_body")
+
+
+@pytest.mark.parametrize("email", ["joão@example.org", "joao@padaria-do-zé.example"])
+async def test_an_address_that_no_mail_reaches_is_refused(stack: Stack, email: str) -> None:
+    """With what to do, wherever somebody is invited; whoever asks with one is told nothing."""
+    await add_user(stack, ADMIN, platform=True)
+    async with client(stack, bearer(await tokens(stack, ADMIN))) as admin:
+        for path, body in (
+            ("/v1/users", {"email": email}),
+            ("/v1/admin/tenants", {"name": "Padaria do Zé", "admin_email": email}),
+        ):
+            refused = await admin.post(path, json=body)
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_body")
+            assert "addresses are ASCII here" in refused.json()["detail"]
+    assert (await login(stack, email)).status_code == 401
+    assert (await post(stack, "/v1/auth/password/forgot", {"email": email})).status_code == 202
+    assert await stack.sql("SELECT FROM outbox_mails") == []
 
 
 async def test_another_role_holds_at_once(stack: Stack) -> None:

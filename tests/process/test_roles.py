@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from atalaia.config.settings import JWT_SECRET
 from tests.process.server import Server, data_directory, run_to_end, start
 from tests.stack import START_MS, row
 
@@ -39,12 +40,18 @@ def until_counted(server: Server, rows: int) -> None:
 
 
 def test_an_engine_killed_under_load_loses_and_doubles_nothing(amqp_url: str) -> None:
-    """What the face answered 202 is stored once by the engine's later lives."""
+    """What the face answered 202 is stored once by the engine's later lives. With another secret
+    of access tokens than the engine's it does not start, and leaves nothing behind.
+    """
     setup(amqp_url)
     with data_directory() as engine_dir, data_directory() as face_dir:
         engine = start(engine_dir, "--role", "engine", RABBITMQ_URL=amqp_url)
-        database = engine.credentials["database_url"]
-        face = start(face_dir, "--role", "http", RABBITMQ_URL=amqp_url, DATABASE_URL=database)
+        given = {"RABBITMQ_URL": amqp_url, "DATABASE_URL": engine.credentials["database_url"]}
+        code, said = run_to_end(face_dir, "--role", "http", **given)
+        assert (code, "Set ATALAIA_JWT_SECRETS to the same" in said) == (1, True), said
+        assert not (face_dir / "credentials.json").exists()
+        given["ATALAIA_JWT_SECRETS"] = (engine_dir / JWT_SECRET).read_text().strip()
+        face = start(face_dir, "--role", "http", **given)
         taken = 0
         with face.client as client:
             for life in range(2):

@@ -2,13 +2,17 @@
 
 import os
 import secrets
+import sys
+from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 from cyclopts import App, Parameter
 
 from atalaia.cli.amqp import USUAL, Broker, crossing, reported
+from atalaia.cli.database import DataDir, database_url, with_bridge
 from atalaia.cli.ids import tenant_id
-from atalaia.model.errors import Invalid
+from atalaia.model.errors import Invalid, NotFound, StartupRefused
 
 app = App(name="broker", help="Set up RabbitMQ: queues, and users for MQTT devices.")
 
@@ -46,6 +50,7 @@ def mqtt_user(
     *,
     tenant: str,
     management: Annotated[str | None, Parameter(env_var="RABBITMQ_MANAGEMENT_URL")] = None,
+    data_dir: DataDir = None,
     broker: Broker = USUAL,
 ) -> int:
     """Make a user for a tenant's MQTT devices, or give it a new password.
@@ -59,15 +64,18 @@ def mqtt_user(
     name
         The user's name.
     tenant
-        The tenant's id, as in credentials.json.
+        The tenant's id, as in credentials.json. The database must know it, where it can be asked.
     management
         Its management API; default: the broker's host, port 15672.
+    data_dir
+        Where credentials.json is, unless DATABASE_URL is set.
     """
 
     def run() -> int:
         from atalaia.amqp.mqtt import make_mqtt_user, management_url
 
         whose, url = tenant_id(tenant, "--tenant"), broker.address()
+        _check_tenant(whose, data_dir)
         given = os.environ.get("ATALAIA_MQTT_PASSWORD")
         made = make_mqtt_user(
             url,
@@ -83,6 +91,19 @@ def mqtt_user(
         return 0
 
     return reported(run)
+
+
+def _check_tenant(whose: UUID, data_dir: Path | None) -> None:
+    """Raises NotFound. A broker's machine may have no way to the database: that is said."""
+    from atalaia.storage.accounts import tenant_is_known
+
+    try:
+        known = with_bridge(tenant_is_known, database_url(data_dir), whose)
+    except StartupRefused as error:
+        print(f"atalaia: the tenant was not looked up: {error.detail}", file=sys.stderr)
+        return
+    if not known:
+        raise NotFound(f"The database knows no tenant {whose}; `atalaia quotas show` lists all.")
 
 
 @app.command

@@ -43,6 +43,7 @@ from atalaia.http import (
 from atalaia.http.access import check_access
 from atalaia.http.asgi import Front
 from atalaia.http.aside import Aside
+from atalaia.http.asked import check_asked
 from atalaia.http.auth import Authenticator
 from atalaia.http.browsers import Browsers
 from atalaia.http.errors import PROBLEM_JSON, as_error, encode, headers, problem, status_of
@@ -111,6 +112,7 @@ def create_app(
             return Response(b"", headers={"allow": ", ".join(allowed)})
         if request.url_rule is not None and request.method != "OPTIONS":
             check_access(g.principal, request.method, request.url_rule.rule)
+            check_asked(request.method, request.url_rule.rule)
             packed = request.headers.get("content-encoding", "identity").lower() != "identity"
             if packed and request.method not in ("GET", "HEAD"):
                 raise UnsupportedEncoding("Send this body as it is, without a content-encoding.")

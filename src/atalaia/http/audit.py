@@ -36,6 +36,7 @@ def _filter() -> AuditFilter:
     return AuditFilter(
         actor=_text("actor"),
         action=_text("action"),
+        target=_text("target"),
         since=None if since is None else Micros(since - 1),  # `from` is inclusive
         until=params.time(request.args, "to"),
     )

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Set
 from typing import Any, NewType, TypeVar
 
 import attrs
@@ -298,6 +299,12 @@ _converter.register_structure_hook(int, _strict_count)
 _converter.register_structure_hook(bool, _strict_bool)
 _converter.register_structure_hook(TimeText, _time_text)
 _converter.register_structure_hook_func(lambda kind: kind in (list[str], list[float]), _strict_list)
+OF_TAGS = {"group", "profile", "tags"}
+ELSEWHERE: Mapping[type[Any], str] = {
+    SensorBody: "tags, such as group and profile, are set by PUT /v1/sensors/{sensor}/tags",
+    NewSensorBody: "group and profile are tags",
+}
+"""Where fields of OF_TAGS go that are not in these."""
 SHOWN = {"since": "from", "until": "to", "holds": "for"}
 """Names in bodies that are words of Python's."""
 
@@ -375,7 +382,19 @@ def _structure(raw: dict[str, Any], kind: type[T]) -> T:
 
 
 def _say(error: BaseException, kind: type | None) -> str:
-    text = str(error) if isinstance(error, _Fault) else format_exception(error, kind)
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return _say_fields(error.extra_fields, error.cl)
+    return _shortened(str(error) if isinstance(error, _Fault) else format_exception(error, kind))
+
+
+def _say_fields(extra: Set[str], kind: type[Any]) -> str:
+    """Which are too many, those that there are, and where what is meant may go."""
+    known = ", ".join(SHOWN.get(field.name, field.name) for field in attrs.fields(kind))
+    there = f"extra fields found ({_shortened(', '.join(sorted(extra)))}); there are: {known}"
+    return f"{there}; {ELSEWHERE[kind]}" if kind in ELSEWHERE and extra & OF_TAGS else there
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= MAX_FAULT_CHARS else text[:MAX_FAULT_CHARS] + "…"
 
 

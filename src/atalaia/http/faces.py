@@ -13,12 +13,14 @@ import attrs
 from atalaia.engine.receipt import Answer
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import PROBLEM_JSON, encode, headers, problem, status_of
+from atalaia.http.params import check_known
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.principal import Principal
 from atalaia.wire.options import Format, WireOptions
 from atalaia.wire.times import Precision
 
 INGEST_PATH = "/v1/readings"
+JSON_PARAMETERS = ("precision", "bool")
 MAX_LISTED = 1_000  # rejects; 50,000 would be an answer of 5 MB to a body of 100 kB
 JSON = "application/json"
 
@@ -71,7 +73,9 @@ class ReadingsFace:
     def options(self, scope: Scope, principal: Principal, now_us: int) -> WireOptions:
         content_type = header_fields(scope).get(b"content-type", "")
         ndjson = "ndjson" in content_type or "jsonlines" in content_type
-        return json_options(parameters(scope), "ndjson" if ndjson else "json")
+        asked = parameters(scope)
+        check_known(asked, JSON_PARAMETERS)
+        return json_options(asked, "ndjson" if ndjson else "json")
 
     def render(self, answer: Answer, request_id: str) -> Rendered:
         status, content_type, body, outcome = account(answer, request_id)

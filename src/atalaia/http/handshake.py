@@ -4,8 +4,9 @@ import re
 from typing import Any
 
 from atalaia.http.errors import PROBLEM_JSON, encode, headers, problem, status_of
-from atalaia.http.faces import Scope, json_options, parameters
-from atalaia.http.influx import InfluxFace
+from atalaia.http.faces import JSON_PARAMETERS, Scope, json_options, parameters
+from atalaia.http.influx import LINE_PARAMETERS, InfluxFace
+from atalaia.http.params import check_known
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.principal import Principal
 from atalaia.wire.options import WireOptions
@@ -31,6 +32,8 @@ def protocol_of(scope: Scope) -> str:
 
 def options_of(scope: Scope, principal: Principal, protocol: str) -> WireOptions:
     """As over HTTP. Raises Invalid."""
+    line = protocol == "atalaia.line"
+    check_known(parameters(scope), ("format", *(LINE_PARAMETERS if line else JSON_PARAMETERS)))
     match protocol:
         case "atalaia.line":
             return InfluxFace(v1=False).options(scope, principal, 0)

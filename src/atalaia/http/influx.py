@@ -22,6 +22,8 @@ from atalaia.wire.times import Precision
 
 V1_PATH, V2_PATH = "/write", "/api/v2/write"
 MAX_NAMED = 5  # lines, in a message that ends in a log
+LINE_PARAMETERS = ("precision", "sensor_tag", "metric_tags")
+"""Of ours and of the write API those that mean something; here others are left out."""
 MAX_METRIC_TAGS = 8
 SENSOR_TAG, METRIC_TAGS = b"x-atalaia-sensor-tag", b"x-atalaia-metric-tags"
 """For senders that cannot add a parameter to the path."""

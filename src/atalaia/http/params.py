@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -16,6 +16,7 @@ from atalaia.model.ids import Micros
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
+MAX_NAME_CHARS = 100  # of a parameter, where it is repeated
 MAX_READINGS = 10_000  # readings are small, and a chart wants many
 
 T = TypeVar("T")
@@ -31,6 +32,14 @@ _LATEST = Micros(253_402_214_400_000_000)
 
 def bad(name: str, advice: str) -> Invalid:
     return Invalid(f"{name}: {advice}", code="bad_parameter")
+
+
+def check_known(asked: Iterable[str], known: Sequence[str]) -> None:
+    """Raises Invalid for one that there is not, with those that there are."""
+    for name in asked:
+        if name not in known:
+            there = f"there are: {', '.join(known)}" if known else "there are none"
+            raise bad(name[:MAX_NAME_CHARS] or '""', f"there is no such parameter here; {there}.")
 
 
 def limit(args: Mapping[str, str], *, highest: int = MAX_LIMIT) -> int:

@@ -107,6 +107,11 @@ def blueprint(users: Users, *, mailed: bool) -> Blueprint:
 def check_email(text: str) -> str:
     """As it is stored. Raises Invalid."""
     email = plain(text)
+    if not email.isascii():
+        raise Invalid(
+            "email: addresses are ASCII here, and mails go to no others: give one without accents.",
+            code="bad_body",
+        )
     if not is_email(email):
         raise Invalid("email: this is no e-mail address.", code="bad_body")
     return email

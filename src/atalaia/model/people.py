@@ -107,10 +107,13 @@ class TenantView:
 
 @attrs.frozen
 class AuditFilter:
-    """since, until: since < at <= until; None: all."""
+    """actor: a subject, or the address that somebody had then. since, until: since < at <= until.
+    None: all.
+    """
 
     actor: str | None = None
     action: str | None = None
+    target: str | None = None
     since: Micros | None = None
     until: Micros | None = None
 

@@ -67,6 +67,11 @@ class TokenKeys:
             jwt.encode(key.header, {}, key.jwk, [ALGORITHM]).partition(".")[0]: key for key in keys
         }
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of the secrets, as they stand in the headers of tokens."""
+        return frozenset(key.kid for key in self._by_header.values())
+
     def sign(self, claims: AccessClaims, *, now_s: int, lives_s: int) -> str:
         key = next(iter(self._by_header.values()))
         payload = {

@@ -51,6 +51,11 @@ async def add_key(bridge: Bridge, url: str, tenant_id: UUID, key: NewKey) -> Non
     await bridge.call(_add_key_aio, url, tenant_id, key)
 
 
+async def tenant_is_known(bridge: Bridge, url: str, tenant_id: UUID) -> bool:
+    """Whether that database has it."""
+    return await bridge.call(_tenant_is_known_aio, url, tenant_id)
+
+
 async def key_is_known(bridge: Bridge, url: str, key_id: str) -> bool:
     """Whether a living key with this id is in that database."""
     return await bridge.call(_key_is_known_aio, url, key_id)
@@ -118,6 +123,12 @@ async def _insert_key_aio(
     connection: asyncpg.Connection, tenant_id: UUID, key: NewKey, name: str
 ) -> None:
     await connection.execute(_INSERT_KEY, tenant_id, key.key_id, key.hash, name, list(ALL_SCOPES))
+
+
+async def _tenant_is_known_aio(url: str, tenant_id: UUID) -> bool:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        known = "SELECT EXISTS (SELECT FROM tenants WHERE tenant_uuid = $1)"
+        return bool(await connection.fetchval(known, tenant_id))
 
 
 async def _key_is_known_aio(url: str, key_id: str) -> bool:

@@ -28,8 +28,10 @@ _INSERT = (
 )
 _COLUMNS = "seq, at, actor, actor_name, action, target, detail::text AS detail, hash"
 CHOSEN = (
-    "($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR action = $2)"
-    " AND ($3::timestamptz IS NULL OR at > $3) AND ($4::timestamptz IS NULL OR at <= $4)"
+    "($1::text IS NULL OR CASE WHEN $1 LIKE '%@%'"
+    " THEN actor_name = lower($1) AND actor LIKE 'user:%' ELSE actor = $1 END)"
+    " AND ($2::text IS NULL OR action = $2) AND ($3::text IS NULL OR target = $3)"
+    " AND ($4::timestamptz IS NULL OR at > $4) AND ($5::timestamptz IS NULL OR at <= $5)"
 )
 CHECK_ROWS = 5_000
 
@@ -73,13 +75,18 @@ async def _insert_aio(
     )
 
 
+def chosen(wanted: AuditFilter) -> tuple[object, ...]:
+    """What CHOSEN asks for."""
+    return wanted.actor, wanted.action, wanted.target, wanted.since, wanted.until
+
+
 async def audit_aio(
     connection: asyncpg.Connection, wanted: AuditFilter, before: int | None, limit: int
 ) -> list[AuditRow]:
     rows = await connection.fetch(
         f"SELECT {_COLUMNS} FROM audit"  # noqa: S608 - names of our own
-        f" WHERE {CHOSEN} AND ($5::int8 IS NULL OR seq < $5) ORDER BY seq DESC LIMIT $6",
-        wanted.actor, wanted.action, wanted.since, wanted.until, before, limit,
+        f" WHERE {CHOSEN} AND ($6::int8 IS NULL OR seq < $6) ORDER BY seq DESC LIMIT $7",
+        *chosen(wanted), before, limit,
     )  # fmt: skip
     return [AuditRow(*row) for row in rows]
 

@@ -303,7 +303,8 @@ async def take_links_aio(connection: asyncpg.Connection, user_id: UUID) -> None:
     await connection.execute("DELETE FROM user_links WHERE user_id = $1", user_id)
     await connection.execute(
         "UPDATE outbox_mails SET outcome = 'expired', ended_at = now(), params = '{}'"
-        " WHERE recipient = (SELECT email FROM users WHERE user_id = $1) AND outcome IS NULL",
+        " WHERE (tenant_id, recipient) = (SELECT tenant_id, email FROM users WHERE user_id = $1)"
+        " AND outcome IS NULL",
         user_id,
     )
 

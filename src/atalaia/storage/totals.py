@@ -9,6 +9,7 @@ from atalaia.model.views import AlertFilter, Listed, SensorFilter
 from atalaia.storage.alerts import CHOSEN as ALERTS
 from atalaia.storage.alerts import SOURCE
 from atalaia.storage.audit import CHOSEN as AUDIT
+from atalaia.storage.audit import chosen
 from atalaia.storage.sensors import CHOSEN as SENSORS
 
 _COUNT = "SELECT count(*) FROM "
@@ -24,8 +25,7 @@ async def total_aio(connection: asyncpg.Connection, of: Listed | OfPeople) -> in
             statement = f"{SOURCE} WHERE {ALERTS}"
             args = of.state, of.severity, of.sensor, of.rule_id, of.since, of.until
         case AuditFilter():
-            statement = f"audit WHERE {AUDIT}"
-            args = of.actor, of.action, of.since, of.until
+            statement, args = f"audit WHERE {AUDIT}", chosen(of)
         case "rules":
             statement = "rules WHERE deleted_at IS NULL"
         case "api_keys":

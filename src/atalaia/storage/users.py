@@ -77,6 +77,8 @@ async def send_link_aio(
     user = await user_aio(connection, user_id)
     if user is None:
         return None
+    if user.disabled_at is not None:
+        raise _disabled()
     await take_links_aio(connection, user_id)
     await _put_link_aio(connection, tenant_no, user_id, user.email, link)
     entry = AuditEntry(by, "user.link_sent", str(user_id), {"email": user.email})
@@ -111,7 +113,7 @@ async def change_user_aio(
     disabled: bool | None,
     by: Actor,
 ) -> UserView | None:
-    admins = await _lock_admins_aio(connection)
+    admins = await _lock_admins_aio(connection, tenant_no)
     user = await user_aio(connection, user_id)
     if user is None:
         return None
@@ -138,7 +140,7 @@ async def change_user_aio(
 async def delete_user_aio(
     connection: asyncpg.Connection, tenant_no: TenantNo, user_id: UUID, by: Actor
 ) -> bool:
-    admins = await _lock_admins_aio(connection)
+    admins = await _lock_admins_aio(connection, tenant_no)
     user = await user_aio(connection, user_id)
     if user is None:
         return False
@@ -153,7 +155,8 @@ async def delete_user_aio(
 async def link_for(bridge: Bridge, url: str, email: str, link: NewLink) -> None:
     """A link for a user of any tenant, by the powerful role.
 
-    Raises NotFound, StartupRefused; Conflict where it is not clear which tenant is meant.
+    Raises NotFound, StartupRefused; Conflict where it is not clear which tenant is meant, and for
+    who is disabled.
     """
     await bridge.call(_link_for_aio, url, email, link)
 
@@ -162,7 +165,7 @@ async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
     async with transaction_aio(url, "atalaia_migrate") as connection:
         await setup_connection_aio(connection)
         rows = await connection.fetch(
-            "SELECT tenant_id, user_id, password_hash IS NULL AS invited FROM users"
+            "SELECT tenant_id, user_id, password_hash IS NULL AS invited, disabled_at FROM users"
             " WHERE email = $1 ORDER BY invited LIMIT 2",
             email,
         )
@@ -174,18 +177,71 @@ async def _link_for_aio(url: str, email: str, link: NewLink) -> None:
                 f"Several tenants have invited {email}, and none has been joined: "
                 "an administrator of the one that is meant sends another link."
             )
+        if row["disabled_at"] is not None:
+            raise _disabled()
         await put_link_aio(connection, row["tenant_id"], row["user_id"], email, link)
         entry = AuditEntry(COMMAND_LINE, "user.link_sent", str(row["user_id"]), {"email": email})
         await write_entry_aio(connection, row["tenant_id"], entry)
 
 
-async def _lock_admins_aio(connection: asyncpg.Connection) -> dict[UUID, bool]:
+async def set_platform(bridge: Bridge, url: str, email: str, *, platform: bool) -> bool:
+    """Whether a user of the first tenant is to look after all tenants, by the powerful role. False:
+    it is so already. Else their sessions end.
+
+    Raises NotFound, StartupRefused; Conflict for who is in another tenant or is no administrator
+    who can sign in, and for the last one.
+    """
+    return await bridge.call(_set_platform_aio, url, email, platform)
+
+
+async def _set_platform_aio(url: str, email: str, platform: bool) -> bool:
+    async with transaction_aio(url, "atalaia_migrate") as connection:
+        await setup_connection_aio(connection)
+        tenant_no = await connection.fetchval("SELECT min(tenant_id) FROM users WHERE platform")
+        admins = await _lock_admins_aio(connection, tenant_no)
+        rows = await connection.fetch(
+            f"SELECT tenant_id, {_VIEW} FROM users WHERE email = $1"  # noqa: S608
+            " ORDER BY tenant_id <> $2",
+            email,
+            tenant_no,
+        )
+        if not rows:
+            raise NotFound(f"The database knows no user {email}.")
+        if rows[0]["tenant_id"] != tenant_no:
+            raise Conflict(
+                f"{email} is a user of another tenant. Who looks after all tenants is a user of "
+                "the first one: invite them there, with an address that signs in nowhere else."
+            )
+        user = UserView(*rows[0][1:])
+        if user.platform == platform:
+            return False
+        if platform and user.user_id not in admins:
+            raise Conflict(
+                f"{email} is no administrator who can sign in. Let them choose a password, and "
+                "make them an administrator (PATCH /v1/users/{id}) first."
+            )
+        if not platform:
+            _check_not_last(admins, user)
+        await connection.execute(
+            "UPDATE users SET platform = $2, token_version = token_version + 1 WHERE user_id = $1",
+            user.user_id,
+            platform,
+        )
+        await end_access_aio(connection, user.user_id)
+        detail = {"email": email, "platform": platform}
+        entry = AuditEntry(COMMAND_LINE, "user.platform_set", str(user.user_id), detail)
+        await write_entry_aio(connection, tenant_no, entry)
+        return True
+
+
+async def _lock_admins_aio(connection: asyncpg.Connection, tenant_no: TenantNo) -> dict[UUID, bool]:
     """Those who can sign in, and whether they look after all tenants. Locked, or two could each
     take the other one's leave for granted.
     """
     rows = await connection.fetch(
-        "SELECT user_id, platform FROM users WHERE role = 'admin' AND disabled_at IS NULL"
-        " AND password_hash IS NOT NULL ORDER BY user_id FOR UPDATE"
+        "SELECT user_id, platform FROM users WHERE tenant_id = $1 AND role = 'admin'"
+        " AND disabled_at IS NULL AND password_hash IS NOT NULL ORDER BY user_id FOR UPDATE",
+        tenant_no,
     )
     return {row["user_id"]: row["platform"] for row in rows}
 
@@ -202,3 +258,7 @@ def _check_not_last(admins: dict[UUID, bool], user: UserView) -> None:
             "This is the last administrator who can sign in; make another one first.",
             code="last_admin",
         )
+
+
+def _disabled() -> Conflict:
+    return Conflict("This user is disabled; enable them first.", code="disabled")

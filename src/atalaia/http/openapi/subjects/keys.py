@@ -139,8 +139,11 @@ AUDIT = Subject(
             "What was done, the newest first",
             parameters=[
                 *PAGES,
-                Parameter("actor", "Of this one alone.", _FILTERED),
+                Parameter(
+                    "actor", "Of this one alone: as the audit has it, or an address.", _FILTERED
+                ),
                 Parameter("action", "Of this kind alone.", _FILTERED),
+                Parameter("target", "What was done to this alone.", _FILTERED),
                 SINCE,
                 UNTIL,
             ],

@@ -271,7 +271,7 @@ USERS = Subject(
             "A new link",
             "An invitation, or one to choose another password.",
             answers={200: Answer("The user and the link.", LinkedUser)},
-            errors={403: RANK},
+            errors={403: RANK, 409: "`disabled`: enable them first."},
             examples=[Example("link", "A link")],
         ),
     },
