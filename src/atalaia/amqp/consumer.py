@@ -24,6 +24,7 @@ from atalaia.amqp.topology import DEAD
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
 from atalaia.engine.gate import Gate
+from atalaia.people import Erasures
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Consumer:
     url: str = attrs.field(repr=False)
     gate: Gate
     queries: Queries
+    erasures: Erasures
     clock: WallClock
     limits: AmqpLimits = attrs.field(factory=AmqpLimits)
     _state: Literal["connecting", "consuming", "waiting", "stopped"] = "connecting"
@@ -121,7 +123,7 @@ class Consumer:
                     letters=letters,
                     later=later,
                     gate=self.gate,
-                    tenants=Tenants(self.queries),
+                    tenants=Tenants(self.queries, self.erasures),
                     clock=self.clock,
                     limits=self.limits,
                     poison=self._poison,

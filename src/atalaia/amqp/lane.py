@@ -32,7 +32,13 @@ from atalaia.engine.ingest import count, parse_beside
 from atalaia.engine.parsers import WRITTEN_ANEW_NS
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
-from atalaia.model.errors import AtalaiaError, Overloaded, QuotaUsedUp, Unavailable
+from atalaia.model.errors import (
+    AtalaiaError,
+    Overloaded,
+    QuotaUsedUp,
+    TenantErased,
+    Unavailable,
+)
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import Quota
 
@@ -212,6 +218,8 @@ class Lane:
                     failed.append(again)
                 else:
                     await self.session.bury(each.delivery, fault_of(error, "validate"))
+            except TenantErased:  # whatever was answered: nothing of it is kept, nor in a letter
+                self.session.done(each.delivery, "refused")
             except AtalaiaError as error:
                 await self.session.bury(each.delivery, fault_of(error, "store"))
             else:

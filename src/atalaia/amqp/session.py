@@ -34,7 +34,7 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.gate import Gate
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import TenantNo
-from atalaia.ports import StoreRefused, StoreUnavailable
+from atalaia.ports import StoreRefused, StoreUnavailable, TenantGone
 
 log = structlog.get_logger()
 
@@ -214,7 +214,7 @@ class Session:
             self.end(End.LOST)
             return
         for tenant_id, stored in found.items():
-            with suppress(Invalid):  # a tenant that is gone: nobody asks for it
+            with suppress(Invalid, TenantGone):  # nobody asks for it
                 backlog = self._backlog(tenant_id, await self._tenant(tenant_id))
                 backlog.stored, backlog.made = stored, True
                 self.wake(backlog)
@@ -239,22 +239,27 @@ class Session:
                     lane.add(delivery)
 
     async def _lane(self, delivery: Delivery) -> Lane | None:
-        """Its tenant's lane, begun when there is none; None when it was buried."""
+        """Its tenant's lane, begun when there is none; None when it was buried, or thrown away."""
         try:
             tenant_id = parse_address(delivery.message.routing_key).tenant_id
             tenant_no = await self._tenant(tenant_id)
         except Invalid as error:
             await self.bury(delivery, fault_of(error, "parse"))
             return None
+        except TenantGone:  # nothing of it is kept, nor in a letter
+            self.done(delivery, "refused")
+            return None
         return self.wake(self._backlog(tenant_id, tenant_no))
 
     async def _tenant(self, tenant_id: UUID) -> TenantNo:
-        """Raises Invalid for an unknown one. Holds on while the store is away."""
+        """Raises Invalid for an unknown one, TenantGone. Holds on while the store is away."""
         tries, began = 0, trio.current_time()
         while True:
             try:
                 found = await self.tenants.find(tenant_id)
                 break
+            except TenantGone:
+                raise
             except (StoreUnavailable, StoreRefused) as error:
                 tries += 1
                 log.warning("tenant_not_looked_up", error=str(error))

@@ -261,7 +261,7 @@ class Gate:
 
     def forget(self, tenant_no: TenantNo) -> None:
         """Drop what is in memory of a tenant that is being erased: whoever waits is told to send
-        it again, and is then told that there is no such tenant.
+        it again, and is then told that the tenant is erased.
         """
         supervisor = self._tenants.get(tenant_no)
         if supervisor is not None:

@@ -179,6 +179,8 @@ class PostgresEngineStore:
             if _is_not_the_datas_fault(error.__cause__):
                 await self._partitions.reload()
                 raise StoreUnavailable(f"the tables are not as known: {error}") from error
+            if isinstance(error.__cause__, asyncpg.RestrictViolationError):  # migration 0022
+                raise TenantGone("this tenant is being erased") from error
             if not _is_same_group(error.__cause__):
                 raise
         answer = await self._database.as_writer(
