@@ -753,6 +753,17 @@ MUTANTS = (
         "tests/amqp/test_intake.py::test_bytes_are_paid_as_they_are_inflated",
     ),
     Mutant(
+        "an-answer-taken-for-room", "1 durable", "amqp/consumer.py",
+        "await self.gate.probe()", "await self.queries.ping()",
+        "tests/amqp/test_faults.py::"
+        "test_a_database_that_answers_and_takes_nothing_is_waited_for",
+    ),
+    Mutant(
+        "a-full-disk-has-room-for-a-row", "1 durable", "storage/commit.py",
+        '    await connection.execute("TRUNCATE write_probe")\n', "",
+        POSTGRES + "test_a_probe_leaves_nothing_and_sees_what_a_commit_would",
+    ),
+    Mutant(
         "an-erasure-taken-for-an-outage", "4 apart", "engine/supervise.py",
         "await self._give_up(actor, TenantErased(), ", "await self._give_up(actor, Unavailable(), ",
         "tests/amqp/test_forget.py::test_what_comes_of_a_tenant_that_is_erased_is_thrown_away",

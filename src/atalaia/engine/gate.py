@@ -283,6 +283,10 @@ class Gate:
             return TenantStatus(rows)
         return TenantStatus(rows, quarantine.reason, quarantine.left_s(trio.current_time()))
 
+    async def probe(self) -> None:
+        """Whether a commit could be stored now. Raises StoreUnavailable, StoreRefused."""
+        await self._store.probe()
+
     @property
     def commits(self) -> bool:
         """Whether commits go through, as far as is known."""

@@ -218,6 +218,12 @@ class EngineStore(Protocol):
         """
         ...
 
+    async def probe(self) -> None:
+        """Find out whether a commit could be stored now: the store may answer every question and
+        take nothing. Leaves nothing behind. Raises StoreUnavailable, StoreRefused.
+        """
+        ...
+
     async def outlast_commits(self) -> None:
         """Wait until no call of commit_group that has failed can still store anything.
 

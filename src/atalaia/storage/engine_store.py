@@ -27,6 +27,7 @@ from atalaia.ports import (
 from atalaia.storage.commit import (
     commit_group_aio,
     outlast_commits_aio,
+    probe_aio,
     stored_answer_aio,
     take_lease_aio,
 )
@@ -189,6 +190,9 @@ class PostgresEngineStore:
         if answer is None:
             raise StoreUnavailable("a commit group vanished while its answer was read")
         return answer
+
+    async def probe(self) -> None:
+        await self._database.as_writer(probe_aio)
 
     async def outlast_commits(self) -> None:
         await self._database.as_writer(outlast_commits_aio)
