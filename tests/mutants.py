@@ -642,9 +642,9 @@ MUTANTS = (
         "tests/amqp/test_publisher.py::test_a_message_without_a_queue_is_returned_and_not_lost",
     ),
     Mutant(
-        "poison-handed-back", "1 durable", "amqp/session.py",
-        "        self._done.append((delivery.hand, delivery.tag))\n",
-        '        self._done += [(delivery.hand, delivery.tag)] if result != "poison" else []\n',
+        "poison-handed-back", "1 durable", "amqp/done.py",
+        "        self._waiting.append(key)\n",
+        '        self._waiting += [key] if result != "poison" else []\n',
         "tests/amqp/test_poison.py::test_what_was_sent_is_stored_rejected_or_a_dead_letter",
     ),
     Mutant(
@@ -728,6 +728,70 @@ MUTANTS = (
         "patient = now - backlog.refused_since < self.session.limits.not_now_s", "patient = False",
         "tests/amqp/test_not_now.py::"
         "test_rows_that_need_more_new_months_than_may_be_opened_are_stored_later",
+    ),
+    Mutant(
+        "a-line-refused-in-part-is-forgotten", "1 durable", "amqp/lane.py",
+        "if id(reject) not in unread)",
+        "if reject.index not in {bad.index for bad in each.batch.rejects})",
+        "tests/amqp/test_poison.py::"
+        "test_a_line_that_the_engine_refuses_is_a_letter_though_a_field_of_it_is_bad",
+    ),
+    Mutant(
+        "acknowledged-before-its-letter", "1 durable", "amqp/lane.py",
+        "                self.session.split(each.delivery)\n", "                pass\n",
+        "tests/amqp/test_not_now.py::"
+        "test_what_is_refused_for_good_is_a_letter_before_the_rest_is_acknowledged",
+    ),
+    Mutant(
+        "acknowledgements-overtake-each-other", "4 apart", "amqp/done.py",
+        "                async with self._sending:\n", "                if True:\n",
+        "tests/amqp/test_done.py::test_one_lot_never_overtakes_another",
+    ),
+    Mutant(
+        "acknowledgements-forgotten-in-silence", "1 durable", "amqp/done.py",
+        "if scope.cancelled_caught:", "if False:",
+        "tests/amqp/test_done.py::test_what_the_broker_does_not_take_ends_the_session",
+    ),
+    Mutant(
+        "inflated-bytes-for-nothing", "4 apart, 5 bounded", "amqp/intake.py",
+        "self.max_bytes, principal.quota\n", "self.max_bytes\n",
+        "tests/amqp/test_intake.py::test_bytes_are_paid_as_they_are_inflated",
+    ),
+    Mutant(
+        "an-answer-taken-for-room", "1 durable", "amqp/consumer.py",
+        "await self.gate.probe()", "await self.queries.ping()",
+        "tests/amqp/test_faults.py::"
+        "test_a_database_that_answers_and_takes_nothing_is_waited_for",
+    ),
+    Mutant(
+        "a-full-disk-has-room-for-a-row", "1 durable", "storage/commit.py",
+        '    await connection.execute("TRUNCATE write_probe")\n', "",
+        POSTGRES + "test_a_probe_leaves_nothing_and_sees_what_a_commit_would",
+    ),
+    Mutant(
+        "an-erasure-taken-for-an-outage", "4 apart", "engine/supervise.py",
+        "await self._give_up(actor, TenantErased(), ", "await self._give_up(actor, Unavailable(), ",
+        "tests/amqp/test_forget.py::test_what_comes_of_a_tenant_that_is_erased_is_thrown_away",
+    ),
+    Mutant(
+        "letters-of-who-is-erased", "9 people", "amqp/tenants.py",
+        "        if erasure is not None:\n", "        if False:\n",
+        "tests/amqp/test_forget.py::test_what_comes_of_a_tenant_that_is_erased_is_thrown_away",
+    ),
+    Mutant(
+        "an-answered-letter-of-who-is-erased", "9 people", "amqp/lane.py",
+        "            except TenantErased:  #", "            except KeyError:  #",
+        "tests/amqp/test_forget.py::test_what_comes_of_a_tenant_that_is_erased_is_thrown_away",
+    ),
+    Mutant(
+        "who-is-erased-is-buried", "9 people", "engine/flush.py",
+        "if len(part) == 1 and isinstance(error, TenantGone):", "if False:",
+        ENGINE + "test_who_is_erased_is_told_so_and_not_to_try_again",
+    ),
+    Mutant(
+        "who-is-gone-has-no-quota", "9 people", "storage/queries.py",
+        "return Quota(suspended=True) if row", "return Quota() if row",
+        "tests/amqp/test_forget.py::test_what_comes_of_a_tenant_that_is_erased_is_thrown_away",
     ),
     Mutant(
         "shards-counted-by-their-queues", "3 restart, 6 one fold", "amqp/topology.py",

@@ -109,7 +109,7 @@ async def run(
                 )
                 checks = {}
                 if settings.rabbitmq_url is not None:
-                    consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, clock)
+                    consumer = Consumer(bridge, settings.rabbitmq_url, gate, queries, people, clock)
                     checks["broker"] = consumer.check
                 queue = QueueForgotten(bridge, settings.rabbitmq_url)
                 await stack.enter_async_context(erasing(people, gate.forget, queue.forget))

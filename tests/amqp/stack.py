@@ -132,8 +132,9 @@ class Road:
         """Consumes while inside; leaves as at SIGTERM."""
         stack = self.stack
         consumer = Consumer(
-            stack.bridge, self.amqp_url, stack.gate, stack.queries, SystemClock(), limits
-        )
+            stack.bridge, self.amqp_url, stack.gate, stack.queries, stack.sessions.people,
+            SystemClock(), limits,
+        )  # fmt: skip
         shutdown = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(consumer.run, shutdown)

@@ -1,5 +1,7 @@
 """What RabbitMQ has of a tenant that is erased goes, and nothing of another."""
 
+import json
+from itertools import count
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -11,11 +13,14 @@ from atalaia.amqp.forget import QueueForgotten, drop_queue_aio
 from atalaia.amqp.later import later_name, open_later_aio
 from atalaia.amqp.mqtt import drop_mqtt_users
 from atalaia.amqp.tenants import Tenants
+from atalaia.amqp.topology import MIB, Topology
+from atalaia.model.audit import THE_SERVICE
 from atalaia.model.erasure import ErasureView
 from atalaia.model.ids import Micros, TenantNo
-from tests.amqp.stack import Road
+from tests.amqp.stack import Road, plain, until
 from tests.amqp.test_mqtt import Device, send, user_for
-from tests.stack import START_MS, make_tenant
+from tests.amqp.test_quotas import of
+from tests.stack import START_MS, make_tenant, row
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbit]
 
@@ -73,11 +78,56 @@ async def test_devices_of_an_erased_tenant_publish_no_more(road: Road) -> None:
     assert again == []
 
 
+async def test_what_comes_of_a_tenant_that_is_erased_is_thrown_away(road: Road) -> None:
+    """Whatever was answered: to a consumer that knew the tenant and to one that did not, while it
+    is erased and after. Others of its queue are stored, and nothing of it is a letter.
+    """
+    stack, people, times = road.stack, road.stack.sessions.people, count(START_MS)
+    with road.broker.vhost() as url:
+        narrow = Road(stack, url, road.broker)
+        await narrow.setup(Topology(shards=1, shard_bytes=8 * MIB, dead_bytes=8 * MIB))
+        gone = await narrow.tenant_id(await make_tenant(stack.bridge, stack.database_url, "gone"))
+        other = await narrow.tenant_id()
+
+        async def send_both(stored: int) -> None:
+            """40 of the one and one of the other, which then has so many."""
+            bodies = [json.dumps(row(next(times), n)).encode() for n in range(41)]
+            await narrow.publish(
+                *(plain(gone, body, **{"x-atalaia-paid": n < 20}) for n, body in enumerate(bodies)),
+                plain(other, bodies[0]),
+            )
+
+            async def settled() -> bool:
+                return await of(narrow, other) == stored and await narrow.waiting() == 0
+
+            await until(settled)
+
+        async with narrow.consumer():
+            await send_both(1)
+            await stack.sql("UPDATE tenants SET suspended_at = now() WHERE name = 'gone'")
+            assert await people.begin_erasure(UUID(gone), "gone", THE_SERVICE) == "began"
+            had = await of(narrow, gone)
+            await send_both(2)
+        assert await of(narrow, gone) == had
+        async with narrow.consumer():
+            await send_both(3)
+            while not await people.erase_some(UUID(gone)):
+                pass
+            await send_both(4)
+        async with narrow.consumer():
+            await send_both(5)
+        assert await narrow.stored() == 5
+        assert await narrow.waiting() == 0
+        assert await narrow.letters() == []
+    assert (await stack.queries.tenant_quota(TenantNo(99))).suspended
+
+
 async def test_a_tenant_that_is_gone_is_unknown_after_a_while(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not for ever as it was first seen."""
-    tenants, tenant_id = Tenants(road.stack.queries), UUID(await road.tenant_id())
+    tenants = Tenants(road.stack.queries, road.stack.sessions.people)
+    tenant_id = UUID(await road.tenant_id())
     assert await tenants.find(tenant_id) == await road.stack.tenant_no()
     monkeypatch.setattr("atalaia.amqp.tenants.KEEP_KNOWN_S", 0.0)
     tenants._known.clear()

@@ -8,6 +8,7 @@ import trio
 
 from atalaia.amqp.dead_letters import Selection, drop_aio
 from atalaia.amqp.limits import AmqpLimits
+from atalaia.amqp.messages import LINE_PROTOCOL, Message
 from atalaia.amqp.topology import DEAD, MIB, Topology
 from atalaia.engine.limits import EngineLimits
 from atalaia.engine.messages import Submission
@@ -82,6 +83,29 @@ async def test_poison_takes_nothing_with_it(road: Road) -> None:
     assert (await road.stack.sql("SELECT count(*) AS n FROM readings WHERE late"))[0]["n"] == 0
     assert len(await road.letters()) == 4
     assert await road.waiting() == 0
+
+
+async def test_a_line_that_the_engine_refuses_is_a_letter_though_a_field_of_it_is_bad(
+    road: Road,
+) -> None:
+    """The face has told of that field, and answered 202 for the others."""
+    await road.stack.sql("UPDATE tenants SET max_series = 1")
+    tenant = await road.tenant_id()
+    line = f"m,sensor=s good=2,b\u00e4d=2 {START_MS}".encode()
+    headers = {"x-atalaia-paid": True, "x-atalaia-precision": "ms"}
+    await road.publish(
+        plain(tenant, body(row(START_MS, 1))),
+        Message(tenant, line, LINE_PROTOCOL, "identity", headers),
+    )
+    async with road.consumer():
+
+        async def buried() -> bool:
+            return len(await road.letters()) == 1
+
+        await until(buried)
+        await road.holds(1)
+    (letter,) = await road.letters()
+    assert (letter.reason, letter.message.body) == ("too_many_series", line)
 
 
 async def test_a_flood_of_poison_stops_the_consumer_loudly(road: Road) -> None:

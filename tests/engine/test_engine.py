@@ -22,10 +22,11 @@ from atalaia.model.errors import (
     NotFound,
     Overloaded,
     RuleInvalid,
+    TenantErased,
     Unavailable,
 )
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.ports import Fenced, StoreRefused, StoreUnavailable
+from atalaia.ports import Fenced, StoreRefused, StoreUnavailable, TenantGone
 from atalaia.telemetry.metrics import REGISTRY
 from tests.engine.store import FaultyStore
 
@@ -289,6 +290,28 @@ async def test_many_that_crash_together_do_not_come_back_together(
         assert min(lefts) >= 100 - 2
         assert max(lefts) <= 120
         assert max(lefts) - min(lefts) > 5
+
+
+async def test_who_is_erased_is_told_so_and_not_to_try_again(autojump_clock: MockClock) -> None:
+    """Everybody who waits, for a commit or for the state; it is no crash, there is no letter, and
+    nothing stays in memory."""
+    store = FaultyStore(faults=[DOWN], poison={BAD: TenantGone("erased")})
+    async with engine(store, crashes=1) as gate:
+        first = gate.submit(TWO, batch())  # the other gathers while it is retried
+        lost = gate.submit(ONE, batch(value=BAD))
+        assert (await first.wait()).accepted == 1
+        with pytest.raises(TenantErased):
+            await lost.wait()
+        gate.forget(ONE)
+        await trio.sleep(1)
+        store.load_faults = [TenantGone("erased")]
+        receipts = [gate.submit(ONE, batch()) for _ in range(3)]
+        for receipt in receipts:
+            with pytest.raises(TenantErased):
+                await receipt.wait()
+        assert (store.buried, gate.status(ONE).reason) == ([], None)
+        assert set(gate._tenants) == {TWO}
+        assert (await gate.submit(TWO, batch()).wait()).accepted == 1
 
 
 async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock) -> None:

@@ -114,6 +114,9 @@ class Port:
         work = partial(self.store.housekeep, now, keep_groups_us, oldest)
         await self._through("housekeep", None, work)
 
+    async def probe(self) -> None:
+        await self._through("probe", None, self.store.probe)
+
     async def outlast_commits(self) -> None:
         await self._through("settle", None, self._outlast)
 

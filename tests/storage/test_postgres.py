@@ -126,6 +126,22 @@ async def test_a_refused_group_stores_nothing(stack: Stack) -> None:
         assert (await stack.sql(f"SELECT count(*) AS n FROM {table}"))[0]["n"] == 0
 
 
+async def test_a_probe_leaves_nothing_and_sees_what_a_commit_would(stack: Stack) -> None:
+    """A file of its own each time, since on a full disk only those that are there have room; and a
+    grant that was lost. A database that is read-only: tests/amqp/test_faults.py."""
+    file = "SELECT pg_relation_filepath('write_probe') AS at, pg_relation_size('write_probe') AS n"
+    seen = []
+    for _ in range(2):
+        await stack.store.probe()
+        seen += await stack.sql(file)
+        assert (await stack.sql("SELECT count(*) AS n FROM commit_groups"))[0]["n"] == 0
+    assert seen[0]["at"] != seen[1]["at"]
+    assert seen[0]["n"] == seen[1]["n"] > 0
+    await stack.sql("REVOKE INSERT ON commit_groups FROM atalaia_writer")
+    with pytest.raises(StoreRefused, match="InsufficientPrivilege"):
+        await stack.store.probe()
+
+
 async def test_the_application_role_sees_its_tenant_alone(stack: Stack) -> None:
     """Row-level security by itself, without any check of the application."""
     await stack.send([row(START_MS, 1)])

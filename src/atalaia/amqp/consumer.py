@@ -24,11 +24,13 @@ from atalaia.amqp.topology import DEAD
 from atalaia.bridge import Bridge
 from atalaia.engine.clock import WallClock
 from atalaia.engine.gate import Gate
+from atalaia.people import Erasures
 from atalaia.ports import Queries, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger()
 
 CLOSE_S = 5.0
+TAKES_NOTHING = "database_takes_nothing: look at its disk and the log"
 
 
 @attrs.define(eq=False)
@@ -39,6 +41,7 @@ class Consumer:
     url: str = attrs.field(repr=False)
     gate: Gate
     queries: Queries
+    erasures: Erasures
     clock: WallClock
     limits: AmqpLimits = attrs.field(factory=AmqpLimits)
     _state: Literal["connecting", "consuming", "waiting", "stopped"] = "connecting"
@@ -57,13 +60,13 @@ class Consumer:
         self._share = LetterShare(limits.letters_per_hour, limits.letter_bytes_per_hour)
 
     def check(self) -> str:
-        """For readiness. While the store is away it is the database that is not ready."""
+        """For readiness: "ok", or why nothing is consumed."""
         match self._state:
             case "consuming":
                 trouble = None if self._session is None else self._session.trouble
                 return trouble or "ok"
             case "waiting":
-                return "ok"
+                return TAKES_NOTHING
             case "stopped":
                 return "stopped"
             case _:
@@ -121,7 +124,7 @@ class Consumer:
                     letters=letters,
                     later=later,
                     gate=self.gate,
-                    tenants=Tenants(self.queries),
+                    tenants=Tenants(self.queries, self.erasures),
                     clock=self.clock,
                     limits=self.limits,
                     poison=self._poison,
@@ -149,18 +152,21 @@ class Consumer:
             case End.OUTAGE:
                 self._state = "waiting"
                 log.error("consumer_waits_for_the_database", after_s=self.limits.hold_s)
-                await self._store_answers()
+                await self._store_takes()
             case End.POISON:
                 self._state = "stopped"
                 await trio.sleep(self.limits.poison_pause_s)
                 self._poison.forget()
                 log.warning("consumer_tries_again")
 
-    async def _store_answers(self) -> None:
+    async def _store_takes(self) -> None:
+        """Wait until it does. One that only answers would have everything come back at once, and
+        use up the deliveries of what is good.
+        """
         tries = 0
         while True:
             try:
-                await self.queries.ping()
+                await self.gate.probe()
                 return
             except (StoreUnavailable, StoreRefused):
                 tries += 1

@@ -1,7 +1,7 @@
 """What RabbitMQ has of a tenant that is being erased: its queue for later is deleted.
 
 What lets its devices publish is taken away by `atalaia broker forget`, which alone knows the
-management API; what they send until then is of no tenant, and ends as other such messages do.
+management API; what they send until then is thrown away.
 """
 
 from uuid import UUID

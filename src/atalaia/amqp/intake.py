@@ -29,8 +29,9 @@ class QueueIntake:
     async def __call__(self, principal: Principal, body: Body) -> Answer:
         """Accepted means that a quorum queue holds them. Raises as `ingest` does."""
         now = self.clock.now_us()
-        self.gate.pay(principal.tenant_no, principal.quota, size=len(body.data))
-        parsed = await parse_beside(self.gate, principal.tenant_no, body, self.max_bytes)
+        parsed = await parse_beside(
+            self.gate, principal.tenant_no, body, self.max_bytes, principal.quota
+        )
         self.gate.pay(principal.tenant_no, principal.quota, readings=parsed.sent)
         batch = check_times(
             parsed,

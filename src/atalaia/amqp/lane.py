@@ -32,7 +32,13 @@ from atalaia.engine.ingest import count, parse_beside
 from atalaia.engine.parsers import WRITTEN_ANEW_NS
 from atalaia.engine.receipt import Answer, Receipt
 from atalaia.model.batch import Batch
-from atalaia.model.errors import AtalaiaError, Overloaded, QuotaUsedUp, Unavailable
+from atalaia.model.errors import (
+    AtalaiaError,
+    Overloaded,
+    QuotaUsedUp,
+    TenantErased,
+    Unavailable,
+)
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import Quota
 
@@ -212,6 +218,8 @@ class Lane:
                     failed.append(again)
                 else:
                     await self.session.bury(each.delivery, fault_of(error, "validate"))
+            except TenantErased:  # whatever was answered: nothing of it is kept, nor in a letter
+                self.session.done(each.delivery, "refused")
             except AtalaiaError as error:
                 await self.session.bury(each.delivery, fault_of(error, "store"))
             else:
@@ -222,15 +230,10 @@ class Lane:
         """Committed. Rows that the engine refused become a dead letter: nobody else is told. Those
         that it refused for now are returned, to be tried again."""
         count(answer)
-        log.debug(
-            "delivery_settled",
-            tenant_no=self.tenant_no,
-            accepted=answer.accepted,
-            duplicates=answer.duplicates,
-            rejected=len(answer.rejects),
-        )
-        unread = {reject.index for reject in each.batch.rejects}
-        refused = tuple(reject for reject in answer.rejects if reject.index not in unread)
+        log.debug("delivery_settled", tenant_no=self.tenant_no, accepted=answer.accepted,
+                  duplicates=answer.duplicates, rejected=len(answer.rejects))  # fmt: skip
+        unread = {id(reject) for reject in each.batch.rejects}  # not by index: a line has more rows
+        refused = tuple(reject for reject in answer.rejects if id(reject) not in unread)
         soon = {reject.index for reject in refused if reject.code == "retry_later"}
         if soon and not self._put_up_with(None):
             soon.clear()
@@ -239,8 +242,9 @@ class Lane:
         if never:
             rest = await self._rest(each, {reject.index for reject in never})
             letter = attrs.evolve(each.delivery, message=rest)
-            fault = fault_of_rows(never, "validate")
-            await self.session.bury(letter, fault, (lambda: None) if soon else done)
+            if soon:
+                self.session.split(each.delivery)
+            await self.session.bury(letter, fault_of_rows(never, "validate"), done)
         elif not soon:
             done()
         if not never:

@@ -15,8 +15,8 @@ import attrs
 import structlog
 import trio
 
-from atalaia.amqp.acks import Acks
 from atalaia.amqp.backlog import Backlog
+from atalaia.amqp.done import LAST_ACKS_S, Done
 from atalaia.amqp.feed import Feed
 from atalaia.amqp.lane import Lane
 from atalaia.amqp.later import Later
@@ -34,12 +34,9 @@ from atalaia.engine.clock import WallClock
 from atalaia.engine.gate import Gate
 from atalaia.model.errors import Invalid
 from atalaia.model.ids import TenantNo
-from atalaia.ports import StoreRefused, StoreUnavailable
-from atalaia.telemetry.metrics import DELIVERIES
+from atalaia.ports import StoreRefused, StoreUnavailable, TenantGone
 
 log = structlog.get_logger()
-
-LAST_ACKS_S = 2.0
 
 
 class End(Enum):
@@ -73,13 +70,12 @@ class Session:
     _lanes: dict[TenantNo, Lane] = attrs.field(factory=dict)
     _backlogs: dict[TenantNo, Backlog] = attrs.field(factory=dict)
     _holding: set[TenantNo] = attrs.field(factory=set)
-    _done: list[tuple[int, int]] = attrs.field(factory=list)
-    _acks: Acks = attrs.field(factory=Acks)
-    _some_done: trio.Event = attrs.field(factory=trio.Event)
+    _done: Done = attrs.field(init=False)
     _letters: Letters = attrs.field(init=False)
     _troubles: dict[object, str] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        self._done = Done(self.bridge, self.feed, self.end_lost)
         self._letters = Letters(
             self.bridge, self.letters, self.clock, self.limits, self.share, self.end_lost
         )
@@ -104,7 +100,7 @@ class Session:
         """Until the connection is lost, an outage lasts, poison floods, or `leave`."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._acknowledge)
+                nursery.start_soon(self._done.run)
                 nursery.start_soon(self._letters.run)
                 nursery.start_soon(self._watch)
                 async with trio.open_nursery() as lanes:
@@ -117,7 +113,7 @@ class Session:
         if self._end is not End.LOST:
             with trio.move_on_after(LAST_ACKS_S):
                 await self._letters.finish()
-            await self._send_acks()
+            await self._done.send()
         return self._end
 
     @property
@@ -159,7 +155,7 @@ class Session:
 
     async def give_back(self, backlog: Backlog, deliveries: list[Delivery]) -> bool:
         """To the tenant's queue, whose oldest they are; False: not now."""
-        await self._send_acks()
+        await self._done.send()
         tags = [delivery.tag for delivery in deliveries]
         try:
             if not await self.bridge.call(self.feed.give_back_aio, backlog.tenant_id, tags):
@@ -175,10 +171,12 @@ class Session:
         (self._holding.add if held else self._holding.discard)(tenant_no)
 
     def done(self, delivery: Delivery, result: str) -> None:
-        """Nothing of it is left to do: acknowledge it."""
-        DELIVERIES.labels(result).inc()
-        self._done.append((delivery.hand, delivery.tag))
-        self._some_done.set()
+        """Nothing of it, or of a part of it, is left to do: acknowledge it when all is done."""
+        self._done.add(delivery, result)
+
+    def split(self, delivery: Delivery) -> None:
+        """One more thing is to be done of it."""
+        self._done.split(delivery)
 
     async def bury(
         self, delivery: Delivery, fault: Fault, done: Callable[[], None] | None = None
@@ -216,7 +214,7 @@ class Session:
             self.end(End.LOST)
             return
         for tenant_id, stored in found.items():
-            with suppress(Invalid):  # a tenant that is gone: nobody asks for it
+            with suppress(Invalid, TenantGone):  # nobody asks for it
                 backlog = self._backlog(tenant_id, await self._tenant(tenant_id))
                 backlog.stored, backlog.made = stored, True
                 self.wake(backlog)
@@ -241,22 +239,27 @@ class Session:
                     lane.add(delivery)
 
     async def _lane(self, delivery: Delivery) -> Lane | None:
-        """Its tenant's lane, begun when there is none; None when it was buried."""
+        """Its tenant's lane, begun when there is none; None when it was buried, or thrown away."""
         try:
             tenant_id = parse_address(delivery.message.routing_key).tenant_id
             tenant_no = await self._tenant(tenant_id)
         except Invalid as error:
             await self.bury(delivery, fault_of(error, "parse"))
             return None
+        except TenantGone:  # nothing of it is kept, nor in a letter
+            self.done(delivery, "refused")
+            return None
         return self.wake(self._backlog(tenant_id, tenant_no))
 
     async def _tenant(self, tenant_id: UUID) -> TenantNo:
-        """Raises Invalid for an unknown one. Holds on while the store is away."""
+        """Raises Invalid for an unknown one, TenantGone. Holds on while the store is away."""
         tries, began = 0, trio.current_time()
         while True:
             try:
                 found = await self.tenants.find(tenant_id)
                 break
+            except TenantGone:
+                raise
             except (StoreUnavailable, StoreRefused) as error:
                 tries += 1
                 log.warning("tenant_not_looked_up", error=str(error))
@@ -277,24 +280,3 @@ class Session:
             self._holding.discard(lane.tenant_no)
             if not lane.backlog.used:
                 self._backlogs.pop(lane.tenant_no, None)
-
-    async def _acknowledge(self) -> None:
-        while True:
-            await self._some_done.wait()
-            self._some_done = trio.Event()
-            await self._send_acks()
-
-    async def _send_acks(self) -> None:
-        """Not cut short by the session's end: what is done would come again."""
-        done, self._done = self._done, []
-        if not done:
-            return
-        acks = self._acks.done([tag for hand, tag in done if not hand])
-        fetched = [(hand, tag) for hand, tag in done if hand]
-        try:
-            with trio.move_on_after(LAST_ACKS_S, shield=True):
-                given_back = await self.bridge.call(self.feed.ack_aio, acks, fetched)
-                self._acks.gone(given_back)
-        except (BrokerUnavailable, OSError) as error:
-            log.warning("broker_lost", error=str(error))
-            self.end(End.LOST)

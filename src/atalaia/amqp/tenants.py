@@ -7,7 +7,8 @@ import trio
 
 from atalaia.model.ids import TenantNo
 from atalaia.model.quota import NO_QUOTA, Quota
-from atalaia.ports import Queries, StoreRefused, StoreUnavailable
+from atalaia.people import Erasures
+from atalaia.ports import Queries, StoreRefused, StoreUnavailable, TenantGone
 
 KEEP_MISS_S = 5.0
 KEEP_QUOTA_S = 5.0
@@ -18,16 +19,20 @@ KEEP = 20_000
 @attrs.define(eq=False)
 class Tenants:
     """A known tenant is asked for again after a while, since it may be erased; an unknown one soon.
-    While the store is away a known one stays known.
+    While the store is away a known one stays known. Who is erased stays so.
     """
 
     _queries: Queries
+    _erasures: Erasures
     _known: dict[UUID, tuple[TenantNo, float]] = attrs.field(factory=dict)
     _unknown: dict[UUID, float] = attrs.field(factory=dict)
+    _gone: set[UUID] = attrs.field(factory=set)
     _quotas: dict[TenantNo, tuple[Quota, float]] = attrs.field(factory=dict)
 
     async def find(self, tenant_id: UUID) -> TenantNo | None:
-        """Raises StoreUnavailable, StoreRefused."""
+        """None: nobody has heard of it. Raises TenantGone, StoreUnavailable, StoreRefused."""
+        if tenant_id in self._gone:
+            raise TenantGone("this tenant is erased")
         known, until = self._known.get(tenant_id, (None, 0.0))
         now = trio.current_time()
         if until > now:
@@ -36,12 +41,19 @@ class Tenants:
             return None
         try:
             found = await self._queries.find_tenant(tenant_id)
+            erasure = await self._erasures.erasure(tenant_id)
         except (StoreUnavailable, StoreRefused):
             if known is None:
                 raise
             return known
-        if found is None:
+        if found is None or erasure is not None:
             self._known.pop(tenant_id, None)
+        if erasure is not None:
+            if len(self._gone) >= KEEP:
+                self._gone.clear()
+            self._gone.add(tenant_id)
+            raise TenantGone("this tenant is erased")
+        if found is None:
             if len(self._unknown) >= KEEP:
                 self._unknown.clear()
             self._unknown[tenant_id] = now + KEEP_MISS_S

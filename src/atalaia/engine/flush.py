@@ -24,9 +24,16 @@ from atalaia.engine.messages import Work
 from atalaia.engine.outage import Outage
 from atalaia.engine.outcomes import Outcomes
 from atalaia.engine.tally import Tally
-from atalaia.model.errors import AtalaiaError, Closing, Invalid, Unavailable
+from atalaia.model.errors import AtalaiaError, Closing, Invalid, TenantErased, Unavailable
 from atalaia.model.ids import uuid7
-from atalaia.ports import CommitItem, EngineStore, Fenced, StoreRefused, StoreUnavailable
+from atalaia.ports import (
+    CommitItem,
+    EngineStore,
+    Fenced,
+    StoreRefused,
+    StoreUnavailable,
+    TenantGone,
+)
 from atalaia.telemetry.metrics import ALERTS, COMMIT_ROWS, COMMIT_SECONDS, COMMITS, READINGS
 
 log = structlog.get_logger()
@@ -95,7 +102,9 @@ class Flusher:
             try:
                 await self._commit(part)
             except StoreRefused as error:
-                if len(part) == 1:
+                if len(part) == 1 and isinstance(error, TenantGone):
+                    _break_off(part, TenantErased())  # and no letter of it
+                elif len(part) == 1:
                     await self._bury(part[0], error)
                 else:
                     half = len(part) // 2

@@ -263,7 +263,7 @@ class Gate:
 
     def forget(self, tenant_no: TenantNo) -> None:
         """Drop what is in memory of a tenant that is being erased: whoever waits is told to send
-        it again, and is then told that there is no such tenant.
+        it again, and is then told that the tenant is erased.
         """
         supervisor = self._tenants.get(tenant_no)
         if supervisor is not None:
@@ -284,6 +284,10 @@ class Gate:
         if quarantine is None:
             return TenantStatus(rows)
         return TenantStatus(rows, quarantine.reason, quarantine.left_s(trio.current_time()))
+
+    async def probe(self) -> None:
+        """Whether a commit could be stored now. Raises StoreUnavailable, StoreRefused."""
+        await self._store.probe()
 
     @property
     def commits(self) -> bool:

@@ -15,9 +15,9 @@ from atalaia.engine.limits import EngineLimits
 from atalaia.engine.listening import DEAF_S, Listening
 from atalaia.engine.messages import Message, Submission
 from atalaia.engine.tenant import TenantActor
-from atalaia.model.errors import AtalaiaError, Closing, Unavailable
+from atalaia.model.errors import AtalaiaError, Closing, TenantErased, Unavailable
 from atalaia.model.ids import TenantNo
-from atalaia.ports import StoreUnavailable
+from atalaia.ports import StoreUnavailable, TenantGone
 from atalaia.telemetry.metrics import ACTOR_CRASHES, QUARANTINED
 
 log = structlog.get_logger()
@@ -80,6 +80,11 @@ class Supervisor:
                     return
                 self._fail(actor.current, Unavailable())  # a commit failed: rebuild
                 await actor.incarnation.settled()
+            except TenantGone as error:
+                await self._give_up(actor, TenantErased(), error=str(error))
+                self.listening.forget(self.tenant_no)
+                self.inbox.close()  # nothing is in it
+                return
             except StoreUnavailable as error:
                 # Loading or registering failed: the outside world's fault, so no crash counts.
                 await self._give_up(actor, Unavailable(), error=str(error))

@@ -106,8 +106,8 @@ class TenantActor:
     async def run(self) -> None:
         """Serve until the inbox is closed and empty, or idle: then nothing is left in memory.
 
-        Raises StoreUnavailable when the state cannot be loaded. After cancellation (a commit
-        failed) the caller rebuilds; messages still in the inbox are untouched.
+        Raises StoreUnavailable and TenantGone when the state cannot be loaded. After cancellation
+        (a commit failed) the caller rebuilds; messages still in the inbox are untouched.
         """
         rates: SeriesTable | None = None
         while True:

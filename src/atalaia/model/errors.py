@@ -123,6 +123,12 @@ class Suspended(Forbidden):
     code = "tenant_suspended"
 
 
+class TenantErased(Suspended):
+    """This tenant is being erased, or was: nothing is taken of it, and nothing is kept."""
+
+    code = "tenant_erased"
+
+
 class HttpsRequired(Forbidden):
     """This came in clear, and whatever was in it may have been read: use https."""
 

@@ -150,7 +150,7 @@ class EngineStore(Protocol):
     """What the engine needs from the outside: the committed past, and a way to commit."""
 
     async def load_tenant(self, tenant_no: TenantNo) -> TenantImage:
-        """The committed state of one tenant. Raises StoreUnavailable."""
+        """The committed state of one tenant. Raises StoreUnavailable, TenantGone."""
         ...
 
     async def last_heard(
@@ -213,7 +213,14 @@ class EngineStore(Protocol):
         """Store one group in one transaction; per item, how many old rows were new (late).
 
         Calling it again with the same group_id and items is harmless and gives the same answer.
-        Raises StoreUnavailable (outcome unknown), StoreRefused (nothing stored), Fenced.
+        Raises StoreUnavailable (outcome unknown), StoreRefused (nothing stored; TenantGone: nor
+        will it be), Fenced.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Find out whether a commit could be stored now: the store may answer every question and
+        take nothing. Leaves nothing behind. Raises StoreUnavailable, StoreRefused.
         """
         ...
 

@@ -9,12 +9,12 @@ class StoreSlow(StoreUnavailable):
     """The statement took longer than it may, and was given up."""
 
 
-class TenantGone(StoreUnavailable):
-    """The tenant is being erased, or was: nothing of it is loaded any more."""
-
-
 class StoreRefused(Exception):
     """The database refuses the data itself: trying again would fail again."""
+
+
+class TenantGone(StoreRefused):
+    """The tenant is being erased, or was: nothing of it is loaded or stored any more."""
 
 
 class Fenced(Exception):

@@ -75,7 +75,7 @@ class Queries(Protocol):
         ...
 
     async def tenant_quota(self, tenant_no: TenantNo) -> Quota:
-        """What is written beside a tenant."""
+        """What is written beside a tenant; one that is gone is suspended."""
         ...
 
     async def total(self, tenant_no: TenantNo, of: Listed) -> int:

@@ -80,6 +80,16 @@ async def outlast_commits_aio(connection: asyncpg.Connection) -> None:
     await connection.execute("SELECT FROM engine_lease WHERE shard = $1 FOR UPDATE", SHARD)
 
 
+async def probe_aio(connection: asyncpg.Connection) -> None:
+    """Write as a commit does, in the caller's transaction, and let a file grow; nothing stays."""
+    await connection.execute("TRUNCATE write_probe")
+    await connection.execute("INSERT INTO write_probe VALUES (now())")
+    group_id = await connection.fetchval(
+        "INSERT INTO commit_groups (group_id) VALUES (gen_random_uuid()) RETURNING group_id"
+    )
+    await connection.execute("DELETE FROM commit_groups WHERE group_id = $1", group_id)
+
+
 async def commit_group_aio(
     connection: asyncpg.Connection,
     partitions: PartitionMap,

@@ -27,6 +27,7 @@ from atalaia.ports import (
 from atalaia.storage.commit import (
     commit_group_aio,
     outlast_commits_aio,
+    probe_aio,
     stored_answer_aio,
     take_lease_aio,
 )
@@ -179,6 +180,8 @@ class PostgresEngineStore:
             if _is_not_the_datas_fault(error.__cause__):
                 await self._partitions.reload()
                 raise StoreUnavailable(f"the tables are not as known: {error}") from error
+            if isinstance(error.__cause__, asyncpg.RestrictViolationError):  # migration 0022
+                raise TenantGone("this tenant is being erased") from error
             if not _is_same_group(error.__cause__):
                 raise
         answer = await self._database.as_writer(
@@ -187,6 +190,9 @@ class PostgresEngineStore:
         if answer is None:
             raise StoreUnavailable("a commit group vanished while its answer was read")
         return answer
+
+    async def probe(self) -> None:
+        await self._database.as_writer(probe_aio)
 
     async def outlast_commits(self) -> None:
         await self._database.as_writer(outlast_commits_aio)

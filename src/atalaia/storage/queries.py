@@ -9,7 +9,7 @@ import attrs
 from atalaia.model.audit import Actor, AuditEntry
 from atalaia.model.condition import UNCONDITIONAL, Condition
 from atalaia.model.ids import Micros, TenantNo
-from atalaia.model.quota import NO_QUOTA, Quota
+from atalaia.model.quota import Quota
 from atalaia.model.rule import StoredRule
 from atalaia.model.views import (
     AlertFilter,
@@ -101,7 +101,7 @@ class PostgresQueries(ReadingQueries):
                 "SELECT readings_per_s, bytes_per_s, max_rules, waiting_bytes,"
                 " suspended_at IS NOT NULL AS suspended FROM tenants"
             )
-            return NO_QUOTA if row is None else Quota(**row)
+            return Quota(suspended=True) if row is None else Quota(**row)  # it is gone
 
         return await self._database.as_tenant(tenant_no, work)
 
