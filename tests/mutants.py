@@ -256,6 +256,11 @@ MUTANTS = (
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
     ),
     Mutant(
+        "refused-at-the-inbox-keeps-its-room", "5 bounded", "engine/gate.py",
+        "        message.receipt.fail(error)\n        raise\n", "        raise\n",
+        ENGINE + "test_what_comes_while_a_tenant_is_forgotten_takes_no_room",
+    ),
+    Mutant(
         "an-outage-lets-in", "5 bounded", "engine/gate.py",
         "self._outage.admit()", "",
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
