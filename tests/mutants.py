@@ -554,6 +554,19 @@ MUTANTS = (
         "tests/http/test_lateness.py::test_what_waits_is_found_again_after_every_batch",
     ),
     Mutant(
+        "registered-without-the-lease", RESTART, "engine/registrar.py",
+        "        await editor.send(item, request.receipt, lambda _: request.receipt.settle(names))",
+        "        request.receipt.settle(names)",
+        "tests/engine/test_handover.py::"
+        "test_who_has_been_superseded_does_not_say_that_a_sensor_is_registered",
+    ),
+    Mutant(
+        "registered-behind-ones-back", RESTART, "engine/registrar.py",
+        "if len(rows) == len(new):", "if True:",
+        "tests/engine/test_handover.py::"
+        "test_a_sensor_registered_behind_ones_back_is_known_when_it_is_asked_for_again",
+    ),
+    Mutant(
         "waiting-not-found-again", RESTART, "engine/recover.py",
         "        await _wait_again(store, state, state.reorder)\n", "        pass\n",
         LATENESS + "test_a_crash_anywhere_changes_no_bit_though_readings_wait",
