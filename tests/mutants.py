@@ -261,6 +261,11 @@ MUTANTS = (
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
     ),
     Mutant(
+        "refused-at-the-inbox-keeps-its-room", "5 bounded", "engine/gate.py",
+        "        message.receipt.fail(error)\n        raise\n", "        raise\n",
+        ENGINE + "test_what_comes_while_a_tenant_is_forgotten_takes_no_room",
+    ),
+    Mutant(
         "an-outage-lets-in", "5 bounded", "engine/gate.py",
         "self._outage.admit()", "",
         ENGINE + "test_an_outage_lets_nobody_in_and_keeps_nobody_waiting",
@@ -552,6 +557,19 @@ MUTANTS = (
         "judged-not-committed", RESTART, "storage/commit.py",
         "[pack_times(item.judged) for", "[pack_times(item.newest) for",
         "tests/http/test_lateness.py::test_what_waits_is_found_again_after_every_batch",
+    ),
+    Mutant(
+        "registered-without-the-lease", RESTART, "engine/registrar.py",
+        "        await editor.send(item, request.receipt, lambda _: request.receipt.settle(names))",
+        "        request.receipt.settle(names)",
+        "tests/engine/test_handover.py::"
+        "test_who_has_been_superseded_does_not_say_that_a_sensor_is_registered",
+    ),
+    Mutant(
+        "registered-behind-ones-back", RESTART, "engine/registrar.py",
+        "if len(rows) == len(new):", "if True:",
+        "tests/engine/test_handover.py::"
+        "test_a_sensor_registered_behind_ones_back_is_known_when_it_is_asked_for_again",
     ),
     Mutant(
         "waiting-not-found-again", RESTART, "engine/recover.py",

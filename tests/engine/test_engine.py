@@ -325,6 +325,24 @@ async def test_closing_does_not_wait_for_a_quarantine(autojump_clock: MockClock)
     assert trio.current_time() - began < 10
 
 
+async def test_what_comes_while_a_tenant_is_forgotten_takes_no_room(
+    autojump_clock: MockClock,
+) -> None:
+    """Its inbox is closed at once, and it lives until a commit under way has ended."""
+    store = FaultyStore(commit_s=1.0)
+    async with engine(store) as gate:
+        under_way = gate.submit(ONE, batch())
+        await trio.sleep(0.5)
+        gate.forget(ONE)
+        with pytest.raises(Closing):
+            gate.submit(ONE, batch(1_000))
+        with pytest.raises(Closing):
+            gate.edit_rule(ONE, CreateRule("rule hot on sensors when t > 1"))
+        await under_way.wait()
+        assert gate._budget.rows == 0
+        assert not gate._outage._waiting
+
+
 async def test_closing_during_a_crashs_pause_answers_who_waits(autojump_clock: MockClock) -> None:
     """What arrived between the crash and the next try is to be sent again."""
     store = FaultyStore(load_faults=[RuntimeError("bug")])

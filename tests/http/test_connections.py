@@ -158,7 +158,7 @@ async def test_an_idle_connection_is_closed(
         (b"GET http://x/v1/rules", False, b" 401 "),
         (b"GET HTTP://x/v1/rules?limit=1", True, b" 200 "),
         (b"GET http://x//v1/rules", True, b" 404 "),
-        (b"GET http://x", False, b" 404 "),
+        (b"GET http://x", False, b" 302 "),
         (b"GET http://x/health/live", False, b" 200 "),
         (b"POST http://x/v1/readings", False, b" 401 "),
         (b"POST http://x/v1/readings", True, b" 400 "),

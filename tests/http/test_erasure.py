@@ -28,6 +28,7 @@ pytestmark = pytest.mark.postgres
 @pytest.fixture(autouse=True)
 def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "KEEP_S", 0.0)
+    monkeypatch.setattr(auth, "BELIEVE_S", 0.0)
     monkeypatch.setattr(sessions_module, "KEEP_S", 0.0)
 
 

@@ -91,6 +91,7 @@ async def test_every_route_that_makes_something_takes_a_key(stack: Stack) -> Non
         "/v1/admin/tenants/<tenant>/resume", "/v1/admin/tenants/<tenant>/suspend",
         "/v1/rules/<rule>/disable", "/v1/rules/<rule>/enable",  # switches
         "/v1/query", "/v1/rules/backtest", "/v1/rules/check",  # questions
+        "/v1/tickets",  # used once, and gone in half a minute
         "/v1/rules:import", "/v1/sensors:import",  # the same file again does what is left
     }  # fmt: skip
     assert posts - others == set(ROUTES)

@@ -9,6 +9,7 @@ import trio
 from atalaia.buckets.table import AGGREGATES, FILLS
 from atalaia.http import series as routes
 from atalaia.model.ids import MINUTE_US
+from atalaia.wire.times import EARLIEST_US
 from tests.buckets.oracle import Reading, buckets, close
 from tests.stack import START_MS, Stack, row
 
@@ -226,7 +227,7 @@ async def test_a_range_goes_no_further_than_readings_can(stack: Stack, zone: str
     """Beyond 1970 to 2200 there are no buckets, whatever they would be filled with; one that
     reaches out at both ends has those of the years between.
     """
-    await stack.send([row(0, 1.0), row(BASE_MS, 2.0)])
+    await stack.send([row(EARLIEST_US // 1_000, 1.0), row(BASE_MS, 2.0)])
     for fill in FILLS:
         asked = f"metric=t&bucket=365d&tz={zone}&agg=count,p50&fill={fill}"
         for since, until in FAR:

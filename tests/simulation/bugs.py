@@ -79,6 +79,33 @@ BUGS = (
         "line.works.popleft()", "line.works.pop()"),
     Bug("room is not given back", "atalaia.engine.gate",
         "            release()\n            self._outage", "            self._outage"),
+    Bug("what waits is forgotten at recovery", "atalaia.engine.recover",
+        "        await _wait_again(store, state, state.reorder)\n", "        pass\n"),
+    Bug("windows warm beyond what was judged", "atalaia.engine.recover",
+        "newest = table.newest if state.reorder is None else state.reorder.judged",
+        "newest = table.newest"),
+    Bug("a new lateness leaves what waits", "atalaia.engine.state",
+        "ready = self.reorder.drain(sensor)", "ready = self.reorder.drain(-1)"),
+    Bug("a new lateness is taken up at the next rebuild", "atalaia.engine.tenant",
+        "if await self.editor.set_lateness(state, message):\n                        return None",
+        "await self.editor.set_lateness(state, message)"),
+    Bug("a tenant's lateness is for sensors with their own, too", "atalaia.engine.state",
+        "self.reorder.add_sensor(self._own_lateness.get(sensor.sensor_no, self.lateness_us))",
+        "self.reorder.add_sensor(self.lateness_us)"),
+    Bug("what a part leaves to wait is taken for judged", "atalaia.engine.judge",
+        "return newest, unless_equal(self.judged[slot], newest)", "return newest, NO_TIMES"),
+    Bug("what a lateness leaves for the next part is taken for judged", "atalaia.engine.state",
+        "return unless_equal(self._judged[slots], self._state.table.newest[slots])",
+        "return NO_TIMES"),
+    Bug("a removed sensor comes back after recovery", "atalaia.storage.memory",
+        "sensors=tenant.living(),", "sensors=list(tenant.sensors.values()),"),
+    Bug("a removed sensor lives on", "atalaia.engine.tenant",
+        "await self.registrar.remove(state, message)\n                    return None",
+        "await self.registrar.remove(state, message)"),
+    Bug("a registered sensor is not waited for", "atalaia.engine.registrar",
+        "        await add_sensors(state, rows, {})\n", ""),
+    Bug("who follows a failed batch overtakes it", "atalaia.engine.tenant",
+        "if submission.after is not None and submission.after.failed:", "if False:"),
 )  # fmt: skip
 
 
@@ -127,7 +154,7 @@ def hunt(bug: Bug, most: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--most", type=int, default=2_000, help="schedules to try for each")
+    parser.add_argument("--most", type=int, default=6_000, help="schedules to try for each")
     parser.add_argument("--hunt", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()

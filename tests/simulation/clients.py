@@ -1,6 +1,6 @@
-"""Those outside: gateways that send until they are answered, and administrators who edit."""
+"""Those outside: how they ask, and gateways that send each batch until it is answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -10,16 +10,16 @@ import trio
 
 from atalaia.engine.gate import Gate
 from atalaia.engine.ingest import COMMIT_IS_SLOW
-from atalaia.engine.messages import CreateRule, DeleteRule, ReplaceRule, RuleEdit, SwitchRule
-from atalaia.engine.receipt import ANSWER_DEADLINE_S, EDIT_IS_SLOW, Receipt
+from atalaia.engine.receipt import ANSWER_DEADLINE_S, Receipt
 from atalaia.model.batch import Batch, SeriesName
-from atalaia.model.errors import AtalaiaError, Conflict, NotFound, Overloaded, Unavailable
+from atalaia.model.errors import AtalaiaError, Overloaded, Unavailable
 from atalaia.model.ids import DAY_US, Micros, TenantNo
-from tests.simulation.plan import JUDGING, SILENT
+from tests.simulation.plan import NAMES
 from tests.simulation.port import POISON
 from tests.simulation.world import DEVICES_US, World
 
 T = TypeVar("T")
+Reading = tuple[SeriesName, int, float]
 
 
 async def ask(
@@ -42,6 +42,22 @@ async def ask(
     return None
 
 
+def make_batch(world: World, tenant_no: TenantNo, rows: Sequence[Reading]) -> Batch:
+    """Of these readings; it is known from now on that they were sent."""
+    names = list(dict.fromkeys(name for name, _, _ in rows))
+    for name, ts, value in rows:
+        world.sent.setdefault((tenant_no, name, Micros(ts)), set()).add(value)
+    return Batch(
+        names=tuple(names),
+        idx=np.array([names.index(name) for name, _, _ in rows], np.int32),
+        ts=np.array([ts for _, ts, _ in rows], np.int64),
+        value=np.array([value for _, _, value in rows], np.float64),
+        row=np.arange(len(rows), dtype=np.int32),
+        rejects=(),
+        sent=len(rows),
+    )
+
+
 @attrs.define(eq=False)
 class Gateway:
     """Sends a tenant's readings in batches, each until it is answered."""
@@ -56,7 +72,7 @@ class Gateway:
 
     def __attrs_post_init__(self) -> None:
         self._random = Random(f"gateway/{self.world.plan.seed}/{self.tenant_no}/{self.number}")
-        sensors = self._random.sample(["s1", "s1x", "s2", "s3"], self._random.randint(1, 3))
+        sensors = self._random.sample(NAMES, self._random.randint(1, 3))
         self._names = [SeriesName(s, m) for s in sensors for m in "ab"][
             : self._random.choice([1, 2, 6])
         ]
@@ -84,26 +100,15 @@ class Gateway:
             rows = [(n, ts - (40 + 31 * k) * DAY_US, v) for k, (n, ts, v) in enumerate(rows)]
         if victim and rng.random() < 0.25:
             rows[-1] = (*rows[-1][:2], POISON)
-        names = list(dict.fromkeys(name for name, _, _ in rows))
-        for name, ts, value in rows:
-            self.world.sent.setdefault((self.tenant_no, name, Micros(ts)), set()).add(value)
-        return Batch(
-            names=tuple(names),
-            idx=np.array([names.index(name) for name, _, _ in rows], np.int32),
-            ts=np.array([ts for _, ts, _ in rows], np.int64),
-            value=np.array([value for _, _, value in rows], np.float64),
-            row=np.arange(size, dtype=np.int32),
-            rejects=(),
-            sent=size,
-        )
+        return make_batch(self.world, self.tenant_no, rows)
 
-    def _reading(self) -> tuple[SeriesName, int, float]:
+    def _reading(self) -> Reading:
         rng = self._random
         name = rng.choice(self._names)
         value = rng.randint(-10, 10) / 2
         clock = self._clocks.get(name, DEVICES_US)
         if clock > DEVICES_US and rng.random() < 0.15:  # late, or sent before, maybe otherwise
-            return name, clock - rng.choice([0, 1, 500_000, 20_000_000]), value
+            return name, clock - rng.choice([0, 1, 500_000, 2_000_000, 20_000_000]), value
         at = max(self._clocks.get(other, 0) for other in self._names if other[0] == name[0])
         step = rng.choice([1, 500_000, 1_000_000, 1_000_000, 3_000_000, 15_000_000])
         self._clocks[name] = max(clock, at - rng.choice([0, 0, 2_000_000])) + step
@@ -146,93 +151,3 @@ class Gateway:
                 if rng.random() < 0.9:
                     return
             await trio.sleep(rng.choice([0.0, 0.5, 1.0, 2.0, 4.0]))
-
-
-@attrs.define(eq=False)
-class Administrator:
-    """Edits a tenant's rules and tags, and looks whether it was done."""
-
-    world: World
-    tenant_no: TenantNo
-    _random: Random = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._random = Random(f"administrator/{self.world.plan.seed}/{self.tenant_no}")
-
-    async def run(self) -> None:
-        rng = self._random
-        for _ in range(rng.randint(1, 3)):
-            await self._edit(CreateRule(self._text()))
-        for _ in range(self.world.plan.edits):
-            await trio.sleep(rng.choice([0.0, 0.3, 2.0, 5.0]))
-            if rng.random() < 0.4:
-                await self._tag()
-            else:
-                await self._edit(self._change())
-
-    def _text(self, name: str | None = None) -> str:
-        rng = self._random
-        name = name or f"r{rng.randint(1, 4)}"
-        return f"rule {name} {rng.choice(SILENT if rng.random() < 0.3 else JUDGING)}"
-
-    def _change(self) -> RuleEdit:
-        rng = self._random
-        writes = self.world.database.tenants[self.tenant_no].rules.values()
-        rules = [write.rule for write in writes if not write.deleted]
-        if not rules or rng.random() < 0.3:
-            return CreateRule(self._text(), enabled=rng.random() < 0.8)
-        rule = rng.choice(rules)
-        relabelled = rule.text if "cooldown" in rule.text else f"{rule.text} cooldown 1m"
-        edits: list[RuleEdit] = [
-            ReplaceRule(rule.rule_id, self._text(rule.name)),
-            ReplaceRule(rule.rule_id, relabelled),
-            SwitchRule(rule.rule_id, not rule.enabled),
-            DeleteRule(rule.rule_id),
-        ]
-        return rng.choice(edits)
-
-    async def _edit(self, edit: RuleEdit) -> None:
-        world, no = self.world, self.tenant_no
-        for _ in range(self._random.randint(1, 4)):
-            world.note("edit", tenant=no, edit=edit)
-            answer = await ask(world, lambda gate: gate.edit_rule(no, edit), EDIT_IS_SLOW, 20.0)
-            world.note("edited", tenant=no, answer=answer)
-            if answer is not None and not isinstance(answer, AtalaiaError):
-                write = world.database.tenants[no].rules.get(answer.rule_no)
-                world.check(
-                    write is not None and write.rule.revision >= answer.revision,
-                    "an edit that was answered is stored", rule=answer,
-                )  # fmt: skip
-                return
-            self._check_refusal(answer)
-            await trio.sleep(self._random.choice([0.1, 2.0]))
-
-    async def _tag(self) -> None:
-        world, no = self.world, self.tenant_no
-        sensors = sorted(world.database.tenants[no].sensors)
-        if not sensors:
-            return
-        sensor = world.database.tenants[no].sensors[self._random.choice(sensors)]
-        tags = self._random.choice([{}, {"zone": "n"}, {"zone": "n"}, {"zone": "s"}])
-        world.note("tag", tenant=no, sensor=sensor.name, tags=tags)
-        answer = await ask(
-            world, lambda gate: gate.set_tags(no, {sensor.name: tags}), EDIT_IS_SLOW, 20.0
-        )
-        world.note("tagged", tenant=no, answer=answer)
-        if isinstance(answer, AtalaiaError):
-            self._check_refusal(answer)
-
-    def _check_refusal(self, answer: AtalaiaError | None) -> None:
-        world = self.world
-        if answer is None:
-            return
-        world.answers[answer.code] += 1
-        ours = isinstance(answer, Overloaded | Unavailable)
-        world.check(
-            ours or isinstance(answer, Conflict | NotFound),
-            "a good edit is not refused", error=repr(answer),
-        )  # fmt: skip
-        world.check(
-            not (ours and world.bystander(self.tenant_no)),
-            "one tenant's faults are nobody else's", error=repr(answer),
-        )  # fmt: skip

@@ -43,6 +43,11 @@ SILENT = (
     'on sensors "s1*" when no data for 12s',
     'on sensors where zone = "n" when no data for 8s',
 )
+LATENESS_US = (1, 1_500_000, 5 * SECOND_US, 20 * SECOND_US, MINUTE_US)
+NAMES = ("s1", "s1x", "s2", "s3")
+"""Of sensors whose readings come in any order."""
+KEPT_IN_ORDER = ("q1", "q2")
+"""Of sensors whose readings a consumer sends in order."""
 
 
 @attrs.frozen
@@ -76,10 +81,12 @@ class Plan:
     victim: TenantNo | None
     limits: EngineLimits
     max_series: Sequence[int]
+    lateness_us: Sequence[int]
     storms: Sequence[Storm]
     lives: Sequence[Life]
     clock_steps: Sequence[tuple[float, int]]
     gateways: int
+    consumer: bool
     batches: int
     edits: int
     chunk_series: int
@@ -96,12 +103,15 @@ def make_plan(seed: int) -> Plan:
     tenants = rng.choice([1, 2, 2, 3])
     alone = rng.random() < 0.2
     tenants = max(tenants, 2) if alone else tenants
+    late = rng.random() < 0.7
+    consumer = rng.random() < 0.4
     return Plan(
         seed=seed,
         tenants=tenants,
         victim=TenantNo(rng.randint(1, tenants)) if alone else None,
         limits=_limits(rng, alone=alone),
         max_series=[rng.choice([100, 100, 4]) for _ in range(tenants)],
+        lateness_us=[rng.choice([0, *LATENESS_US]) if late else 0 for _ in range(tenants)],
         storms=_storms(rng, alone=alone),
         lives=[] if alone else [_life(rng) for _ in range(rng.choice([0, 1, 1, 2, 3]))],
         clock_steps=[
@@ -109,9 +119,10 @@ def make_plan(seed: int) -> Plan:
                 [SECOND_US // 2, 10 * SECOND_US, 20 * MINUTE_US, HOUR_US]))
             for _ in range(rng.choice([0, 0, 1, 2]))
         ],
-        gateways=rng.choice([1, 1, 2]),
+        gateways=1 if consumer else rng.choice([1, 1, 2]),
+        consumer=consumer,
         batches=rng.randint(2, 6),
-        edits=rng.choice([0, 1, 2, 5]),
+        edits=rng.choice([0, 2, 3, 8]),
         chunk_series=rng.choice([1, 2, 500]),
         housekeeping_s=rng.choice([2.0, 10.0, 30.0]),
     )  # fmt: skip

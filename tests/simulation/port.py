@@ -100,8 +100,12 @@ class Port:
     async def register_sensors(
         self, tenant_no: TenantNo, tags: Mapping[str, Tags], now: Micros, audit: AuditEntry
     ) -> list[SensorRow]:
-        work = partial(self.store.register_sensors, tenant_no, tags, now, audit)
-        return await self._through("register_sensors", tenant_no, work)
+        async def work() -> list[SensorRow]:
+            rows = await self.store.register_sensors(tenant_no, tags, now, audit)
+            self.world.first_tags |= {row.sensor_no: row.tags for row in rows}
+            return rows
+
+        return await self._through("register", tenant_no, work)
 
     async def ensure_partitions(self, tenant_no: TenantNo, ts: Int64s, now: Micros) -> None:
         work = partial(self.store.ensure_partitions, tenant_no, ts, now)

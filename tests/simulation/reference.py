@@ -5,7 +5,7 @@ Shares the fold with the engine and nothing else: what is late, which windows ar
 edit closes and what silence means is worked out anew from the readings themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 import attrs
@@ -15,13 +15,15 @@ from atalaia.model.alert import CloseReason, Evidence, Opening, Silence, Transit
 from atalaia.model.ids import Micros, RuleNo, SensorNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem, RuleWrite, TagsWrite
 from atalaia.rules.absence import GRID_US, on_grid
-from atalaia.rules.judging import OPEN
+from atalaia.rules.chains import NEVER
 from atalaia.rules.language import parse_rule
-from atalaia.rules.states import STORED
 from atalaia.rules.syntax import SEVERITY_ORDER
 from atalaia.rules.tenant_state import ActiveRule, TenantRules
 from atalaia.rules.transitions import make_transition
 from atalaia.storage.memory import AlertRow, MemoryTenant, since_snapshot
+from tests.simulation.items import by_sensor, rows_in, spelled, states_in, times_in, zipped
+from tests.simulation.plan import KEPT_IN_ORDER
+from tests.simulation.waiting import Row, Waiting
 from tests.simulation.world import Entry, World
 
 MANY = 256  # steps in an item: more than a batch here makes
@@ -34,13 +36,14 @@ class Reference:
     world: World
     tenant_no: TenantNo
     rules: TenantRules = attrs.field(init=False)
+    waiting: Waiting = attrs.field(init=False)
     last: int = 0
-    newest: dict[SeriesNo, Micros] = attrs.field(factory=dict)
     stored: dict[tuple[SeriesNo, Micros], tuple[float, Micros, bool]] = attrs.field(factory=dict)
     alerts: dict[UUID, AlertRow] = attrs.field(factory=dict)
     steps: list[tuple[object, ...]] = attrs.field(factory=list)
     writes: dict[RuleNo, RuleWrite] = attrs.field(factory=dict)
     tags: dict[SensorNo, dict[str, str]] = attrs.field(factory=dict)
+    removed: set[SensorNo] = attrs.field(factory=set)
     heard: dict[SensorNo, Micros] = attrs.field(factory=dict)
     silent: dict[tuple[RuleNo, SensorNo], tuple[int, Micros]] = attrs.field(factory=dict)
     """Open alerts of silence: their level and when they opened."""
@@ -51,6 +54,7 @@ class Reference:
 
     def __attrs_post_init__(self) -> None:
         self.rules = TenantRules(self._tenant.tenant_id, [])
+        self.waiting = Waiting(self.world.plan.lateness_us[self.tenant_no - 1])
 
     @property
     def _tenant(self) -> MemoryTenant:
@@ -65,19 +69,25 @@ class Reference:
         wanted = self._judge(item)
         if item.rule_write is not None:
             wanted += self._edit(item.rule_write, item.received_at)
-        if item.tags_write is not None:
+        elif item.tags_write is not None:
             wanted += self._tag(item.tags_write, item.received_at)
-        if item.rule_write is None and item.tags_write is None:
+        elif item.removal is not None:
+            wanted += self._remove(item.removal, item.received_at)
+        elif item.lateness_write is not None:
+            write = item.lateness_write
+            self.waiting.set_lateness(write.sensor_no, write.lateness_us)
+        else:
             wanted += self._close_ahead(item)
             wanted += self._end_silences(item)
             if not item.rows:
                 wanted += self._tick(item, entry)
-        if _by_sensor(wanted) != _by_sensor(item.transitions):
+        if by_sensor(wanted) != by_sensor(item.transitions):
             self.world.fail(
                 f"tenant {self.tenant_no} at {item.received_at}: the alerts differ\n"
-                f"  committed {_told(item.transitions)}\n  reference {_told(wanted)}"
+                f"  committed {spelled(item.transitions)}\n  reference {spelled(wanted)}"
             )
         self._note(wanted)
+        self._check_times(item)
 
     def finish(self) -> None:
         """Compare what is stored in the end."""
@@ -103,45 +113,110 @@ class Reference:
     def _check_states(self, tenant: MemoryTenant) -> None:
         """What the next process would know is what this fold knows."""
         newest: dict[SeriesNo, Micros] = {}
+        judged: dict[SeriesNo, Micros] = {}
         packed = b""
         for _, row in since_snapshot(tenant):
             newest.update(row.newest)
+            judged.update(row.judged)
             packed += row.rule_states
-        self.world.check(newest == self.newest, "the newest times differ", tenant=self.tenant_no,
-                         difference=list(newest.items() ^ self.newest.items())[:4])  # fmt: skip
+        for what, theirs, mine in (
+            ("newest", newest, self.waiting.newest),
+            ("newest judged", judged, self.waiting.judged),
+        ):
+            there = {
+                (series, at)
+                for series, at in theirs.items()
+                if at != NEVER and tenant.series[series].sensor_no not in self.removed
+            }
+            self.world.check(there == set(mine.items()), f"the {what} times differ",
+                             tenant=self.tenant_no,
+                             difference=list(there ^ set(mine.items()))[:4])  # fmt: skip
         after = self._fresh()
         after.restore(packed)
-        states, wanted = _states(after), _states(self.rules)
+        states, wanted = states_in(after), states_in(self.rules)
         self.world.check(
             states == wanted, "the rule states differ", tenant=self.tenant_no,
             stored=sorted(states - wanted), wanted=sorted(wanted - states),
         )  # fmt: skip
 
     def _judge(self, item: CommitItem) -> list[Transition]:
-        fresh: dict[tuple[SeriesNo, Micros], float] = {}
-        for series, ts, value in _rows(item):
-            if series in self.newest and ts <= self.newest[series]:
-                self.stored.setdefault((series, ts), (value, item.received_at, True))
-            else:
-                fresh.setdefault((series, ts), value)
-        if not fresh:
-            return []
-        for (series, ts), value in fresh.items():
-            self._know(series)
-            self.stored[series, ts] = (value, item.received_at, False)
-            self.newest[series] = max(ts, self.newest.get(series, ts))
+        rows = self._rows_of(rows_in(item))
+        fresh, heard = self.waiting.take(rows, self.stored)
+        for row in fresh:
+            self._know(row.series)
+            self.stored[row.series, row.ts] = (row.value, item.received_at, False)
+        for row in rows:
+            if (row.series, row.ts) not in self.stored:
+                self.stored[row.series, row.ts] = (row.value, item.received_at, True)
+                self.world.check(
+                    self._tenant.sensors[row.sensor].name not in KEPT_IN_ORDER,
+                    "what is sent in order is not late", tenant=self.tenant_no, row=row,
+                )  # fmt: skip
+        ready = self._ready(item, fresh)
+        self.waiting.judge(ready)
         columns = sorted(
-            (self._sensors[self._tenant.series[series].sensor_no], ts, self._series[series], value)
-            for (series, ts), value in fresh.items()
+            (self._sensors[row.sensor], row.ts, self._series[row.series], row.value)
+            for row in ready
         )
-        found = self.rules.fold(
-            np.array([series for _, _, series, _ in columns]),
-            np.array([ts for _, ts, _, _ in columns], np.int64),
-            np.array([value for _, _, _, value in columns]),
-            item.received_at,
-        )
-        self._hear({self._tenant.series[s].sensor_no for s, _ in fresh}, item)
+        found: list[Transition] = []
+        if columns:
+            found = self.rules.fold(
+                np.array([series for _, _, series, _ in columns]),
+                np.array([ts for _, ts, _, _ in columns], np.int64),
+                np.array([value for _, _, _, value in columns]),
+                item.received_at,
+            )
+        self._hear(heard, item)
         return found
+
+    def _rows_of(self, rows: Iterable[tuple[SeriesNo, Micros, float]]) -> list[Row]:
+        tenant = self._tenant
+        found = [Row(tenant.series[n].sensor_no, ts, n, value) for n, ts, value in rows]
+        gone = {row.sensor for row in found} & self.removed
+        self.world.check(not gone, "a removed sensor gets no readings", sensors=gone)
+        return found
+
+    def _ready(self, item: CommitItem, fresh: Sequence[Row]) -> list[Row]:
+        """What is judged with an item: how much with a part that others follow is not promised, but
+        that it is the oldest of what is due at a sensor, and all that is stored with it.
+        """
+        write, is_part = item.lateness_write, len(item.following) > 0
+        if write is not None:
+            return self.waiting.all_of(write.sensor_no)
+        if item.rows or is_part:
+            ahead: dict[SensorNo, Micros] = {}
+            for row in self._rows_of(zipped(item.following)):
+                ahead[row.sensor] = max(row.ts, ahead.get(row.sensor, row.ts))
+            due = self.waiting.due(ahead)
+            if not is_part:
+                return due
+        elif item.snapshot or self.world.plan.limits.item_steps >= MANY:
+            return []
+        else:  # a lateness is changed
+            due = self.waiting.all_of(None)
+        until = times_in(item)
+        ready = [row for row in due if row.series in until and row.ts <= until[row.series][1]]
+        reached: dict[SensorNo, Micros] = {}
+        for row in ready:
+            reached[row.sensor] = max(row.ts, reached.get(row.sensor, row.ts))
+        left = set(due) - set(ready)
+        self.world.check(
+            all(row.ts > reached.get(row.sensor, 0) for row in left),
+            "a part judges the oldest", tenant=self.tenant_no, at=item.received_at,
+        )  # fmt: skip
+        self.world.check(
+            left.isdisjoint(fresh), "a part stores what it judges", tenant=self.tenant_no
+        )
+        return ready
+
+    def _check_times(self, item: CommitItem) -> None:
+        """Where an item says that its series stand."""
+        for series, said in times_in(item).items():
+            mine = (self.waiting.newest.get(series), self.waiting.judged.get(series, NEVER))
+            self.world.check(
+                said == mine, "a series stands where it is said to", series=series, said=said,
+                reference=mine, at=item.received_at,
+            )  # fmt: skip
 
     def _know(self, series: SeriesNo) -> None:
         if series in self._series:
@@ -154,10 +229,14 @@ class Reference:
 
     def _add_sensor(self, rules: TenantRules, number: SensorNo) -> int:
         sensor = self._tenant.sensors[number]
-        return rules.add_sensor(number, sensor.sensor_id, sensor.name, self.tags.get(number, {}))
+        return rules.add_sensor(number, sensor.sensor_id, sensor.name, self._tags(number))
+
+    def _tags(self, number: SensorNo) -> Mapping[str, str]:
+        return self.tags.get(number, self.world.first_tags.get(number, {}))
 
     def _fresh(self) -> TenantRules:
         """The rules and tags as they stand, windows warm from all that was judged."""
+        judged = self.waiting.judged
         rules = TenantRules(
             self._tenant.tenant_id, [r for r in self._active() if r.spec.silence is None]
         )
@@ -165,11 +244,11 @@ class Reference:
             self._add_sensor(rules, sensor)
         for series in self._series:
             row = self._tenant.series[series]
-            rules.add_series(self._sensors[row.sensor_no], row.metric, self.newest[series])
+            rules.add_series(self._sensors[row.sensor_no], row.metric, judged.get(series))
         rows = sorted(
             (self._series[series], ts, value)
             for (series, ts), (value, _, late) in self.stored.items()
-            if not late
+            if not late and ts <= judged.get(series, 0)
         )
         rules.warm(
             np.array([series for series, _, _ in rows], np.int64),
@@ -219,6 +298,23 @@ class Reference:
             if pair in self.silent and not rule.spec.selector.matches(name, write.tags):
                 closed.append(self._end(pair, arrived, "rule_changed"))
         self.tags[write.sensor_no] = dict(write.tags)
+        self._rebuild()
+        return closed
+
+    def _remove(self, number: SensorNo, arrived: Micros) -> list[Transition]:
+        closed: list[Transition] = []
+        if number in self._sensors:
+            slot = self._sensors.pop(number)
+            closed = self.rules.forsake(slot, arrived=arrived, reason="sensor_deleted")
+        pairs = sorted(pair for pair in self.silent if pair[1] == number)
+        closed += [self._end(pair, arrived, "sensor_deleted") for pair in pairs]
+        self.removed.add(number)
+        self.heard.pop(number, None)
+        series = [s for s in self._series if self._tenant.series[s].sensor_no == number]
+        self.waiting.forget(number, series)
+        staying = [s for s in self._series if s not in series]
+        self._sensors = {sensor: slot for slot, sensor in enumerate(self._sensors)}
+        self._series = {number: slot for slot, number in enumerate(staying)}
         self._rebuild()
         return closed
 
@@ -287,14 +383,15 @@ class Reference:
             rule, sensor = rules.get(step.rule_no), self._tenant.sensors[step.sensor_no]
             silence = None if rule is None else rule.spec.silence
             pair = (step.rule_no, step.sensor_no)
-            tags = self.tags.get(step.sensor_no, {})
+            tags = self._tags(step.sensor_no)
             if rule is None or silence is None or pair in self.silent or step.value is None:
                 continue  # then it is not wanted, and the comparison says so
             heard = line - round(1e6 * step.value)
             mine = self.heard.get(step.sensor_no, sensor.registered_at)
             since = 0 if self.world.plan.clock_steps else self.world.began_us[entry.life]
             due = heard + silence.after_us <= line and heard >= max(mine, since)
-            if due and rule.spec.selector.matches(sensor.name, tags):
+            there = step.sensor_no not in self.removed
+            if there and due and rule.spec.selector.matches(sensor.name, tags):
                 level = SEVERITY_ORDER.index(rule.spec.levels[0].severity)
                 self.silent[pair] = (level, Micros(line))
                 evidence = (Evidence(str(rule.spec.when), (line - heard) / 1e6),)
@@ -319,50 +416,17 @@ class Reference:
 
     def overdue(self, now: Micros) -> list[tuple[RuleNo, SensorNo]]:
         """Pairs of rule and sensor that have been silent for too long, with no alert open."""
+        began = {
+            number: sensor.registered_at
+            for number, sensor in self._tenant.sensors.items()
+            if (self.tenant_no, sensor.name) in self.world.registered and number not in self.removed
+        }
         return [
             (rule.rule_no, number)
             for rule in self._active()
             if rule.spec.silence is not None
-            for number, heard in self.heard.items()
-            if rule.spec.selector.matches(
-                self._tenant.sensors[number].name, self.tags.get(number, {})
-            )
+            for number, heard in (began | self.heard).items()
+            if rule.spec.selector.matches(self._tenant.sensors[number].name, self._tags(number))
             and heard + rule.spec.silence.after_us < now
             and (rule.rule_no, number) not in self.silent
         ]
-
-
-def _rows(item: CommitItem) -> list[tuple[SeriesNo, Micros, float]]:
-    fresh = zip(
-        item.fresh_series.tolist(), item.fresh_ts.tolist(), item.fresh_value.tolist(), strict=True
-    )
-    old = zip(item.old_series.tolist(), item.old_ts.tolist(), item.old_value.tolist(), strict=True)
-    return [*fresh, *old]
-
-
-def _by_sensor(steps: Sequence[Transition]) -> list[Transition]:
-    """In the order of sensors; of each, rules on readings in their order, and silence after."""
-
-    def place(step: Transition) -> tuple[int, int]:
-        silent = bool(step.evidence) and step.evidence[0].expression.startswith("no data")
-        return step.sensor_no, step.rule_no if silent else 0
-
-    return sorted(steps, key=place)
-
-
-def _states(rules: TenantRules) -> set[tuple[int, ...]]:
-    """Without what is not stored at every reading because nobody asks for it."""
-    states = np.frombuffer(rules.dump(), STORED).copy()
-    states["last"][states["phase"] == OPEN] = 0
-    return set(states.tolist())
-
-
-def _told(steps: Sequence[Transition]) -> str:
-    return (
-        "; ".join(
-            f"{s.kind} r{s.rule_no} v{s.rule_version} sensor {s.sensor_no} {s.severity} at {s.at}"
-            f" value {s.value} {s.reason or ''} {s.alert_id}"
-            for s in steps
-        )
-        or "nothing"
-    )

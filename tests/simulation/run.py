@@ -15,7 +15,9 @@ from trio.testing import MockClock
 
 from atalaia.engine import engine
 from atalaia.model.ids import TenantNo
-from tests.simulation.clients import Administrator, Gateway
+from tests.simulation.administrator import Administrator
+from tests.simulation.clients import Gateway
+from tests.simulation.consumer import Consumer
 from tests.simulation.lives import Director, Steps
 from tests.simulation.plan import make_plan
 from tests.simulation.reference import Reference
@@ -78,6 +80,8 @@ async def _live(world: World, steps: Steps) -> None:
                 clients.start_soon(Administrator(world, tenant_no).run)
                 for gateway in range(plan.gateways):
                     clients.start_soon(Gateway(world, tenant_no, gateway).run)
+                if plan.consumer:
+                    clients.start_soon(Consumer(world, tenant_no).run)
             await director.run()
         rules = [w for t in world.database.tenants.values() for w in t.rules.values()]
         waits = any(w.waits and w.rule.enabled and not w.deleted for w in rules)

@@ -15,8 +15,8 @@ import trio
 
 from atalaia.engine.gate import Gate
 from atalaia.engine.receipt import Answer
-from atalaia.model.batch import Batch, SeriesName
-from atalaia.model.ids import HOUR_US, Micros, SeriesNo, TenantNo
+from atalaia.model.batch import Batch, SeriesName, Tags
+from atalaia.model.ids import HOUR_US, Micros, SensorNo, SeriesNo, TenantNo
 from atalaia.ports import CommitItem
 from atalaia.storage.memory import MemoryDatabase
 from tests.simulation.plan import Plan
@@ -28,6 +28,7 @@ START_US = 1_700_000_000_250_000
 """A quarter of a second off the grid of silence."""
 
 Key = tuple[SeriesNo, Micros]
+NamedRow = tuple[SeriesName, Micros, float]
 
 
 class Broken(Exception):
@@ -42,10 +43,10 @@ class Entry:
     late: int
     life: int
 
-    @property
-    def rows(self) -> Counter[tuple[SeriesNo, Micros, float]]:
+    def rows(self, names: Mapping[SeriesNo, SeriesName]) -> "Counter[NamedRow]":
         item = self.item
-        series = [*item.fresh_series.tolist(), *item.old_series.tolist()]
+        numbers = [*item.fresh_series.tolist(), *item.old_series.tolist()]
+        series = [names[number] for number in numbers]
         ts = [*item.fresh_ts.tolist(), *item.old_ts.tolist()]
         value = [*item.fresh_value.tolist(), *item.old_value.tolist()]
         return Counter(zip(series, ts, value, strict=True))
@@ -100,6 +101,10 @@ class World:
     """Who is listening."""
     sent: dict[tuple[TenantNo, SeriesName, Micros], set[float]] = attrs.field(factory=dict)
     acked: dict[tuple[TenantNo, Key], float] = attrs.field(factory=dict)
+    first_tags: dict[SensorNo, Tags] = attrs.field(factory=dict)
+    """Of sensors that were registered with some."""
+    registered: set[tuple[TenantNo, str]] = attrs.field(factory=set)
+    """Sensors whose registration was answered."""
     injected: int = 0
     """Bugs that the port made up and nobody has seen yet."""
     crash: trio.Event = attrs.field(factory=trio.Event)
@@ -116,7 +121,8 @@ class World:
     def __attrs_post_init__(self) -> None:
         self.database = MemoryDatabase(self.database_us)
         for number, most in enumerate(self.plan.max_series, 1):
-            self.database.add_tenant(UUID(int=number), most)
+            tenant_no = self.database.add_tenant(UUID(int=number), most)
+            self.database.tenants[tenant_no].lateness_us = self.plan.lateness_us[number - 1]
 
     def now_us(self) -> Micros:
         """The process' wall clock, which steps."""
@@ -164,12 +170,13 @@ class World:
             self.note("stored", items=[_item(item) for item in items])
         return late
 
-    def series(self, tenant_no: TenantNo, name: SeriesName) -> SeriesNo | None:
+    def names(self, tenant_no: TenantNo) -> dict[SeriesNo, SeriesName]:
+        """Of all series, those of removed sensors too: several may have had the same."""
         tenant = self.database.tenants[tenant_no]
-        for row in tenant.series.values():
-            if (tenant.sensors[row.sensor_no].name, row.metric) == name:
-                return row.series_no
-        return None
+        return {
+            row.series_no: SeriesName(tenant.sensors[row.sensor_no].name, row.metric)
+            for row in tenant.series.values()
+        }
 
     def check_answer(self, tenant_no: TenantNo, batch: Batch, answer: Answer, since: int) -> None:
         """A 200 says that the readings are stored now, and counts them right.
@@ -183,27 +190,32 @@ class World:
             and 0 <= answer.late <= answer.accepted,
             "accepted + duplicates + rejected = sent", answer=answer, sent=batch.sent,
         )  # fmt: skip
-        rows: Counter[tuple[SeriesNo, Micros, float]] = Counter()
+        rows: Counter[NamedRow] = Counter()
         firsts: dict[Key, float] = {}
         stored = self.database.tenants[tenant_no].readings
+        names = self.names(tenant_no)
+        numbers: dict[SeriesName, list[SeriesNo]] = {}
+        for number, name in names.items():
+            numbers.setdefault(name, []).append(number)
         for n, (ts, value) in enumerate(zip(batch.ts.tolist(), batch.value.tolist(), strict=True)):
             if n in rejected:
                 continue
             name = batch.names[batch.idx[n]]
-            series = self.series(tenant_no, name)
-            point = None if series is None else stored.get((series, ts))
-            if series is None or point is None:
+            keys = [(series, ts) for series in numbers.get(name, ()) if (series, ts) in stored]
+            if not keys:
                 self.fail(f"answered and not stored: {name} at {ts}")
                 return
-            rows[series, ts, value] += 1
-            firsts.setdefault((series, ts), value)
-            first = self.acked.setdefault((tenant_no, (series, ts)), point.value)
-            self.check(
-                point.value == first and first in self.sent[tenant_no, name, ts],
-                "the first value stays", series=name, ts=ts, stored=point.value, first=first,
-            )  # fmt: skip
+            rows[name, ts, value] += 1
+            for key in keys:
+                firsts.setdefault(key, value)
+                point = stored[key]
+                first = self.acked.setdefault((tenant_no, key), point.value)
+                self.check(
+                    point.value == first and first in self.sent[tenant_no, name, ts],
+                    "the first value stays", series=name, ts=ts, stored=point.value, first=first,
+                )  # fmt: skip
         mine = [e for e in self.journal[since:] if e.item.tenant_no == tenant_no]
-        made = list(_parts(mine, rows)) if rows else [[]]
+        made = list(_parts(mine, rows, names)) if rows else [[]]
         counts = [
             (sum(len(e.item.fresh_ts) + e.late for e in parts), sum(e.late for e in parts))
             for parts in made
@@ -257,18 +269,23 @@ def _item(item: CommitItem) -> str:
         parts.append(f"rule {rule.name} v{rule.version} enabled={rule.enabled}")
     if item.tags_write:
         parts.append(f"tags of {item.tags_write.sensor_no} {dict(item.tags_write.tags)}")
+    if item.removal:
+        parts.append(f"sensor {item.removal} removed")
+    if item.lateness_write:
+        write = item.lateness_write
+        parts.append(f"lateness of {write.sensor_no or 'all'} {write.lateness_us}")
     parts += [f"{s.kind} r{s.rule_no}/{s.sensor_no} {s.severity}" for s in item.transitions]
     return " ".join(parts)
 
 
 def _parts(
-    entries: Sequence[Entry], rows: Counter[tuple[SeriesNo, Micros, float]]
+    entries: Sequence[Entry], rows: "Counter[NamedRow]", names: Mapping[SeriesNo, SeriesName]
 ) -> Iterator[Sequence[Entry]]:
     """Entries one after the other that make up a batch of these rows: one, or its parts."""
     for start in range(len(entries)):
-        found: Counter[tuple[SeriesNo, Micros, float]] = Counter()
+        found: Counter[NamedRow] = Counter()
         for end in range(start, len(entries)):
-            found += entries[end].rows
+            found += entries[end].rows(names)
             if found == rows:
                 yield entries[start : end + 1]
                 break

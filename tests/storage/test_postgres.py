@@ -138,7 +138,7 @@ async def test_a_probe_leaves_nothing_and_sees_what_a_commit_would(stack: Stack)
     assert seen[0]["at"] != seen[1]["at"]
     assert seen[0]["n"] == seen[1]["n"] > 0
     await stack.sql("REVOKE INSERT ON commit_groups FROM atalaia_writer")
-    with pytest.raises(StoreRefused, match="InsufficientPrivilege"):
+    with pytest.raises(StoreUnavailable, match="InsufficientPrivilege"):
         await stack.store.probe()
 
 

@@ -130,7 +130,7 @@ class Gate:
         if quota is not None:
             self.quotas.pay(tenant_no, quota, now, readings=batch.sent)
         receipt: Receipt[Answer] = self._receipt(partial(inbox.release, rows))
-        inbox.put(Submission(batch, receipt, after))
+        _put(inbox, Submission(batch, receipt, after))
         return receipt
 
     def edit_rule(
@@ -225,7 +225,7 @@ class Gate:
         inbox = self._supervisor(tenant_no).inbox
         inbox.reserve_edit()
         receipt = self._receipt(inbox.release_edit)
-        inbox.put(about(receipt))
+        _put(inbox, about(receipt))
         return receipt
 
     def _receipt(self, release: Callable[[], None]) -> Receipt[Any]:
@@ -351,3 +351,12 @@ class Gate:
                 self._lost.set()
             if self._closing and not self._tenants:
                 self._empty.set()
+
+
+def _put(inbox: Inbox, message: Message) -> None:
+    """Raises Closing, with the room given back: the actor ends, and the tenant is erased."""
+    try:
+        inbox.put(message)
+    except Closing as error:
+        message.receipt.fail(error)
+        raise

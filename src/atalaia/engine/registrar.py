@@ -32,17 +32,31 @@ class Registrar:
 
     editor: Editor
 
-    async def register(self, state: TenantState, request: RegisterRequest) -> None:
-        """Those that are there already stay as they are. Their silence begins now."""
+    async def register(self, state: TenantState, request: RegisterRequest) -> bool:
+        """Those that are there already stay as they are. The silence of the others begins now.
+
+        Answered after a commit, though it holds nothing: a process that has been superseded cannot
+        say that a sensor is known, since whoever superseded it may have loaded the tenant before.
+        True when the state must be rebuilt: some were registered behind its back by such a one.
+        """
         new = {name: tags for name, tags in request.sensors.items() if not state.knows_sensor(name)}
-        if new:
-            check_joining(state, await joining_bytes(state, new, new))
-            editor = self.editor
-            now = editor.clock.now_us()
-            audit = AuditEntry(request.by, "sensors.registered", "", {"sensors": listed(new)})
-            rows = await editor.store.register_sensors(editor.tenant_no, new, now, audit)
-            await add_sensors(state, rows, {})
-        request.receipt.settle(list(new))
+        if not new:
+            request.receipt.settle([])
+            return False
+        check_joining(state, await joining_bytes(state, new, new))
+        editor = self.editor
+        now = editor.clock.now_us()
+        audit = AuditEntry(request.by, "sensors.registered", "", {"sensors": listed(new)})
+        rows = await editor.store.register_sensors(editor.tenant_no, new, now, audit)
+        await add_sensors(state, rows, {})
+        names = [row.name for row in rows]
+        state.deltas += 1
+        item = editor.item(state, state.next_arrival(editor.clock.now_us()))
+        await editor.send(item, request.receipt, lambda _: request.receipt.settle(names))
+        if len(rows) == len(new):
+            return False
+        await editor.incarnation.settled()
+        return True
 
     async def tag(self, state: TenantState, request: TagsRequest) -> bool:
         """Commit the tags, sensor by sensor; True when the state must be rebuilt with them."""

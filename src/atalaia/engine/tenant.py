@@ -182,7 +182,8 @@ class TenantActor:
                     await message.first()
                     message.receipt.settle(None)
                 case RegisterRequest():
-                    await self.registrar.register(state, message)
+                    if await self.registrar.register(state, message):
+                        return None
                 case TagsRequest():
                     if await self.registrar.tag(state, message):
                         return None

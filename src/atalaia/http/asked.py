@@ -11,6 +11,7 @@ from quart import request
 
 from atalaia.http.openapi.document import operations
 from atalaia.http.params import check_known
+from atalaia.http.tickets import STREAM_PATH
 
 
 @cache
@@ -18,6 +19,7 @@ def known() -> Mapping[str, Sequence[str]]:
     """Names by method and rule, as the access table writes them, of all under /v1."""
     return {
         route: [one.name for one in operation.parameters if one.where == "query"]
+        + ["ticket"] * route.endswith(f" {STREAM_PATH}")
         for route, (_, operation) in operations().items()
         if route.partition(" ")[2].startswith("/v1/")
     }

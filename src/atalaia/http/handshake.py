@@ -33,7 +33,9 @@ def protocol_of(scope: Scope) -> str:
 def options_of(scope: Scope, principal: Principal, protocol: str) -> WireOptions:
     """As over HTTP. Raises Invalid."""
     line = protocol == "atalaia.line"
-    check_known(parameters(scope), ("format", *(LINE_PARAMETERS if line else JSON_PARAMETERS)))
+    check_known(
+        parameters(scope), ("format", "ticket", *(LINE_PARAMETERS if line else JSON_PARAMETERS))
+    )
     match protocol:
         case "atalaia.line":
             return InfluxFace(v1=False).options(scope, principal, 0)

@@ -21,7 +21,7 @@ _UNDERSTOOD = {("http", "GET", STREAM_PATH), ("websocket", None, SOCKET_PATH)}
 
 def ticket_of(scope: dict[str, Any]) -> str | None:
     """What is shown as a ticket, where one is understood."""
-    if (scope["type"], scope.get("method"), scope["path"]) not in _UNDERSTOOD:
+    if (scope.get("type"), scope.get("method"), scope.get("path")) not in _UNDERSTOOD:
         return None
     asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     return asked["ticket"][-1] if "ticket" in asked else None

@@ -176,10 +176,12 @@ class PostgresEngineStore:
 
         try:
             return await self._database.as_writer(commit)
-        except StoreRefused as error:
-            if _is_not_the_datas_fault(error.__cause__):
+        except (StoreRefused, StoreUnavailable) as error:
+            if _tells_of_other_tables(error.__cause__):
                 await self._partitions.reload()
                 raise StoreUnavailable(f"the tables are not as known: {error}") from error
+            if isinstance(error, StoreUnavailable):
+                raise
             if isinstance(error.__cause__, asyncpg.RestrictViolationError):  # migration 0022
                 raise TenantGone("this tenant is being erased") from error
             if not _is_same_group(error.__cause__):
@@ -232,7 +234,7 @@ def _is_same_group(cause: BaseException | None) -> bool:
     )
 
 
-def _is_not_the_datas_fault(cause: BaseException | None) -> bool:
+def _tells_of_other_tables(cause: BaseException | None) -> bool:
     """A partition that somebody dropped, or that no longer covers its times (no named check)."""
     return isinstance(cause, asyncpg.UndefinedTableError) or (
         isinstance(cause, asyncpg.CheckViolationError) and cause.constraint_name is None
