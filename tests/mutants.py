@@ -1968,7 +1968,8 @@ MUTANTS = (
     ),
     Mutant(
         "a-ticket-opens-anything", "4 apart", "http/tickets.py",
-        'if (scope["type"], scope.get("method"), scope["path"]) not in _UNDERSTOOD:', "if False:",
+        'if (scope.get("type"), scope.get("method"), scope.get("path")) not in _UNDERSTOOD:',
+        "if False:",
         TICKETS + "test_a_ticket_is_understood_at_two_places_alone",
     ),
     Mutant(

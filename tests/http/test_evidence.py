@@ -10,7 +10,7 @@ import trio
 
 from atalaia.http.render import time
 from atalaia.model.ids import Micros
-from atalaia.ports import StoreUnavailable
+from atalaia.ports import StoreRefused, StoreUnavailable
 from tests.stack import START_MS, Stack, open_stack, row
 
 pytestmark = pytest.mark.postgres
@@ -105,7 +105,7 @@ async def test_evidence_cannot_be_changed(stack: Stack) -> None:
     for statement in ("UPDATE alert_evidence SET late = '{}'", "DELETE FROM alert_evidence"):
         with pytest.raises(StoreUnavailable, match="permission denied"):
             await stack.database.as_writer(partial(execute_aio, statement))
-        with pytest.raises(StoreUnavailable, match="permission denied"):
+        with pytest.raises(StoreRefused, match="permission denied"):
             await stack.database.as_tenant(tenant, partial(execute_aio, statement))
 
 
