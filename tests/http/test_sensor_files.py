@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from atalaia.engine.gate import Gate
 from atalaia.engine.messages import Step
 from atalaia.engine.receipt import Receipt
+from atalaia.http import sensor_csv, sensor_files
 from atalaia.http.bodies import check_tags
-from atalaia.http.sensor_csv import SensorFile, read_sensors, write_sensors
+from atalaia.http.sensor_csv import SensorFile, read_sensors, write_columns, write_sensors
 from atalaia.model.errors import AtalaiaError
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import Details, Location
@@ -68,6 +69,28 @@ async def test_a_file_makes_and_changes_sensors(stack: Stack) -> None:
     assert (found["b1"]["tags"], found["b1"]["expected_interval"]) == ({"type": "boiler"}, "10s")
     assert found["p1"]["tags"] == {"group": "fans"}
     assert [alert["clear_reason"] for alert in await stack.alerts()] == ["rule_changed"]
+
+
+async def test_a_file_has_no_more_columns_than_may_be_imported(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sensors have more names of tags between them, it says what has them all."""
+    await send(stack, FILE)
+    monkeypatch.setattr(sensor_csv, "MAX_COLUMNS", 7)
+    refused = await stack.client.get("/v1/sensors:export")
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_columns")
+    assert "/v1/tenant/export" in refused.json()["detail"]
+    monkeypatch.setattr(sensor_csv, "MAX_COLUMNS", 8)
+    assert len(await export(stack)) == 3
+
+
+async def test_pages_of_a_file_are_one_file(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sensor once, in order, whether the last page is full or not."""
+    monkeypatch.setattr(sensor_files, "PAGE", 2)
+    await send(stack, "name\n" + "".join(f"s{n}\n" for n in range(6)))
+    assert [line["name"] for line in await export(stack)] == [f"s{n}" for n in range(6)]
+    monkeypatch.setattr(sensor_files, "PAGE", 4)
+    assert [line["name"] for line in await export(stack)] == [f"s{n}" for n in range(6)]
 
 
 async def test_what_is_exported_is_imported(stack: Stack) -> None:
@@ -253,9 +276,8 @@ def test_whatever_is_written_is_read(
     register: list[tuple[str, dict[str, str], Details]],
 ) -> None:
     """Quotes, commas, line breaks and all."""
-    tags = {tag for _, own, _ in register for tag in own}
-    text = "".join(write_sensors(tags, register, first=True))
-    found = read_sensors(text.encode(), check_tags)
+    tags = sorted({tag for _, own, _ in register for tag in own})
+    found = read_sensors(write_columns(tags) + write_sensors(tags, register), check_tags)
     assert found.faults == []
     assert [(line.name, line.tags, line.details) for line in found.lines] == register
 

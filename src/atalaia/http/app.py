@@ -151,7 +151,7 @@ def create_app(
     rule_checks = RuleChecks(queries, gate.retention_us, aside)
     app.register_blueprint(rules.blueprint(gate, queries, rule_checks))
     app.register_blueprint(rule_files.blueprint(gate, queries, aside))
-    app.register_blueprint(sensor_files.blueprint(gate, queries, aside))
+    app.register_blueprint(sensor_files.blueprint(gate, queries, aside, check))
     app.register_blueprint(profiles.blueprint(gate, queries, rule_checks, aside, sessions.clock))
     app.register_blueprint(metrics.blueprint(queries, aside))
     app.register_blueprint(backtest.blueprint(queries))

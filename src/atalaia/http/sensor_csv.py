@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from atalaia.model.batch import Tags
-from atalaia.model.errors import Invalid, TooLarge
+from atalaia.model.errors import Conflict, Invalid, TooLarge
 from atalaia.model.views import MAX_INTERVAL_US, DetailColumn, Details, Location
 from atalaia.rules.syntax import duration_text, parse_duration
 from atalaia.wire.rows import NAME_ADVICE, check_name
@@ -214,25 +214,41 @@ def _degrees(column: str, cell: str, most: int) -> float:
     return degrees
 
 
-def write_sensors(
-    tags: Iterable[str], sensors: Iterable[tuple[str, Mapping[str, str], Details]], *, first: bool
-) -> Iterator[str]:
-    """Lines of a file; with `first` that of the column names. tags: the names of all there are."""
-    named = [tag for tag in sorted(tags) if tag not in TAGS]
-    cells = io.StringIO(newline="")
-    writer = csv.writer(cells)
-    if first:
-        writer.writerow(["name", *TAGS, *(TAG + tag for tag in named), *DETAILS])
-    for name, own, known in sensors:
-        at, interval = known.location, known.expected_us
-        writer.writerow(
-            [
-                name,
-                *(own.get(tag, "") for tag in (*TAGS, *named)),
-                "" if interval is None else duration_text(interval),
-                known.place or "",
-                "" if at is None else repr(at.latitude),
-                "" if at is None else repr(at.longitude),
-            ]
+def write_columns(tags: Sequence[str]) -> bytes:
+    """The first line. tags: the names of all there are. Raises Conflict for too many."""
+    columns = ["name", *TAGS, *(TAG + tag for tag in _named(tags)), *DETAILS]
+    if len(columns) > MAX_COLUMNS:
+        raise Conflict(
+            f"The sensors have {len(tags):,} names of tags, a file {MAX_COLUMNS:,} columns. "
+            "The archive (GET /v1/tenant/export) has them all.",
+            code="too_many_columns",
         )
-    yield cells.getvalue()
+    return _written([columns])
+
+
+def write_sensors(
+    tags: Sequence[str], sensors: Iterable[tuple[str, Mapping[str, str], Details]]
+) -> bytes:
+    """Their lines. tags: as for the columns."""
+    names = (*TAGS, *_named(tags))
+    return _written(
+        [
+            name,
+            *(own.get(tag, "") for tag in names),
+            "" if known.expected_us is None else duration_text(known.expected_us),
+            known.place or "",
+            "" if known.location is None else repr(known.location.latitude),
+            "" if known.location is None else repr(known.location.longitude),
+        ]
+        for name, own, known in sensors
+    )
+
+
+def _named(tags: Iterable[str]) -> list[str]:
+    return [tag for tag in sorted(tags) if tag not in TAGS]
+
+
+def _written(lines: Iterable[Sequence[str]]) -> bytes:
+    cells = io.StringIO(newline="")
+    csv.writer(cells).writerows(lines)
+    return cells.getvalue().encode()

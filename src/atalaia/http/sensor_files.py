@@ -4,7 +4,7 @@ Importing may break off anywhere; the same file again does what is left. A tenan
 brought in one after another, so that it has no more than one of them in memory.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import attrs
@@ -12,44 +12,57 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.edits import Edits
 from atalaia.engine.messages import SensorTags
+from atalaia.engine.turns import Turns
 from atalaia.http.aside import Aside
 from atalaia.http.bodies import check_tags
+from atalaia.http.downloads import Check, asking_again, download
 from atalaia.http.locks import Locks
-from atalaia.http.sensor_csv import SensorFile, read_sensors, write_sensors
+from atalaia.http.sensor_csv import SensorFile, read_sensors, write_columns, write_sensors
 from atalaia.model.audit import AuditEntry, listed
 from atalaia.model.batch import merge_tags
 from atalaia.model.errors import Invalid
+from atalaia.model.ids import TenantNo
 from atalaia.ports import Queries, SensorRow
 
 CSV = "text/csv; charset=utf-8"
-PAGE = 1_000
+PAGE = 100  # with as many columns as there may be, ten milliseconds
+MOST_AT_ONCE = 2  # of one tenant
 
 
-def blueprint(gate: Edits, queries: Queries, aside: Aside) -> Blueprint:
-    """`/v1/sensors:export` and `/v1/sensors:import`."""
+def blueprint(gate: Edits, queries: Queries, aside: Aside, check: Check) -> Blueprint:
+    """`/v1/sensors:export` and `/v1/sensors:import`. check: whether a request's credential is good,
+    asked again and again.
+    """
     routes = Blueprint("sensor_files", __name__)
     importing = Locks()
+    exporting = Turns(
+        MOST_AT_ONCE,
+        f"A tenant may have {MOST_AT_ONCE} files of sensors under way; try again when one is done.",
+        "too_many_exports",
+    )
+
+    async def pieces(tenant_no: TenantNo) -> AsyncGenerator[bytes, None]:
+        with exporting.one(tenant_no):
+            tags = await queries.tag_names(tenant_no)
+            yield write_columns(tags)
+            after, more = "", True
+            while more:
+                some = await queries.described(tenant_no, after=after, limit=PAGE)
+                if some:
+                    yield write_sensors(tags, some)
+                    after = some[-1][0]
+                more = len(some) == PAGE
 
     @routes.get("/v1/sensors:export")
     async def export_sensors() -> Response:
-        tenant_no = g.principal.tenant_no
-        tags = await queries.tag_names(tenant_no)
-        first = await queries.described(tenant_no, after="", limit=PAGE)
-
-        async def lines() -> AsyncIterator[str]:
-            some = first
-            for part in write_sensors(tags, some, first=True):
-                yield part
-            while len(some) == PAGE:
-                some = await queries.described(tenant_no, after=some[-1][0], limit=PAGE)
-                for part in write_sensors(tags, some, first=False):
-                    yield part
-
-        return Response(
-            lines(),
-            content_type=CSV,
-            headers={"content-disposition": 'attachment; filename="sensors.csv"'},
-        )
+        if request.method == "HEAD":
+            return Response(b"", content_type=CSV)
+        found = pieces(g.principal.tenant_no)
+        head = await anext(found)  # whoever gets none is told why by a status
+        response = Response(download(head, found, asking_again(check)), content_type=CSV)
+        response.timeout = None  # Quart's own would cut the answer after a minute
+        response.headers["content-disposition"] = 'attachment; filename="sensors.csv"'
+        return response
 
     @routes.post("/v1/sensors:import")
     async def import_sensors() -> dict[str, Any]:

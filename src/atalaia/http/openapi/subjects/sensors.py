@@ -163,6 +163,10 @@ SENSORS = Subject(
             answers={
                 200: Answer("CSV (RFC 4180).", content_types=[CSV], headers=["Content-Disposition"])
             },
+            errors={
+                409: "`too_many_columns`: more names of tags than a file has columns.",
+                429: "`too_many_exports`.",
+            },
             examples=[Example("all", "All of them")],
         ),
         "POST /v1/sensors:import": Operation(
