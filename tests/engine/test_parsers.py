@@ -21,8 +21,9 @@ from atalaia.wire.options import WireOptions
 ONE, TWO = TenantNo(1), TenantNo(2)
 MAX_BYTES = 1 << 21
 
-GOOD = [{"sensor": "s", "metric": "t", "ts": n, "value": n} for n in range(500)]
-LINES = "\n".join(f"m,sensor=s t={n},b=true {n}" for n in range(1_000))
+MS = 978_307_200_000  # 2001
+GOOD = [{"sensor": "s", "metric": "t", "ts": MS + n, "value": n} for n in range(500)]
+LINES = "\n".join(f"m,sensor=s t={n},b=true {MS + n}" for n in range(1_000))
 LONG = {
     "json": (json.dumps([*GOOD, {"sensor": "bad one"}]), WireOptions()),
     "ndjson": (
@@ -31,12 +32,12 @@ LONG = {
     ),
     "line": (LINES.replace("m,", "m\\ ,"), WireOptions(format="line", sensor_tag="sensor")),
     "names": (
-        "\n".join(f"m,sensor=s{n},place=somewhere t=1 {n}" for n in range(5_000)),
+        "\n".join(f"m,sensor=s{n},place=somewhere t=1 {MS + n}" for n in range(5_000)),
         WireOptions(format="line", sensor_tag="sensor"),
     ),
     "large": (json.dumps([*GOOD, *[GOOD[0]] * 20_000]), WireOptions()),
     "thingsboard": (
-        json.dumps([{"ts": n, "values": {"t": n}} for n in range(500)]),
+        json.dumps([{"ts": MS + n, "values": {"t": n}} for n in range(500)]),
         WireOptions(format="thingsboard", sensor="s"),
     ),
 }
