@@ -102,6 +102,8 @@ async def test_it_is_searched(stack: Stack) -> None:
     named = (
         await stack.client.post("/v1/api-keys", json={"name": ADMIN, "scopes": ["admin"]})
     ).json()
+    async with client(stack, {"x-api-key": named["key"]}) as machine:
+        assert (await machine.post("/v1/api-keys", json={"name": "k"})).status_code == 201
     async with client(stack, bearer(await tokens(stack, ADMIN))) as person:
         assert (await person.get("/v1/me")).status_code == 200
     for actor in (ADMIN, "Admin@Example.org", f"user:{user_id}"):
