@@ -5,12 +5,13 @@ to know: it goes on after a crash, and whoever else erases the same tenant (`ata
 only makes it quicker.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 import trio
 
+from atalaia.engine.beside import beside
 from atalaia.model.erasure import ErasureView
 from atalaia.model.ids import TenantNo
 from atalaia.people import Erasures
@@ -30,17 +31,11 @@ while it goes on, and for an hour after: the same however often.
 """
 
 
-@asynccontextmanager
-async def erasing(
+def erasing(
     erasures: Erasures, forget_memory: ForgetMemory, forget_queue: ForgetQueue
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Erase while inside."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_erasures, erasures, forget_memory, forget_queue)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel()
+    return beside(run_erasures, erasures, forget_memory, forget_queue)
 
 
 async def run_erasures(

@@ -4,13 +4,13 @@ Whoever owns the database could make a whole chain anew. Not so that it fits wha
 kept elsewhere, said of it before: `atalaia audit verify --heads` compares.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 import structlog
 import trio
 
+from atalaia.engine.beside import beside
 from atalaia.people import Audit
 from atalaia.ports import StoreRefused, StoreUnavailable
 
@@ -20,15 +20,9 @@ EVERY_S = 86_400.0
 AGAIN_S = 60.0
 
 
-@asynccontextmanager
-async def telling_heads(audit: Audit) -> AsyncIterator[None]:
+def telling_heads(audit: Audit) -> AbstractAsyncContextManager[None]:
     """Tell while inside, first at once."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell_heads, audit)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel()
+    return beside(tell_heads, audit)
 
 
 async def tell_heads(audit: Audit) -> None:

@@ -4,12 +4,12 @@ A step takes a moment of one core, and then as long a rest: whatever is behind c
 and a question about it reads the readings themselves meanwhile.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 import trio
 
+from atalaia.engine.beside import beside
 from atalaia.engine.clock import WallClock
 from atalaia.ports import Rollups, StoreRefused, StoreUnavailable
 from atalaia.telemetry.metrics import EXPIRED, ROLLED_UP
@@ -20,17 +20,11 @@ LOOK_S = 20.0
 TURN_STEPS = 50  # of one tenant, while others wait
 
 
-@asynccontextmanager
-async def rolling_up(
+def rolling_up(
     rollups: Rollups, clock: WallClock, keep_us: int | None
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Roll up while inside. keep_us: how long cells are kept; None: for ever."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_rollups, rollups, clock, keep_us)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel()
+    return beside(run_rollups, rollups, clock, keep_us)
 
 
 async def run_rollups(rollups: Rollups, clock: WallClock, keep_us: int | None) -> None:

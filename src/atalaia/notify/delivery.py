@@ -4,14 +4,14 @@ At least once: a mail that was taken when the connection broke goes again, under
 Message-ID. Two processes never have the same one in hand. What the log says has no address in it.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 import structlog
 import trio
 
 from atalaia.config.mail import MailSettings
+from atalaia.engine.beside import beside
 from atalaia.engine.clock import WallClock
 from atalaia.model.mail import MailEnd, QueuedMail
 from atalaia.notify.letters import Unfit, write_mail
@@ -35,10 +35,9 @@ def wait_s(tries: int) -> int:
     return int(min(FIRST_WAIT_S * 4 ** (tries - 1), LAST_WAIT_S))
 
 
-@asynccontextmanager
-async def delivering(
+def delivering(
     outbox: Outbox, settings: MailSettings | None, clock: WallClock
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Send while inside. Without a server mails wait, and are wiped when their links expire."""
     if settings is None:
         log.warning(
@@ -46,12 +45,7 @@ async def delivering(
             advice="SMTP_HOST is not set: invitations and links for new passwords wait in the "
             "outbox; whoever makes one sees it in the answer",
         )
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run_mails, outbox, settings, clock)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel()
+    return beside(run_mails, outbox, settings, clock)
 
 
 async def run_mails(outbox: Outbox, settings: MailSettings | None, clock: WallClock) -> None:
