@@ -15,7 +15,13 @@ from atalaia.engine.messages import Step
 from atalaia.engine.receipt import Receipt
 from atalaia.http import sensor_csv, sensor_files
 from atalaia.http.bodies import check_tags
-from atalaia.http.sensor_csv import SensorFile, read_sensors, write_columns, write_sensors
+from atalaia.http.sensor_csv import (
+    SensorFile,
+    columns_of,
+    read_sensors,
+    write_columns,
+    write_sensors,
+)
 from atalaia.model.errors import AtalaiaError
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import Details, Location
@@ -276,7 +282,7 @@ def test_whatever_is_written_is_read(
     register: list[tuple[str, dict[str, str], Details]],
 ) -> None:
     """Quotes, commas, line breaks and all."""
-    tags = sorted({tag for _, own, _ in register for tag in own})
+    tags = columns_of([*{tag for _, own, _ in register for tag in own}])
     found = read_sensors(write_columns(tags) + write_sensors(tags, register), check_tags)
     assert found.faults == []
     assert [(line.name, line.tags, line.details) for line in found.lines] == register

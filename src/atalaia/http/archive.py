@@ -14,7 +14,7 @@ from quart import Blueprint, Response, g, request
 from atalaia.engine.clock import WallClock
 from atalaia.engine.turns import Turns
 from atalaia.http import params, render
-from atalaia.http.downloads import Check, asking_again, begin, download
+from atalaia.http.downloads import Check, attachment, begin
 from atalaia.model.audit import AuditEntry
 from atalaia.model.errors import Busy, NotFound
 from atalaia.model.ids import TenantNo
@@ -67,10 +67,8 @@ def blueprint(people: Archived, clock: WallClock, check: Check) -> Blueprint:
         found = pieces(tenant_no, places)
         entry = AuditEntry(g.principal.actor, "tenant.exported", tenant_id)
         head = await begin(found, people, tenant_no, entry)
-        response = Response(download(head, found, asking_again(check)), content_type=ZIP)
-        response.timeout = None  # Quart's own would cut the answer after a minute
         name = f"atalaia-{tenant_id}-{(render.time(clock.now_us()) or '')[:10]}.zip"
-        response.headers["content-disposition"] = f'attachment; filename="{name}"'
+        response = attachment(head, found, check, ZIP, name)
         response.headers["cache-control"] = "no-store"
         return response
 

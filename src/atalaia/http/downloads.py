@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 import trio
-from quart import request
+from quart import Response, request
 
 from atalaia.http.access import check_access
 from atalaia.http.auth import CHECK_S
@@ -61,6 +61,16 @@ async def begin(
             await pieces.aclose()
         raise
     return head
+
+
+def attachment(
+    head: bytes, pieces: AsyncGenerator[bytes, None], check: Check, kind: str, name: str
+) -> Response:
+    """The present request's answer: a file of this type and name, as `download` sends it."""
+    response = Response(download(head, pieces, asking_again(check)), content_type=kind)
+    response.timeout = None  # Quart's own would cut the answer after a minute
+    response.headers["content-disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 async def download(

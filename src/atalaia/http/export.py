@@ -16,7 +16,7 @@ from quart import Blueprint, Response, g, request
 
 from atalaia.engine.turns import Turns
 from atalaia.http import params
-from atalaia.http.downloads import Check, asking_again, begin, download
+from atalaia.http.downloads import Check, attachment, begin
 from atalaia.http.formats import FORMATS, Format
 from atalaia.model.audit import AuditEntry
 from atalaia.model.ids import Micros, TenantNo
@@ -81,12 +81,7 @@ def blueprint(queries: Queries, audit: Audit, check: Check) -> Blueprint:
         asked = {"asked": redact(request.query_string.decode("latin-1"))}
         entry = AuditEntry(g.principal.actor, "readings.exported", "", asked)
         head = await begin(pieces, audit, tenant_no, entry)
-        response = Response(
-            download(head, pieces, asking_again(check)), content_type=file.content_type
-        )
-        response.timeout = None  # Quart's own would cut the answer after a minute
-        response.headers["content-disposition"] = f'attachment; filename="readings.{kind}"'
-        return response
+        return attachment(head, pieces, check, file.content_type, f"readings.{kind}")
 
     return routes
 

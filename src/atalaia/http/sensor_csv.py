@@ -214,27 +214,32 @@ def _degrees(column: str, cell: str, most: int) -> float:
     return degrees
 
 
-def write_columns(tags: Sequence[str]) -> bytes:
-    """The first line. tags: the names of all there are. Raises Conflict for too many."""
-    columns = ["name", *TAGS, *(TAG + tag for tag in _named(tags)), *DETAILS]
-    if len(columns) > MAX_COLUMNS:
+def columns_of(tags: Sequence[str]) -> Sequence[str]:
+    """The tags that a file has columns for, of all there are. Raises Conflict for too many."""
+    named = [*TAGS, *(tag for tag in sorted(tags) if tag not in TAGS)]
+    if 1 + len(named) + len(DETAILS) > MAX_COLUMNS:
         raise Conflict(
             f"The sensors have {len(tags):,} names of tags, a file {MAX_COLUMNS:,} columns. "
             "The archive (GET /v1/tenant/export) has them all.",
             code="too_many_columns",
         )
-    return _written([columns])
+    return named
+
+
+def write_columns(tags: Sequence[str]) -> bytes:
+    """The first line. tags: those that have columns."""
+    named = [tag if tag in TAGS else TAG + tag for tag in tags]
+    return _written([["name", *named, *DETAILS]])
 
 
 def write_sensors(
     tags: Sequence[str], sensors: Iterable[tuple[str, Mapping[str, str], Details]]
 ) -> bytes:
     """Their lines. tags: as for the columns."""
-    names = (*TAGS, *_named(tags))
     return _written(
         [
             name,
-            *(own.get(tag, "") for tag in names),
+            *(own.get(tag, "") for tag in tags),
             "" if known.expected_us is None else duration_text(known.expected_us),
             known.place or "",
             "" if known.location is None else repr(known.location.latitude),
@@ -242,10 +247,6 @@ def write_sensors(
         ]
         for name, own, known in sensors
     )
-
-
-def _named(tags: Iterable[str]) -> list[str]:
-    return [tag for tag in sorted(tags) if tag not in TAGS]
 
 
 def _written(lines: Iterable[Sequence[str]]) -> bytes:

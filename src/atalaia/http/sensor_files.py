@@ -15,9 +15,15 @@ from atalaia.engine.messages import SensorTags
 from atalaia.engine.turns import Turns
 from atalaia.http.aside import Aside
 from atalaia.http.bodies import check_tags
-from atalaia.http.downloads import Check, asking_again, download
+from atalaia.http.downloads import Check, attachment
 from atalaia.http.locks import Locks
-from atalaia.http.sensor_csv import SensorFile, read_sensors, write_columns, write_sensors
+from atalaia.http.sensor_csv import (
+    SensorFile,
+    columns_of,
+    read_sensors,
+    write_columns,
+    write_sensors,
+)
 from atalaia.model.audit import AuditEntry, listed
 from atalaia.model.batch import merge_tags
 from atalaia.model.errors import Invalid
@@ -43,7 +49,7 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside, check: Check) -> Blue
 
     async def pieces(tenant_no: TenantNo) -> AsyncGenerator[bytes, None]:
         with exporting.one(tenant_no):
-            tags = await queries.tag_names(tenant_no)
+            tags = columns_of(await queries.tag_names(tenant_no))
             yield write_columns(tags)
             after, more = "", True
             while more:
@@ -59,10 +65,7 @@ def blueprint(gate: Edits, queries: Queries, aside: Aside, check: Check) -> Blue
             return Response(b"", content_type=CSV)
         found = pieces(g.principal.tenant_no)
         head = await anext(found)  # whoever gets none is told why by a status
-        response = Response(download(head, found, asking_again(check)), content_type=CSV)
-        response.timeout = None  # Quart's own would cut the answer after a minute
-        response.headers["content-disposition"] = 'attachment; filename="sensors.csv"'
-        return response
+        return attachment(head, found, check, CSV, "sensors.csv")
 
     @routes.post("/v1/sensors:import")
     async def import_sensors() -> dict[str, Any]:
