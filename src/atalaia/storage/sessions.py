@@ -35,6 +35,18 @@ async def enter_tenant_aio(connection: asyncpg.Connection, tenant_no: TenantNo) 
     await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(tenant_no))
 
 
+async def enter_owner_aio(
+    connection: asyncpg.Connection, finder: str, secret_hash: bytes
+) -> TenantNo | None:
+    """From here on the transaction is that of the tenant whose secret has this hash, as `finder`, a
+    function of the database, knows it; None: nobody's.
+    """
+    tenant_no: TenantNo | None = await connection.fetchval(f"SELECT {finder}($1)", secret_hash)
+    if tenant_no is not None:
+        await enter_tenant_aio(connection, tenant_no)
+    return tenant_no
+
+
 async def find_login_aio(connection: asyncpg.Connection, email: str) -> LoginRecord | None:
     row = await connection.fetchrow("SELECT * FROM find_login($1)", email)
     if row is None:
@@ -114,10 +126,9 @@ async def rotate_aio(
     connection: asyncpg.Connection, token_hash: bytes, next_hash: bytes
 ) -> Rotation | None:
     """One conditional update: of two that come at once, one wins and the other asks again."""
-    tenant_no = await connection.fetchval("SELECT find_refresh_token($1)", token_hash)
+    tenant_no = await enter_owner_aio(connection, "find_refresh_token", token_hash)
     if tenant_no is None:
         return None
-    await enter_tenant_aio(connection, tenant_no)
     if await connection.fetchval("SELECT suspended_at IS NOT NULL FROM tenants"):
         raise Suspended  # and the token is not used up
     session_id = await connection.fetchval(
@@ -172,10 +183,9 @@ async def _revoke_aio(connection: asyncpg.Connection, session_id: UUID) -> bool:
 
 
 async def end_session_aio(connection: asyncpg.Connection, token_hash: bytes) -> None:
-    tenant_no = await connection.fetchval("SELECT find_refresh_token($1)", token_hash)
+    tenant_no = await enter_owner_aio(connection, "find_refresh_token", token_hash)
     if tenant_no is None:
         return
-    await enter_tenant_aio(connection, tenant_no)
     row = await connection.fetchrow(
         "SELECT session_id, user_id, email FROM refresh_tokens"
         " JOIN sessions USING (tenant_id, session_id) JOIN users USING (tenant_id, user_id)"
@@ -231,10 +241,9 @@ async def put_link_aio(
 
 
 async def link_owner_aio(connection: asyncpg.Connection, link_hash: bytes) -> str | None:
-    tenant_no = await connection.fetchval("SELECT find_link($1)", link_hash)
+    tenant_no = await enter_owner_aio(connection, "find_link", link_hash)
     if tenant_no is None:
         return None
-    await enter_tenant_aio(connection, tenant_no)
     email: str | None = await connection.fetchval(
         "SELECT email FROM user_links JOIN users USING (tenant_id, user_id)"
         " WHERE link_hash = $1 AND expires_at > now() AND disabled_at IS NULL",
@@ -246,10 +255,9 @@ async def link_owner_aio(connection: asyncpg.Connection, link_hash: bytes) -> st
 async def use_link_aio(
     connection: asyncpg.Connection, link_hash: bytes, password_hash: str
 ) -> bool:
-    tenant_no = await connection.fetchval("SELECT find_link($1)", link_hash)
+    tenant_no = await enter_owner_aio(connection, "find_link", link_hash)
     if tenant_no is None:
         return False
-    await enter_tenant_aio(connection, tenant_no)
     used = await connection.fetchrow(
         "DELETE FROM user_links WHERE link_hash = $1 AND expires_at > now()"
         " AND EXISTS (SELECT FROM users u WHERE u.user_id = user_links.user_id"

@@ -5,7 +5,7 @@ import asyncpg
 from atalaia.model.errors import Busy
 from atalaia.model.ids import TenantNo
 from atalaia.model.tickets import TicketHolder
-from atalaia.storage.sessions import enter_tenant_aio
+from atalaia.storage.sessions import enter_owner_aio
 
 MOST_LIVING = 100  # of a tenant; it may have 36 streams and sockets at once
 SWEPT_AT_ONCE = 10_000
@@ -41,10 +41,8 @@ async def issue_ticket_aio(
 
 
 async def use_ticket_aio(connection: asyncpg.Connection, ticket_hash: bytes) -> TicketHolder | None:
-    tenant_no = await connection.fetchval("SELECT find_ticket($1)", ticket_hash)
-    if tenant_no is None:
+    if await enter_owner_aio(connection, "find_ticket", ticket_hash) is None:
         return None
-    await enter_tenant_aio(connection, tenant_no)
     used = await connection.fetchrow(
         "DELETE FROM tickets WHERE ticket_hash = $1 RETURNING session_id, key_id,"
         " expires_at > now() AS holds, (SELECT tenant_uuid FROM tenants) AS tenant_id",
