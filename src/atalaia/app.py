@@ -28,6 +28,7 @@ from atalaia.engine.clock import SystemClock
 from atalaia.engine.edits import NoEngine
 from atalaia.engine.engine import open_engine
 from atalaia.engine.erasing import erasing
+from atalaia.engine.gate import Gate
 from atalaia.engine.heads import telling_heads
 from atalaia.engine.kernels import compile_all
 from atalaia.engine.limits import EngineLimits
@@ -36,6 +37,8 @@ from atalaia.engine.rolling import rolling_up
 from atalaia.first_start import open_credentials
 from atalaia.http.app import MAX_BODY_BYTES, create_app
 from atalaia.http.browsers import Browsers
+from atalaia.http.ingest import Take
+from atalaia.http.ops import Checks
 from atalaia.http.server import listen, run_server
 from atalaia.http.sessions import Sessions
 from atalaia.http.upkeep import run_upkeep
@@ -115,17 +118,7 @@ async def run(
                 await stack.enter_async_context(erasing(people, gate.forget, queue.forget))
                 await stack.enter_async_context(telling_heads(people))
                 await stack.enter_async_context(delivering(people, settings.mail, clock))
-                front = create_app(
-                    gate,
-                    queries,
-                    sessions=sessions,
-                    checks=checks,
-                    origins=settings.origins,
-                    rates=settings.rates,
-                    proxies=settings.proxies,
-                    mailed=settings.mail is not None,
-                    metrics_token=settings.metrics_token,
-                )
+                front = _face(settings, gate, queries, sessions, checks)
                 if settings.demo:
                     demo = await open_demo(bridge, url, queries, gate, settings.data_dir, clock)
             shutdown = trio.Event()
@@ -160,18 +153,29 @@ async def _queue_face(
         gate = NoEngine(limits.retention_us, Quotas(settings.quota))
         take = QueueIntake(publisher, gate, sessions.clock, limits, MAX_BODY_BYTES)
         checks = {"broker": publisher.check}
-        yield create_app(
-            gate,
-            queries,
-            sessions=sessions,
-            take=take,
-            checks=checks,
-            origins=settings.origins,
-            rates=settings.rates,
-            proxies=settings.proxies,
-            mailed=settings.mail is not None,
-            metrics_token=settings.metrics_token,
-        )
+        yield _face(settings, gate, queries, sessions, checks, take)
+
+
+def _face(
+    settings: Settings,
+    gate: Gate | NoEngine,
+    queries: PostgresQueries,
+    sessions: Sessions,
+    checks: Checks,
+    take: Take | None = None,
+) -> Browsers:
+    return create_app(
+        gate,
+        queries,
+        sessions=sessions,
+        take=take,
+        checks=checks,
+        origins=settings.origins,
+        rates=settings.rates,
+        proxies=settings.proxies,
+        mailed=settings.mail is not None,
+        metrics_token=settings.metrics_token,
+    )
 
 
 def _token_keys(settings: Settings) -> TokenKeys:

@@ -5,18 +5,10 @@ import os
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser import INSTALL, find, look
+from tests.browser import look
 from tests.stack import Stack
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = find()
-    if found is None:
-        pytest.skip(INSTALL)
-    return found
 
 
 async def test_the_page_shows_every_route_and_asks_nobody_else(stack: Stack, chromium: str) -> None:

@@ -16,7 +16,7 @@ import trio
 from playwright.sync_api import Page
 
 from atalaia.engine import broadcast
-from tests.browser import INSTALL, Told, find, look
+from tests.browser import Told, look
 from tests.http.test_tickets import ticket
 from tests.stack import START_MS, Stack, open_stack, row
 
@@ -103,14 +103,6 @@ def others() -> Iterator[str]:
 async def stack(database_url: str, ours: str) -> AsyncIterator[Stack]:
     async with open_stack(database_url, origins=[ours]) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = find()
-    if found is None:
-        pytest.skip(INSTALL)
-    return found
 
 
 def told_to_pages() -> str:

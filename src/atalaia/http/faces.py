@@ -6,14 +6,13 @@ between is the same for all: bytes to answer.
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-from urllib.parse import parse_qs
 
 import attrs
 
 from atalaia.engine.receipt import Answer
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import PROBLEM_JSON, encode, headers, problem, status_of
-from atalaia.http.params import check_known
+from atalaia.http.params import check_known, parameters
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.principal import Principal
 from atalaia.wire.options import Format, WireOptions
@@ -89,12 +88,6 @@ class ReadingsFace:
             error.code,
             headers(error),
         )
-
-
-def parameters(scope: Scope) -> dict[str, str]:
-    """Of the query; of several of a name the last one."""
-    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return {name: values[-1] for name, values in asked.items()}
 
 
 def json_options(asked: dict[str, str], form: Format) -> WireOptions:

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from atalaia.http.errors import PROBLEM_JSON, encode, headers, problem, status_of
-from atalaia.http.faces import JSON_PARAMETERS, Scope, json_options, parameters
+from atalaia.http.faces import JSON_PARAMETERS, Scope, json_options
 from atalaia.http.influx import LINE_PARAMETERS, InfluxFace
-from atalaia.http.params import check_known
+from atalaia.http.params import check_known, parameters
 from atalaia.model.errors import AtalaiaError, Invalid
 from atalaia.model.principal import Principal
 from atalaia.wire.options import WireOptions

@@ -13,7 +13,8 @@ import attrs
 from atalaia.engine.receipt import Answer
 from atalaia.http.auth import header_fields
 from atalaia.http.errors import encode, headers, status_of
-from atalaia.http.faces import JSON, Rendered, Scope, parameters, precision_of
+from atalaia.http.faces import JSON, Rendered, Scope, precision_of
+from atalaia.http.params import parameters
 from atalaia.model.errors import AtalaiaError, Invalid, Overloaded, TooSlow
 from atalaia.model.principal import Principal
 from atalaia.telemetry.secrets import redact

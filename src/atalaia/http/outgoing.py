@@ -6,6 +6,7 @@ before its first byte, and given back after its last.
 
 import attrs
 
+from atalaia.http import rules
 from atalaia.http.incoming import STRANGERS, Scope
 from atalaia.http.room import AnswerRoom
 from atalaia.model.errors import Overloaded, Unavailable
@@ -14,7 +15,7 @@ from atalaia.model.ids import TenantNo
 SMALL_BYTES = 16 * 1024  # what a connection costs anyway: such an answer is not counted
 SHARED_PATHS = ("/docs", "/openapi.json")
 """Whose files are in memory once, whoever reads them."""
-QUESTIONS = ("/v1/query", "/v1/rules/backtest", "/v1/rules/check")
+QUESTIONS = rules.QUESTIONS | {"/v1/query"}
 """That come by POST and change nothing."""
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
@@ -40,6 +41,12 @@ def check_known(asked: Iterable[str], known: Sequence[str]) -> None:
         if name not in known:
             there = f"there are: {', '.join(known)}" if known else "there are none"
             raise bad(name[:MAX_NAME_CHARS] or '""', f"there is no such parameter here; {there}.")
+
+
+def parameters(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Of the query; of several of a name the last one."""
+    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return {name: values[-1] for name, values in asked.items()}
 
 
 def limit(args: Mapping[str, str], *, highest: int = MAX_LIMIT) -> int:

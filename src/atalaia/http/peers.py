@@ -55,9 +55,11 @@ class Peers:
         """Raises ForeignOrigin for a page that is not listed, where no CORS holds it back: at a
         WebSocket, and where a ticket is shown. Machines name no origin, or the one that they call.
         """
+        if scope["type"] != "websocket" and ticket_of(scope) is None:
+            return
         fields = dict(scope["headers"])
         origin = fields.get(b"origin", b"").decode("latin-1")
-        if not origin or (scope["type"] != "websocket" and ticket_of(scope) is None):
+        if not origin:
             return
         host = fields.get(b"host", b"").decode("latin-1")
         # Behind a proxy that ends TLS nobody knows by which scheme the host was asked.

@@ -9,7 +9,8 @@ import re
 
 import attrs
 
-from atalaia.http.faces import ReadingsFace, Scope, parameters
+from atalaia.http.faces import ReadingsFace, Scope
+from atalaia.http.params import parameters
 from atalaia.model.principal import Principal
 from atalaia.wire.options import WireOptions
 

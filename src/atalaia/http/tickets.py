@@ -5,10 +5,10 @@ hold for as long as logs remember it. A ticket is used once, within seconds, at 
 """
 
 from typing import Any
-from urllib.parse import parse_qs
 
 from quart import Blueprint, g
 
+from atalaia.http.params import parameters
 from atalaia.model.principal import Principal
 from atalaia.model.tickets import TicketHolder
 from atalaia.people import Tickets
@@ -23,8 +23,7 @@ def ticket_of(scope: dict[str, Any]) -> str | None:
     """What is shown as a ticket, where one is understood."""
     if (scope.get("type"), scope.get("method"), scope.get("path")) not in _UNDERSTOOD:
         return None
-    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    return asked["ticket"][-1] if "ticket" in asked else None
+    return parameters(scope).get("ticket")
 
 
 def holder_of(principal: Principal) -> TicketHolder:
