@@ -1430,6 +1430,32 @@ MUTANTS = (
         "tests/http/test_audit.py::test_each_change_is_written_down_with_whoever_made_it",
     ),
     Mutant(
+        "a-key-outlives-its-end-in-an-outage", "9 people", "http/auth.py",
+        "return None if ended else record", "return record",
+        "tests/http/test_auth.py::test_a_key_is_believed_no_longer_than_it_holds",
+    ),
+    Mutant(
+        "a-dump-holds-up-a-start", "5 bounded", "storage/token_secrets.py",
+        "LOCK TABLE token_secrets IN SHARE ROW EXCLUSIVE MODE", "LOCK TABLE token_secrets",
+        "tests/storage/test_postgres.py::test_a_dump_holds_up_neither_a_start_nor_a_probe",
+    ),
+    Mutant(
+        "settings-lock-what-keys-look-for", "5 bounded", "storage/settings.py",
+        "FOR NO KEY UPDATE", "FOR UPDATE",
+        "tests/storage/test_postgres.py::test_a_dump_holds_up_neither_a_start_nor_a_probe",
+    ),
+    Mutant(
+        "a-probe-waits-for-a-dump", "5 bounded", "storage/commit.py",
+        "suppress(asyncpg.LockNotAvailableError)", "suppress(ZeroDivisionError)",
+        "tests/storage/test_postgres.py::test_a_dump_holds_up_neither_a_start_nor_a_probe",
+    ),
+    Mutant(
+        "the-last-head-is-believed", "9 people", "storage/audit.py",
+        "known[head.tenant_id][head.seq].add(head.hash)",
+        "known[head.tenant_id][head.seq] = {head.hash}",
+        "tests/storage/test_audit.py::test_a_rewritten_chain_that_was_told_of_is_found_all_the_same",
+    ),
+    Mutant(
         "an-invitation-keeps-an-address", "9 people",
         "storage/migrations/0027_addresses.expand.sql",
         "(email) WHERE password_hash IS NOT NULL", "(email)",

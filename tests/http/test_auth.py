@@ -12,7 +12,7 @@ from atalaia.http.auth import BELIEVE_S, KEEP_S, Authenticator, require
 from atalaia.model.errors import Unauthenticated
 from atalaia.model.ids import TenantNo
 from atalaia.model.views import KeyRecord
-from atalaia.ports import Queries, StoreUnavailable
+from atalaia.ports import Queries, StoreSlow, StoreUnavailable
 from atalaia.security.api_keys import NewKey, new_key
 
 
@@ -22,19 +22,20 @@ class Keys:
 
     known: dict[str, KeyRecord] = attrs.field(factory=dict)
     asked: int = 0
-    away: bool = False
+    away: type[StoreUnavailable] | None = None
+    left_s: float | None = None
 
     def add(self) -> NewKey:
         key = new_key()
         self.known[key.key_id] = KeyRecord(
-            TenantNo(1), UUID(int=1), key.hash, frozenset({"ingest"})
+            TenantNo(1), UUID(int=1), key.hash, frozenset({"ingest"}), left_s=self.left_s
         )
         return key
 
     async def find_key(self, key_id: str) -> KeyRecord | None:
         self.asked += 1
-        if self.away:
-            raise StoreUnavailable
+        if self.away is not None:
+            raise self.away
         return self.known.get(key_id)
 
 
@@ -89,7 +90,7 @@ async def test_a_good_key_is_believed_while_the_database_is_away(
     await trio.sleep(KEEP_S)
     with pytest.raises(Unauthenticated):
         await authenticator.principal(scope(revoked))
-    keys.away = True
+    keys.away = StoreUnavailable
     for _ in range(2):
         authenticator.drop_stale()
         assert (await authenticator.principal(scope(key))).key_id == key.key_id
@@ -97,14 +98,34 @@ async def test_a_good_key_is_believed_while_the_database_is_away(
         for stranger in (revoked, new_key()):
             with pytest.raises(StoreUnavailable):
                 await authenticator.principal(scope(stranger))
-        keys.away = False
+        keys.away = None
         await authenticator.principal(scope(key))
-        keys.away = True
+        keys.away = StoreUnavailable
     await trio.sleep(KEEP_S + BELIEVE_S)
     with pytest.raises(StoreUnavailable):
         await authenticator.principal(scope(key))
     authenticator.drop_stale()
     assert authenticator._known == {}
+
+
+async def test_a_key_is_believed_no_longer_than_it_holds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its end was known before the outage; and a slow database is no outage."""
+    keys = Keys(left_s=60.0)
+    authenticator = Authenticator(cast("Queries", keys))
+    key = keys.add()
+    await authenticator.principal(scope(key))
+    keys.away = StoreUnavailable
+    await trio.sleep(59)
+    await authenticator.principal(scope(key))
+    keys.away = StoreSlow
+    with pytest.raises(StoreSlow):
+        await authenticator.principal(scope(key))
+    keys.away = StoreUnavailable
+    await trio.sleep(1)
+    with pytest.raises(StoreUnavailable):
+        await authenticator.principal(scope(key))
 
 
 def test_what_is_kept_is_kept_for_less_than_ten_seconds() -> None:

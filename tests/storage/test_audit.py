@@ -88,6 +88,21 @@ async def test_a_chain_that_was_made_anew_is_found_by_a_head_that_was_kept(stack
         assert [(fault.seq, fault.what) for fault in (await verify([kept]))[1]] == [(3, what)]
 
 
+async def test_a_rewritten_chain_that_was_told_of_is_found_all_the_same(stack: Stack) -> None:
+    """The log may have both heads: each that it has must be there."""
+    await write(stack, 2)
+    (honest,) = await stack.sessions.people.heads()
+    await stack.sql("DELETE FROM audit")
+    await stack.sql("DELETE FROM audit_heads")
+    await write(stack, 2)
+    (forged,) = await stack.sessions.people.heads()
+    for kept in ([honest, forged], [forged, honest]):
+        _, faults = await verify_audit(stack.bridge, stack.database_url, kept)
+        assert [(fault.seq, fault.what) for fault in faults] == [
+            (2, "is not the one that was kept")
+        ]
+
+
 async def test_many_at_once_make_one_chain(stack: Stack) -> None:
     """Without gaps, whoever comes first; also from the engine's commits."""
     async with trio.open_nursery() as nursery:

@@ -27,6 +27,7 @@ from atalaia.storage.database import prepare_aio, setup_connection_aio
 from atalaia.storage.embedded import query
 from atalaia.storage.migrate import load_migrations
 from atalaia.storage.state import load_state_aio, newest_aio
+from atalaia.storage.token_secrets import agree_on_secrets
 from tests.stack import START_MS, Stack, make_tenant, row
 
 pytestmark = pytest.mark.postgres
@@ -140,6 +141,26 @@ async def test_a_probe_leaves_nothing_and_sees_what_a_commit_would(stack: Stack)
     await stack.sql("REVOKE INSERT ON commit_groups FROM atalaia_writer")
     with pytest.raises(StoreUnavailable, match="InsufficientPrivilege"):
         await stack.store.probe()
+
+
+async def test_a_dump_holds_up_neither_a_start_nor_a_probe(stack: Stack) -> None:
+    """Nor, to a change of settings, a transaction that looks for the tenant as foreign keys do."""
+    held = await stack.bridge.call(asyncpg.connect, stack.database_url)
+    try:
+        for statement in (
+            "BEGIN",
+            "LOCK TABLE write_probe, token_secrets IN ACCESS SHARE MODE",
+            "SELECT FROM tenants FOR KEY SHARE",
+        ):
+            await stack.bridge.call(held.execute, statement)
+        with trio.fail_after(20):
+            await stack.store.probe()
+            for key_id in ("one", "another"):
+                await agree_on_secrets(stack.bridge, stack.database_url, [key_id], replace=True)
+            kept = await stack.client.put("/v1/settings/retention", json={"days": 9})
+            assert kept.status_code == 200
+    finally:
+        await stack.bridge.call(held.close)
 
 
 async def test_the_application_role_sees_its_tenant_alone(stack: Stack) -> None:

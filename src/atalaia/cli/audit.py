@@ -66,6 +66,8 @@ def _kept(path: Path) -> list[ChainHead]:
 
 
 def _head(line: str) -> ChainHead | None:
+    if "audit_head" not in line and not line.startswith("ok "):
+        return None
     tenant, digest, seq = _ID.search(line), _HASH.search(line), _SEQ.search(line)
     if tenant is None or digest is None or seq is None:
         return None

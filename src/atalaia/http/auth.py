@@ -23,7 +23,7 @@ from atalaia.model.errors import Conflict, Forbidden, NotFound, Suspended, Unaut
 from atalaia.model.principal import LEAST_ROLE, Principal, Scope
 from atalaia.model.tickets import TicketHolder
 from atalaia.model.views import KeyRecord
-from atalaia.ports import Queries, StoreUnavailable
+from atalaia.ports import Queries, StoreSlow, StoreUnavailable
 from atalaia.security.api_keys import PREFIX, PresentedKey, hash_secret, parse_key
 from atalaia.security.tokens import is_ticket
 from atalaia.telemetry.secrets import redact
@@ -156,17 +156,27 @@ class Authenticator:
             self.may_look(asking)
         try:
             record = await self._queries.find_key(key_id)
+        except StoreSlow:  # the database is there
+            raise
         except StoreUnavailable:
-            kept = self._known.get(key_id)
-            if kept is None or kept[0] + BELIEVE_S <= now:
+            believed = self._believed(key_id, now)
+            if believed is None:
                 raise
-            return kept[1]
+            return believed
         self._known.pop(key_id, None)
         cache = self._unknown if record is None else self._known
         if len(cache) >= KEEP_KEYS:
             cache.clear()  # rarer and cheaper than keeping order
         cache[key_id] = (now + KEEP_S, record)
         return record
+
+    def _believed(self, key_id: str, now: float) -> KeyRecord | None:
+        """What a key stood for when it was looked up last, if that may still be so."""
+        until, record = self._known.get(key_id, (0.0, None))
+        if record is None or until + BELIEVE_S <= now:
+            return None
+        ended = record.left_s is not None and until - KEEP_S + record.left_s <= now
+        return None if ended else record
 
     def drop_stale(self) -> None:
         """Nothing is kept of a key that nobody uses, nor of a tenant that is gone."""

@@ -229,3 +229,5 @@ class KeyRecord:
     name: str = ""
     suspended: bool = False
     """The tenant is."""
+    left_s: float | None = None
+    """How long it held when it was looked up; None: it has no end."""

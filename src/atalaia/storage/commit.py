@@ -7,6 +7,7 @@ ON CONFLICT, which alone can tell a late reading from a duplicate.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import asyncpg
@@ -32,6 +33,7 @@ from atalaia.storage.state import pack_series, pack_times
 log = structlog.get_logger()
 
 SHARD = 0
+PROBE_WAIT_S = 1
 LEASE_WAIT_S = 8  # longer than a backend lives whose process or network has gone
 
 
@@ -82,7 +84,10 @@ async def outlast_commits_aio(connection: asyncpg.Connection) -> None:
 
 async def probe_aio(connection: asyncpg.Connection) -> None:
     """Write as a commit does, in the caller's transaction, and let a file grow; nothing stays."""
-    await connection.execute("TRUNCATE write_probe")
+    await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{PROBE_WAIT_S}s")
+    with suppress(asyncpg.LockNotAvailableError):  # a dump reads it: then without a new file
+        async with connection.transaction():
+            await connection.execute("TRUNCATE write_probe")
     await connection.execute("INSERT INTO write_probe VALUES (now())")
     group_id = await connection.fetchval(
         "INSERT INTO commit_groups (group_id) VALUES (gen_random_uuid()) RETURNING group_id"

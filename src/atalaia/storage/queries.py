@@ -59,7 +59,10 @@ from atalaia.storage.settings import set_retention_aio, settings_aio
 from atalaia.storage.state import sensor_state_aio
 from atalaia.storage.totals import total_aio
 
-_FIND_KEY = "SELECT * FROM find_credential($1) c CROSS JOIN LATERAL find_bounds(c.tenant_id, $1) b"
+_FIND_KEY = (
+    "SELECT *, find_key_left($1) AS left_s"
+    " FROM find_credential($1) c CROSS JOIN LATERAL find_bounds(c.tenant_id, $1) b"
+)
 
 NO_TENANT = TenantNo(0)  # numbers start at 1: the policies show nothing
 
@@ -84,7 +87,7 @@ class PostgresQueries(ReadingQueries):
             )
             return KeyRecord(
                 row["tenant_id"], row["tenant_uuid"], row["hash"], frozenset(row["scopes"]), quota,
-                row["name"], row["suspended"],
+                row["name"], row["suspended"], row["left_s"],
             )  # fmt: skip
 
         return await self._database.as_tenant(NO_TENANT, work)

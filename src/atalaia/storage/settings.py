@@ -16,7 +16,8 @@ async def settings_aio(connection: asyncpg.Connection) -> SettingsView:
 async def set_retention_aio(
     connection: asyncpg.Connection, tenant_no: TenantNo, days: int | None, by: Actor
 ) -> None:
-    before = await connection.fetchval("SELECT retention_days FROM tenants FOR UPDATE")
+    # No more than the update locks: foreign keys, the audit's and commits' among them, look there.
+    before = await connection.fetchval("SELECT retention_days FROM tenants FOR NO KEY UPDATE")
     if before == days:
         return
     await connection.execute("UPDATE tenants SET retention_days = $1", days)

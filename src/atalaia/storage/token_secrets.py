@@ -23,7 +23,8 @@ async def agree_on_secrets(
 
 async def _agree_aio(url: str, key_ids: frozenset[str], replace: bool) -> bool:
     async with transaction_aio(url, "atalaia_migrate") as connection:
-        await connection.execute("LOCK TABLE token_secrets")  # of two that start at once
+        # Of two that start at once one waits; whoever reads, such as a dump, keeps nobody.
+        await connection.execute("LOCK TABLE token_secrets IN SHARE ROW EXCLUSIVE MODE")
         rows = await connection.fetch("SELECT key_id FROM token_secrets")
         known = {row["key_id"] for row in rows}
         agrees = not known or bool(known & key_ids)
